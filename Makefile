@@ -1,0 +1,47 @@
+# Every target sets up what it needs by itself; a second run finds it done and is quick.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean test test-unit check format bench build clean
+
+PY := .venv/bin/python
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## cluster `demo`, the VM runtime on, a real guest booted (then says how to look around)
+	@scripts/setup.sh demo
+	@scripts/demo.sh
+
+demo-clean: ## take the demo away again, its disks included
+	@scripts/setup.sh demo
+	@.venv/bin/bmctl reset -c demo --yes
+
+test: ## set up, then all tests
+	@scripts/setup.sh dev
+	@$(PY) -m pytest tests
+
+test-unit: ## the tests of the logic alone (seconds)
+	@scripts/setup.sh dev
+	@$(PY) -m pytest tests/unit
+
+check: ## format, lint, types, direction of imports
+	@scripts/setup.sh dev
+	@.venv/bin/ruff format --check -q . || { echo 'run: make format' >&2; exit 1; }
+	@.venv/bin/ruff check -q .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo 2>&1 | tail -4; exit $${PIPESTATUS[0]}
+
+format: ## put the code into its one format
+	@scripts/setup.sh dev
+	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix .
+
+bench: ## measure (docs/benchmarks.md says how)
+	@scripts/setup.sh dev
+	@$(PY) -m bench
+
+build: ## wheel and sdist into dist/
+	@scripts/setup.sh dev
+	@$(PY) -m build --installer pip -o dist .
+
+clean: ## remove what the targets built (never a cluster)
+	rm -rf dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

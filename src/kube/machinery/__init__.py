@@ -1,0 +1,1 @@
+"""Pure rules of the Kubernetes API: no I/O, no asyncio."""

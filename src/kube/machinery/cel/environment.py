@@ -1,0 +1,66 @@
+"""The CEL environment of Kubernetes: the standard extensions and the functions of functions.py.
+
+The evaluator (cel-expr-python, a wrapper of the C++ implementation) is a large library that most processes never
+need, so it is imported at the first compilation.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+_EXTENSIONS = (
+    "optional",
+    "strings",
+    "math",
+    "lists",
+    "sets",
+    "two-var-comprehensions",
+    "encoders",
+    "bindings",
+    "regex",
+)
+
+
+@cache
+def environment(variables: tuple[str, ...]) -> Any:
+    """A `cel.Env` in which the variables are declared with dynamic type."""
+    from cel_expr_python import cel
+
+    lines = ["extensions:", *(f"  - name: {name}" for name in _EXTENSIONS)]
+    if variables:
+        lines += ["variables:", *(f'  - name: "{name}"\n    type: dyn' for name in variables)]
+    return cel.NewEnv(config=cel.NewEnvConfigFromYaml("\n".join(lines) + "\n"), functions=_declarations())
+
+
+@cache
+def _declarations() -> list[Any]:
+    from cel_expr_python import cel
+
+    from kube.machinery.cel.functions import FUNCTIONS
+
+    types = {
+        "bool": cel.Type.BOOL,
+        "int": cel.Type.INT,
+        "double": cel.Type.DOUBLE,
+        "string": cel.Type.STRING,
+        "dyn": cel.Type.DYN,
+        "list": cel.Type.List(cel.Type.DYN),
+        "strings": cel.Type.List(cel.Type.STRING),
+        "value": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+    }
+    overloads: dict[str, list[Any]] = {}
+    for function in FUNCTIONS:
+        parameters = [types[name] for name in function.parameters]
+        identity = f"k8s_{function.name.replace('.', '_')}_{'_'.join(function.parameters)}_{function.member}"
+        overload = cel.Overload(identity, types[function.result], parameters, function.member, function.implementation)
+        overloads.setdefault(function.name, []).append(overload)
+    return [cel.FunctionDecl(name, listed) for name, listed in overloads.items()]
+
+
+@cache
+def error_type() -> Any:
+    """The type of a value that is an error."""
+    from cel_expr_python import cel
+
+    return cel.Type.ERROR

@@ -1,0 +1,80 @@
+"""The part of CEL's type check that needs a schema: selections of fields that the schema does not have.
+
+Rules are compiled with dynamically typed variables, so a misspelt `self.replcas` would only fail at every object. Here
+the chains of selections that start at `self` or `oldSelf` are followed through the schema instead.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kube.machinery.cel.escape import unescape
+
+Node = dict[str, Any]
+
+_TOKEN = re.compile(
+    r"""(?P<text>r?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
+      | (?P<chain>(?<![\w.])(?:self|oldSelf)(?:\.\w+)*)(?P<call>\()?""",
+    re.VERBOSE,
+)
+_META_FIELDS = {"name": {"type": "string"}, "generateName": {"type": "string"}}
+_ROOT_FIELDS: dict[str, Node] = {
+    "apiVersion": {"type": "string"},
+    "kind": {"type": "string"},
+    "metadata": {"type": "object", "properties": _META_FIELDS},
+}
+
+
+def undefined_field(expression: str, node: Node, *, whole_object: bool) -> str | None:
+    """The compiler error for the first selection of a field that is not in the schema; None if there is none.
+
+    With `whole_object` the node is a Kubernetes object's: type and names belong to it.
+    """
+    if whole_object:
+        node = {**node, "properties": {**(node.get("properties") or {}), **_ROOT_FIELDS}}
+    for token in _TOKEN.finditer(expression):
+        chain = token["chain"]
+        if chain is None:
+            continue
+        names = chain.split(".")[1:]
+        if token["call"] and names:
+            names.pop()  # the last name is a method
+        offset = token.start("chain") + len(chain.split(".")[0])
+        current: Node | None = node
+        for name in names:
+            current = _select(current, unescape(name))
+            if current is None:
+                return _error(expression, offset, name)
+            if not current:
+                break
+            offset += len(name) + 1
+    return None
+
+
+def _select(node: Node | None, name: str) -> Node | None:
+    """The schema of a field; None if there is no such field, empty if nothing is known about it."""
+    if not node or node.get("x-kubernetes-int-or-string"):
+        return {}
+    if node.get("type") not in ("object", None):
+        return None
+    properties: dict[str, Node] = dict(node.get("properties") or {})
+    if node.get("x-kubernetes-embedded-resource"):
+        properties = {**properties, **_ROOT_FIELDS}
+    if name in properties:
+        return properties[name]
+    extra = node.get("additionalProperties")
+    if isinstance(extra, dict):
+        return extra
+    if extra or (node.get("x-kubernetes-preserve-unknown-fields") and not properties):
+        return {}
+    return None if properties or node.get("type") == "object" else {}
+
+
+def _error(expression: str, offset: int, name: str) -> str:
+    line = expression.count("\n", 0, offset)
+    start = expression.rfind("\n", 0, offset) + 1
+    column = offset - start
+    text = expression[start:].split("\n", 1)[0]
+    dots = "." * column
+    return f"ERROR: <input>:{line + 1}:{column + 1}: undefined field '{name}'\n | {text}\n | {dots}^"

@@ -1,0 +1,134 @@
+"""`python -m solo`: one process with an API server, its controllers and a node agent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from solo.server import Server, Settings, StartError
+
+logger = logging.getLogger("solo")
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m solo", description="A Kubernetes API for one machine.")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="directory of all state (made if needed)"
+    )
+    parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
+    parser.add_argument("--port", type=int, default=6443, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--kubeconfig", type=Path, metavar="PATH", help="where to write the admin's kubeconfig")
+    parser.add_argument("--cluster-name", default="solo", metavar="NAME", help="the cluster's name in the kubeconfig")
+    parser.add_argument("--node-name", default=socket.gethostname().lower(), metavar="HOST", help="the node's name")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="file descriptor to report READY or ERROR on")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    return parser.parse_args(arguments)
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    """Own the data directory: a lock that ends with the process, and the pid beside it for people."""
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data / "solo.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise StartError(f"cannot use the data directory {data}: {problem.strerror}") from problem
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(f"another server is running on {data} (pid {_read_pid(data)})") from None
+        pid_file = data / "solo.pid"
+        pid_file.write_text(f"{os.getpid()}\n")
+        yield
+        pid_file.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _read_pid(data: Path) -> str:
+    try:
+        return (data / "solo.pid").read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+class _Ready:
+    """Reports the outcome of the start to whoever started us, once."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, line: str) -> None:
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, f"{line}\n".encode())
+            os.close(self._descriptor)
+        self._descriptor = None
+
+
+async def _serve(settings: Settings, ready: _Ready) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(settings)
+    try:
+        await server.start()
+        ready.tell("READY")
+        logger.info("serving %s at %s", settings.cluster_name, server.url)
+        await stopping.wait()
+        logger.info("stopping; pods go on running")
+    finally:
+        await server.stop()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until a signal; returns the exit code."""
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    os.umask(0o077)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    ready = _Ready(options.ready_fd)
+    data = options.data.absolute()
+    settings = Settings(
+        data,
+        options.listen,
+        options.port,
+        options.kubeconfig or data / "kubeconfig",
+        options.cluster_name,
+        options.node_name,
+    )
+    try:
+        with _locked(data):
+            import uvloop
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(settings, ready))
+    except StartError as problem:
+        ready.tell(f"ERROR {problem}")
+        logger.error("%s", problem)
+        return 1
+    except Exception as problem:
+        ready.tell(f"ERROR {problem}")
+        logger.exception("the server failed")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,323 @@
+"""The cluster's certificates: an own CA, the server's certificate and those of its first clients.
+
+Everything is made on first start and kept under `pki/` (directory 0700, files 0600). A leaf certificate is made anew
+at start when it would expire soon, belongs to another CA, or lacks a name that it should have. P-256 throughout: a key
+takes 0.1 ms. `cryptography` is imported on use, since it costs more than the rest of a start together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import ssl
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from solo.auth.user import MASTERS
+
+if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+logger = logging.getLogger(__name__)
+
+CA_LIFETIME = timedelta(days=3650)
+LEAF_LIFETIME = timedelta(days=365)
+RENEW_BEFORE = timedelta(days=30)
+CLOCK_SKEW = timedelta(minutes=5)
+
+ADMIN_USER = "kubernetes-admin"
+CONTROLLER_MANAGER_USER = "system:kube-controller-manager"
+NODES_GROUP = "system:nodes"
+
+SERVICE_NAMES = (
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
+SERVICE_IPS = ("127.0.0.1", "::1")
+
+
+class PkiError(Exception):
+    """The certificate files cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its key: PEM, and where they are on disk."""
+
+    cert_pem: bytes
+    key_pem: bytes
+    cert_path: Path
+    key_path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pki:
+    """All key material of a cluster."""
+
+    ca_pem: bytes
+    ca_path: Path
+    server: KeyPair
+    admin: KeyPair
+    node: KeyPair
+    controllers: KeyPair
+    token_key_pem: bytes
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS for the listener: client certificates are asked for and checked, but a client may come without one."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self.server.cert_path, self.server.key_path)
+        context.load_verify_locations(self.ca_path)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """What a leaf certificate has to say."""
+
+    file: str
+    common_name: str
+    organizations: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ()) -> Pki:
+    """Read the cluster's key material, making whatever is missing or due.
+
+    Args:
+        directory: where the files are; made if needed.
+        node_name: host name, a name of the server certificate and part of the node's user name.
+        extra_names: further names and IP addresses under which the server is reached (its listen address).
+
+    Raises:
+        PkiError: a file is unreadable or the CA's key does not fit its certificate.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        ca_key, ca_cert, ca_pem = _ensure_ca(directory)
+        names, addresses = _split_names([*SERVICE_NAMES, node_name, *SERVICE_IPS, *extra_names])
+        leaves = [
+            _Leaf("server", "kube-apiserver", (), names, addresses),
+            _Leaf("admin", ADMIN_USER, (MASTERS,)),
+            _Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
+            _Leaf("controllers", CONTROLLER_MANAGER_USER),
+        ]
+        server, admin, node, controllers = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
+        token_key = _ensure_key(directory / "sa.key")
+    except OSError as exc:
+        raise PkiError(f"certificates in {directory} cannot be used: {exc}") from exc
+    return Pki(ca_pem, directory / "ca.crt", server, admin, node, controllers, token_key)
+
+
+def _split_names(values: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names: list[str] = []
+    addresses: list[str] = []
+    for value in dict.fromkeys(values):
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError:
+            names.append(value)
+        else:
+            if not address.is_unspecified:
+                addresses.append(str(address))
+    return tuple(names), tuple(addresses)
+
+
+def _ensure_ca(directory: Path) -> tuple[EllipticCurvePrivateKey, x509.Certificate, bytes]:
+    from cryptography import x509
+
+    cert_path = directory / "ca.crt"
+    key_path = directory / "ca.key"
+    if cert_path.exists():
+        pem = cert_path.read_bytes()
+        try:
+            cert = x509.load_pem_x509_certificate(pem)
+            key = _load_key(key_path.read_bytes())
+        except (ValueError, TypeError) as exc:
+            raise PkiError(f"{cert_path} or {key_path} is damaged ({exc}): restore them from a copy") from exc
+        if key.public_key() != cert.public_key():
+            raise PkiError(f"{key_path} is not the key of {cert_path}: restore them from a copy")
+        return key, cert, pem
+    key = _load_key(_ensure_key(key_path))
+    cert = _sign_ca(key)
+    pem = _cert_pem(cert)
+    _write(cert_path, pem)
+    return key, cert, pem
+
+
+def _sign_ca(key: EllipticCurvePrivateKey) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    name = _subject("solo-ca", ())
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + CA_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(sign_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _ensure_leaf(directory: Path, leaf: _Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
+    cert_path = directory / f"{leaf.file}.crt"
+    key_path = directory / f"{leaf.file}.key"
+    key_pem = _ensure_key(key_path)
+    key = _load_key(key_pem)
+    cert_pem = cert_path.read_bytes() if cert_path.exists() else b""
+    if not _is_current(cert_pem, leaf, key, ca_cert):
+        cert_pem = _cert_pem(_sign_leaf(leaf, key, ca_key, ca_cert))
+        _write(cert_path, cert_pem)
+        logger.info("issued the certificate %s", cert_path.name)
+    return KeyPair(cert_pem, key_pem, cert_path, key_path)
+
+
+def _is_current(pem: bytes, leaf: _Leaf, key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> bool:
+    """Whether a certificate can stay: valid for a while, of this CA and key, with this subject and these names."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        cert = x509.load_pem_x509_certificate(pem)
+        cert.verify_directly_issued_by(ca_cert)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    if cert.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE or cert.public_key() != key.public_key():
+        return False
+    try:
+        alternatives: x509.SubjectAlternativeName | None = cert.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value
+    except x509.ExtensionNotFound:
+        alternatives = None
+    return cert.subject == _subject(leaf.common_name, leaf.organizations) and alternatives == _alternatives(leaf)
+
+
+def _sign_leaf(
+    leaf: _Leaf, key: EllipticCurvePrivateKey, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate
+) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    alternatives = _alternatives(leaf)
+    usage = ExtendedKeyUsageOID.CLIENT_AUTH if alternatives is None else ExtendedKeyUsageOID.SERVER_AUTH
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_subject(leaf.common_name, leaf.organizations))
+        .issuer_name(ca_cert.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(min(now + LEAF_LIFETIME, ca_cert.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
+                ca_cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+            ),
+            critical=False,
+        )
+    )
+    if alternatives is not None:
+        builder = builder.add_extension(alternatives, critical=False)
+    return builder.sign(ca_key, hashes.SHA256())
+
+
+def _alternatives(leaf: _Leaf) -> x509.SubjectAlternativeName | None:
+    from cryptography import x509
+
+    if not leaf.names and not leaf.addresses:
+        return None
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in leaf.names]
+    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in leaf.addresses]
+    return x509.SubjectAlternativeName(names)
+
+
+def _subject(common_name: str, organizations: tuple[str, ...]) -> x509.Name:
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
+    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    from cryptography import x509
+
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _ensure_key(path: Path) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if path.exists():
+        pem = path.read_bytes()
+        _load_key(pem, path)
+        return pem
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _write(path, pem)
+    return pem
+
+
+def _load_key(pem: bytes, path: Path | None = None) -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError) as exc:
+        raise PkiError(f"{path or 'a key file'} is damaged ({exc}): restore it from a copy or remove it") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise PkiError(f"{path or 'a key file'} does not hold an elliptic-curve key: remove it")
+    return key
+
+
+def _cert_pem(cert: x509.Certificate) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return cert.public_bytes(serialization.Encoding.PEM)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all, readable by its owner only."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

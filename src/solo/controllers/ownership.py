@@ -1,0 +1,70 @@
+"""Controller references: which object manages which, and taking in those that fit and have no manager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kube.client.aio import AsyncClient
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import Resource
+from kube.machinery.selectors import label_selector_from_dict
+
+Obj = dict[str, Any]
+
+
+def controller_reference(owner: Mapping[str, Any], resource: Resource) -> Obj:
+    """The ownerReference by which `owner` manages an object."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controller_of(obj: Mapping[str, Any]) -> Obj | None:
+    """The reference to the object's manager."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            found: Obj = reference
+            return found
+    return None
+
+
+async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resource: Resource) -> list[Obj]:
+    """The objects of `resource` that `owner` manages, after adopting those that its selector matches and nobody does.
+
+    Read from the API and not from a cache, so that a pass sees what the pass before it made.
+    """
+    meta = owner["metadata"]
+    selector = label_selector_from_dict(owner["spec"].get("selector"))
+    claimed = []
+    for obj in (await client.list(resource, meta["namespace"]))["items"]:
+        reference = controller_of(obj)
+        if reference is not None:
+            if reference.get("uid") == meta["uid"]:
+                claimed.append(obj)
+            continue
+        deleting = obj["metadata"].get("deletionTimestamp") or meta.get("deletionTimestamp")
+        if not deleting and selector.matches(obj["metadata"].get("labels")):
+            adopted = await _adopt(client, obj, controller_reference(owner, owner_resource), resource)
+            if adopted is not None:
+                claimed.append(adopted)
+    return claimed
+
+
+async def _adopt(client: AsyncClient, obj: Obj, reference: Obj, resource: Resource) -> Obj | None:
+    meta = obj["metadata"]
+    references = [*(meta.get("ownerReferences") or []), reference]
+    patch = {
+        "metadata": {"uid": meta["uid"], "ownerReferences": references, "resourceVersion": meta["resourceVersion"]}
+    }
+    try:
+        return await client.patch(resource, meta["name"], patch, meta["namespace"])
+    except StatusError as exc:
+        if exc.code == 404:
+            return None
+        raise

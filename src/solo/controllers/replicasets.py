@@ -1,0 +1,177 @@
+"""ReplicaSets: as many pods of a template as are wanted (kube-controller-manager's `pkg/controller/replicaset`)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from kube.client.aio import AsyncClient
+from kube.client.events import EventRecorder
+from kube.client.queue import WorkQueue
+from kube.machinery.durations import now_rfc3339, parse_rfc3339
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import PODS, REPLICASETS, Resource
+from solo.controllers.ownership import claim, controller_of, controller_reference
+from solo.controllers.rollout import wanted
+from solo.controllers.watches import Obj, Watches
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+BURST = 50
+_FROM_TEMPLATE = ("labels", "annotations", "finalizers")
+
+
+class ReplicaSetController:
+    """Takes (namespace, name) of ReplicaSets."""
+
+    def __init__(self, client: AsyncClient, watches: Watches, queue: WorkQueue[Place]) -> None:
+        self._client = client
+        self._queue = queue
+        self._events = EventRecorder(client, "replicaset-controller")
+        watches.subscribe(REPLICASETS, lambda kind, obj, old: self._queue.add(place_of(obj)))
+        watches.subscribe(PODS, self._on_pod)
+
+    def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
+        for version in (pod, old):
+            reference = controller_of(version) if version is not None else None
+            if reference is not None and reference.get("kind") == REPLICASETS.kind:
+                self._queue.add((pod["metadata"]["namespace"], reference["name"]))
+
+    async def reconcile(self, place: Place) -> float | None:
+        """Create or delete pods of one ReplicaSet and report what there is."""
+        namespace, name = place
+        try:
+            replica_set = await self._client.get(REPLICASETS, name, namespace)
+        except StatusError as exc:
+            if exc.code == 404:
+                return None
+            raise
+        pods = [pod for pod in await claim(self._client, replica_set, REPLICASETS, PODS) if is_active(pod)]
+        failure: StatusError | None = None
+        if not replica_set["metadata"].get("deletionTimestamp"):
+            surplus = len(pods) - wanted(replica_set)
+            if surplus > 0:
+                await self._shrink(replica_set, pods, surplus)
+            elif surplus < 0:
+                failure = await self._grow(replica_set, pods, min(-surplus, BURST))
+        again = await self._report(replica_set, pods, failure)
+        if failure is not None:
+            raise failure
+        return again
+
+    async def _grow(self, replica_set: Obj, pods: list[Obj], number: int) -> StatusError | None:
+        meta = replica_set["metadata"]
+        template = replica_set["spec"]["template"]
+        template_meta = template.get("metadata") or {}
+        pod = {
+            "apiVersion": PODS.api_version,
+            "kind": PODS.kind,
+            "metadata": {
+                "generateName": f"{meta['name']}-",
+                "namespace": meta["namespace"],
+                **{
+                    key: template_meta[key] for key in ("labels", "annotations", "finalizers") if template_meta.get(key)
+                },
+                "ownerReferences": [controller_reference(replica_set, REPLICASETS)],
+            },
+            "spec": template["spec"],
+        }
+        for _ in range(number):
+            try:
+                created = await self._client.create(PODS, pod)
+            except StatusError as exc:
+                await self._events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {exc.message}")
+                return exc
+            pods.append(created)
+            text = f"Created pod: {created['metadata']['name']}"
+            await self._events.event(replica_set, "Normal", "SuccessfulCreate", text)
+        return None
+
+    async def _shrink(self, replica_set: Obj, pods: list[Obj], number: int) -> None:
+        for pod in sorted(pods, key=_worth)[:number]:
+            meta = pod["metadata"]
+            try:
+                await self._client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"])
+            except StatusError as exc:
+                if exc.code not in (404, 409):
+                    raise
+            pods.remove(pod)
+            await self._events.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+
+    async def _report(self, replica_set: Obj, pods: list[Obj], failure: StatusError | None) -> float | None:
+        """Write the status if it changed; returns the seconds until the next pod counts as available."""
+        minimum = int(replica_set["spec"].get("minReadySeconds") or 0)
+        now = datetime.now(UTC)
+        ready = [age for age in (ready_seconds(pod, now) for pod in pods) if age is not None]
+        labels = ((replica_set["spec"]["template"].get("metadata") or {}).get("labels") or {}).items()
+        labelled = [pod for pod in pods if labels <= (pod["metadata"].get("labels") or {}).items()]
+        status: Obj = {
+            "replicas": len(pods),
+            "fullyLabeledReplicas": len(labelled),
+            "readyReplicas": len(ready),
+            "availableReplicas": sum(age >= minimum for age in ready),
+            "observedGeneration": replica_set["metadata"].get("generation", 0),
+        }
+        before = replica_set.get("status") or {}
+        conditions = [each for each in before.get("conditions") or () if each.get("type") != "ReplicaFailure"]
+        if failure is not None:
+            conditions.append(_failed(before, failure))
+        if conditions:
+            status["conditions"] = conditions
+        # Zeros are not spelled out in the API, so that an absent number is one.
+        if any(before.get(key, 0) != value for key, value in status.items()) or (
+            before.get("conditions") and not conditions
+        ):
+            await update_status(self._client, replica_set, status, REPLICASETS)
+        waiting = [minimum - age for age in ready if age < minimum]
+        return min(waiting) if waiting else None
+
+
+def _failed(before: Mapping[str, Any], failure: StatusError) -> Obj:
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure.message}
+    for old in before.get("conditions") or ():
+        if condition.items() <= old.items():
+            return dict(old)
+    return {**condition, "lastTransitionTime": now_rfc3339()}
+
+
+async def update_status(client: AsyncClient, obj: Obj, status: Obj, resource: Resource) -> None:
+    """Replace an object's status; an object that has gone meanwhile needs none."""
+    try:
+        await client.update_status(resource, {**obj, "status": status})
+    except StatusError as exc:
+        if exc.code != 404:
+            raise
+
+
+def place_of(obj: Mapping[str, Any]) -> Place:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def is_active(pod: Mapping[str, Any]) -> bool:
+    """Neither ended nor ending."""
+    phase = (pod.get("status") or {}).get("phase")
+    return phase not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp")
+
+
+def ready_seconds(pod: Mapping[str, Any], now: datetime) -> float | None:
+    """For how long a pod has been ready, None when it is not."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "Ready" and condition.get("status") == "True":
+            since = condition.get("lastTransitionTime")
+            return (now - parse_rfc3339(since)).total_seconds() if since else 0.0
+    return None
+
+
+def _worth(pod: Mapping[str, Any]) -> tuple[bool, int, bool, str]:
+    """The order in which pods are given up: unassigned, pending, not ready, youngest first."""
+    status = pod.get("status") or {}
+    phases = {"Pending": 0, "Unknown": 1, "Running": 2}
+    ready = ready_seconds(pod, datetime.now(UTC)) is not None
+    created = pod["metadata"].get("creationTimestamp", "")
+    # Timestamps sort as text; the youngest has the largest, so its digits are turned round.
+    youngest_first = "".join(chr(0x7F - ord(char)) if char.isascii() else char for char in created)
+    return bool((pod.get("spec") or {}).get("nodeName")), phases.get(status.get("phase", ""), 0), ready, youngest_first

@@ -1,0 +1,1 @@
+"""The wire of the API server: URLs, bodies, tables, watches, discovery and streams."""

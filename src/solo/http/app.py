@@ -1,0 +1,291 @@
+"""The front of the API server: every request passes here. Who is it, what does it want, may it, who answers.
+
+One catch-all route and a path parser of our own: the table of kinds changes while the server runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from kube.machinery import errors
+from kube.machinery.errors import StatusError
+from solo.auth.authn import Authenticator, User
+from solo.auth.rbac import Authorizer, denial
+from solo.http import bodies, health, paths, responses
+from solo.http.discovery import REVIEWS, Discovery, version_info
+from solo.http.impersonation import impersonated
+from solo.http.lists import Lister
+from solo.http.negotiation import JSON, Output, choose_output, media_type_of
+from solo.http.openapi import OpenApi
+from solo.http.paths import RequestInfo
+from solo.http.pods import PodHandlers
+from solo.http.reviews import Reviews
+from solo.http.selection import Selection, read_selection
+from solo.http.watches import Watcher, WatchOptions
+from solo.http.writes import Call, Writer, read_body
+from solo.registry.catalog import Catalog
+from solo.registry.kinds import Kind
+from solo.registry.registry import Registry
+from solo.store import Key, Store
+
+logger = logging.getLogger(__name__)
+
+_LINE_LIMIT = 64 * 1024
+_REVIEW_KINDS = {(item.group, item.version, item.plural): item for item in REVIEWS}
+_WATCH_TRUE = ("true", "1")
+
+
+class Api:
+    """The request handler and the parts it hands requests to."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        registry: Registry,
+        authenticator: Authenticator,
+        access: Authorizer,
+        reviews: Reviews,
+        address: str,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._authenticator = authenticator
+        self._access = access
+        self._reviews = reviews
+        self._discovery = Discovery(catalog, address)
+        self._openapi = OpenApi(catalog)
+        self._lister = Lister(store)
+        self._watcher = Watcher(store)
+        self._writer = Writer(registry, self._authorize)
+        self.pods = PodHandlers()
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(client_max_size=bodies.MAX_BODY)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        return app
+
+    def stop(self) -> None:
+        """End the streams that would go on by themselves."""
+        self._watcher.stop()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; errors become a `Status`."""
+        try:
+            return await self._route(request)
+        except StatusError as problem:
+            return responses.status_error(problem)
+        except (web.HTTPException, ConnectionError):
+            raise
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return responses.status_error(errors.internal("an unexpected error, which is in the server's log"))
+
+    async def _route(self, request: web.Request) -> web.StreamResponse:
+        user = self._authenticate(request)
+        path = request.raw_path.partition("?")[0]
+        info = paths.parse(request.method, path)
+        if info is None or not info.resource:
+            return self._plain(request, path, user)
+        self._read_watch(request, info)
+        self._authorize(user, info)
+        if request.method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+            raise errors.method_not_allowed(request.method, info.resource)
+        review = _REVIEW_KINDS.get((info.group, info.version, info.resource))
+        if review is not None:
+            return await self._review(request, info, user)
+        kind = self._catalog.lookup(info.group, info.version, info.resource)
+        if kind is None or not _placed(kind, info):
+            return _not_found_page()
+        if not kind.resource.namespaced:
+            info.namespace = ""  # a namespace's own path names it twice
+        return await self._resource(request, info, kind, user)
+
+    def _authenticate(self, request: web.Request) -> User:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        user = self._authenticator.authenticate(certificate, request.headers.get("Authorization"))
+        return impersonated(user, request.headers, self._access)
+
+    def _read_watch(self, request: web.Request, info: RequestInfo) -> None:
+        """A list is a watch if the query says so; a field selector on the name counts as naming the object."""
+        if info.verb != "list":
+            return
+        query = request.query
+        if (query.get("watch") or "").lower() in _WATCH_TRUE:
+            info.verb = "watch"
+        selector = query.get("fieldSelector") or ""
+        if selector.startswith("metadata.name=") and "," not in selector:
+            info.name = selector.removeprefix("metadata.name=").lstrip("=")
+
+    def _authorize(self, user: User, info: RequestInfo) -> None:
+        namespace = info.namespace
+        question = (user, info.verb, info.group, info.resource, info.subresource, namespace, info.name, "")
+        allowed, reason = self._access.authorize(*question)
+        if allowed:
+            return
+        text = denial(user, info.verb, info.group, info.resource, info.subresource, namespace, "", reason)
+        group_resource = f"{info.resource}.{info.group}" if info.group else info.resource
+        raise errors.forbidden(group_resource, info.name, text)
+
+    # ---- paths that are no resources
+
+    def _plain(self, request: web.Request, path: str, user: User) -> web.Response:
+        verb = request.method.lower()
+        allowed, reason = self._access.authorize(user, "get" if verb == "head" else verb, "", "", "", "", "", path)
+        if not allowed:
+            text = denial(user, verb, "", "", "", "", path, reason)
+            raise StatusError(403, "Forbidden", f"forbidden: {text}", {})
+        parts = [part for part in path.split("/") if part]
+        if not parts:
+            return responses.value({"paths": self._index()}, Output())
+        if parts[0] in ("api", "apis"):
+            try:
+                return self._discovery.answer(request, parts)
+            except StatusError:
+                return _not_found_page()
+        if parts == ["version"]:
+            return responses.value(version_info(), Output())
+        if parts[0] in health.ENDPOINTS:
+            return health.answer(request, parts, self._store)
+        if parts[0] == "openapi":
+            return self._openapi.answer(request, parts)
+        return _not_found_page()
+
+    def _index(self) -> list[str]:
+        found = ["/api", "/api/v1", "/apis"]
+        for group, versions in self._catalog.groups().items():
+            if group:
+                found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
+        return [*found, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+
+    async def _review(self, request: web.Request, info: RequestInfo, user: User) -> web.Response:
+        if info.verb != "create":
+            raise errors.method_not_allowed(info.verb, info.resource)
+        review = _REVIEW_KINDS[info.group, info.version, info.resource]
+        body = await read_body(request)
+        media_type = media_type_of(request.headers.get("Content-Type") or "")
+        obj = bodies.decode_object(body, media_type, review.kind)
+        obj.setdefault("kind", review.kind)
+        obj.setdefault("apiVersion", review.api_version)
+        if (obj["apiVersion"], obj["kind"]) != (review.api_version, review.kind):
+            raise errors.bad_request(f"the object must be a {review.kind} of {review.api_version}")
+        output = choose_output(request.headers.get("Accept") or "")
+        answer = self._reviews.answer(review.plural, obj, info.namespace, user)
+        return responses.value(answer, Output(output.media_type), 201)
+
+    # ---- resources
+
+    async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
+        if info.subresource in ("log", "exec", "attach", "portforward") and kind.resource.plural == "pods":
+            return await self._stream(request, info)
+        call = Call(request, info, kind, user, choose_output(request.headers.get("Accept") or ""))
+        if info.subresource:
+            return await self._subresource(call)
+        if info.verb == "list" or info.verb == "watch":
+            return await self._collection(call)
+        if info.verb == "deletecollection":
+            return await self._writer.delete_collection(call, self._selection(call))
+        if info.verb == "create" and info.name and not kind.custom:
+            raise errors.method_not_allowed("create", kind.resource.group_resource)
+        if info.verb not in ("create", "get") and not info.name:
+            raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
+        handlers: dict[str, Callable[[Call], Awaitable[web.StreamResponse]]] = {
+            "get": self._get,
+            "create": self._writer.create,
+            "update": self._writer.update,
+            "patch": self._writer.patch,
+            "delete": self._writer.delete,
+        }
+        return await handlers[info.verb](call)
+
+    async def _get(self, call: Call) -> web.Response:
+        info, kind = call.info, call.kind
+        stored = self._store.get(Key(kind.store_resource, info.namespace, info.name))
+        if stored is None:
+            raise errors.not_found(kind.resource.group_resource, info.name)
+        warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
+        return responses.one(kind, stored, call.output, call.include, 200, warnings)
+
+    def _selection(self, call: Call) -> Selection:
+        query = call.request.query
+        return read_selection(call.kind, query.get("labelSelector") or "", query.get("fieldSelector") or "")
+
+    async def _collection(self, call: Call) -> web.StreamResponse:
+        kind, query = call.kind, call.request.query
+        selection = self._selection(call)
+        namespace = call.info.namespace or None
+        if call.info.verb == "watch":
+            options = WatchOptions.read(query)
+            return await self._watcher.serve(call.request, kind, namespace, selection, call.output, options)
+        page, meta = self._lister.page(kind, namespace, selection, query)
+        warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
+        return responses.many(kind, page, meta, call.output, call.include, warnings)
+
+    async def _stream(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+        if self._store.get(Key("pods", info.namespace, info.name)) is None:
+            raise errors.not_found("pods", info.name)
+        handlers = {
+            "log": self.pods.log,
+            "exec": self.pods.exec,
+            "attach": self.pods.attach,
+            "portforward": self.pods.port_forward,
+        }
+        return await handlers[info.subresource](request, info.namespace, info.name)
+
+    async def _subresource(self, call: Call) -> web.StreamResponse:
+        info, kind = call.info, call.kind
+        found = kind.subresource(info.subresource)
+        if found is None:
+            return _not_found_page()
+        if info.verb not in found.verbs:
+            raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
+        if info.subresource == "token":
+            return await self._token(call)
+        if info.subresource == "eviction":
+            return await self._writer.evict(call)
+        if info.verb == "get":
+            return self._writer.read_scale(call) if info.subresource == "scale" else await self._get(call)
+        return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))
+
+    async def _token(self, call: Call) -> web.Response:
+        body = await read_body(call.request)
+        obj = bodies.decode_object(body, call.media_type if body else JSON, "TokenRequest")
+        answer = self._reviews.token_request(call.info.namespace, call.info.name, obj)
+        return responses.value(answer, Output(call.output.media_type), 201)
+
+
+def _placed(kind: Kind, info: RequestInfo) -> bool:
+    """Whether a path addresses a kind where it lives. Raises 405 for a write across all namespaces."""
+    if not kind.resource.namespaced:
+        return not info.namespace or kind.resource.plural == "namespaces"
+    if info.namespace:
+        return True
+    if info.name and info.verb not in ("list", "watch"):
+        return False
+    if info.verb not in ("list", "watch"):
+        raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
+    return True
+
+
+def _not_found_page() -> web.Response:
+    """What kube-apiserver answers where nothing is served."""
+    return web.Response(status=404, text="404 page not found\n")
+
+
+def runner_options() -> dict[str, Any]:
+    """Settings of the aiohttp server that are not optional here.
+
+    handler_cancellation: a client that goes away ends its watch; without it the handlers pile up.
+    """
+    return {
+        "handler_cancellation": True,
+        "max_line_size": _LINE_LIMIT,
+        "max_field_size": _LINE_LIMIT,
+        "access_log": None,
+    }

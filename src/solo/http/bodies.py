@@ -1,0 +1,213 @@
+"""Request bodies: JSON and YAML into objects, with limits, and the duplicate fields that were found on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from kube.machinery import errors
+from solo.http.negotiation import JSON, YAML
+
+Obj = dict[str, Any]
+
+MAX_BODY = 3 * 1024 * 1024
+MAX_DEPTH = 200
+MAX_YAML_NODES = 500_000
+APPLY_PATCH = "application/apply-patch+yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
+_ACCEPTED = (JSON, YAML, PROTOBUF)
+
+_decode = msgspec.json.Decoder().decode
+
+
+def decode_object(body: bytes, media_type: str, kind: str) -> Obj:
+    """The object in a body. Raises 400 where it is none, 415 for a media type that is not spoken."""
+    value = decode_value(body, media_type, kind)
+    if not isinstance(value, dict):
+        names = {list: "array", str: "string", bool: "bool", type(None): "null"}
+        shown = names.get(type(value), "number")
+        raise _unrecognized(kind, f"json parse error: json: cannot unmarshal {shown} into an object", body)
+    return value
+
+
+def decode_value(body: bytes, media_type: str, kind: str) -> Any:
+    """The value in a body, an object or (for a JSON patch) a list."""
+    if media_type in (YAML, APPLY_PATCH):
+        value = _decode_yaml(body, kind)
+    elif media_type == PROTOBUF:
+        value = _decode_protobuf(body)
+    elif media_type == JSON or media_type.endswith("+json"):
+        try:
+            value = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            raise _unrecognized(kind, f"json parse error: {problem}", body) from None
+        except RecursionError:
+            raise errors.bad_request("the object is nested too deeply") from None
+    else:
+        raise errors.unsupported_media_type(_ACCEPTED)
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _decode_protobuf(body: bytes) -> Any:
+    from kube.machinery.protobuf import decode_unknown
+
+    try:
+        return decode_unknown(body)[2]
+    except ValueError as problem:
+        raise errors.bad_request(f"the body cannot be read: {problem}") from None
+
+
+def _unrecognized(kind: str, detail: str, body: bytes) -> errors.StatusError:
+    try:
+        shown = body[:200].decode()
+    except UnicodeDecodeError:
+        shown = body[:50].hex()
+    return errors.bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {detail} ({shown})"
+    )
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        following: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                following.extend(part for part in item.values() if isinstance(part, (dict, list)))
+            elif isinstance(item, list):
+                following.extend(part for part in item if isinstance(part, (dict, list)))
+        if not following:
+            return
+        level = following
+    raise errors.bad_request(f"the object is nested more than {MAX_DEPTH} levels deep")
+
+
+def duplicate_fields(body: bytes, media_type: str) -> list[str]:
+    """Fields that a JSON body gives twice, as `fieldValidation` reports them."""
+    if media_type == YAML:
+        return []  # refused while decoding
+    found: list[str] = []
+    _collect(json.loads(body, object_pairs_hook=_mark_duplicates), "", found)
+    return found
+
+
+class _Duplicates(dict[str, Any]):
+    """An object that remembers which keys came twice."""
+
+    repeated: tuple[str, ...] = ()
+
+
+def _mark_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    plain = dict(pairs)
+    if len(plain) == len(pairs):
+        return plain
+    marked = _Duplicates(plain)
+    counts = Counter(key for key, _ in pairs)
+    marked.repeated = tuple(key for key, count in counts.items() if count > 1)
+    return marked
+
+
+def _collect(value: Any, path: str, found: list[str]) -> None:
+    if isinstance(value, dict):
+        if isinstance(value, _Duplicates):
+            found.extend(f'duplicate field "{path}{key}"' for key in value.repeated)
+        for key, item in value.items():
+            _collect(item, f"{path}{key}.", found)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _collect(item, f"{path.rstrip('.')}[{index}].", found)
+
+
+def _decode_yaml(body: bytes, kind: str) -> Any:
+    if body[:1] == b"{":
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return _decode(body)  # JSON is YAML, and this reader of it is a hundred times faster
+    import yaml
+
+    try:
+        value = yaml.load(body, Loader=_loader())
+        if _expanded(value, {}) > MAX_YAML_NODES:
+            raise errors.bad_request("the YAML document's aliases expand to too much")
+        # The same restrictions as JSON: string keys, no dates, no bytes.
+        return _decode(msgspec.json.encode(value))
+    except yaml.YAMLError as problem:
+        text = str(problem).replace("\n", " ")
+        raise errors.bad_request(
+            f"the object provided is unrecognized (must be of type {kind}): yaml: {text}"
+        ) from None
+    except (TypeError, RecursionError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
+        raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind}): {problem}") from None
+
+
+def _expanded(value: Any, known: dict[int, int]) -> int:
+    """How many values a document has once its aliases are written out, without writing them out."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    size = known.get(id(value))
+    if size is None:
+        known[id(value)] = MAX_YAML_NODES  # a document that contains itself is too much
+        items = value.values() if isinstance(value, dict) else value
+        size = known[id(value)] = 1 + sum(_expanded(item, known) for item in items)
+    return size
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """A safe loader with the scalars that kubectl's YAML has: no dates, no base-60 numbers; duplicate keys refused."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f'key "{key}" already set in map', node.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
+    dropped = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in dropped]
+        for first, resolvers in base.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:int",
+        re.compile(r"^(?:[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+)$"),
+        list("-+0123456789"),
+    )
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+        ),
+        list("-+0123456789."),
+    )
+    # YAML 1.1 as Go's yaml package reads it: y and n are booleans, too.
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
+    Loader.bool_values = {**base.bool_values, "y": True, "n": False}
+    Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _yaml_int(loader.construct_scalar(node)))
+    return Loader
+
+
+def _yaml_int(text: str) -> int:
+    plain = text.replace("_", "").lower()
+    digits = plain.lstrip("+-")
+    sign = -1 if plain.startswith("-") else 1
+    if digits.startswith("0o"):
+        return sign * int(digits[2:], 8)
+    if digits.startswith("0x"):
+        return sign * int(digits[2:], 16)
+    if digits.startswith("0b"):
+        return sign * int(digits[2:], 2)
+    return sign * int(digits, 8 if len(digits) > 1 and digits.startswith("0") else 10)

@@ -1,0 +1,68 @@
+"""Content negotiation: what a client accepts, and what it sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from kube.machinery.errors import StatusError
+
+JSON = "application/json"
+YAML = "application/yaml"
+OFFERED = (JSON, YAML)
+
+TABLE = "Table"
+PARTIAL = "PartialObjectMetadata"
+PARTIAL_LIST = "PartialObjectMetadataList"
+_TRANSFORMS = frozenset({TABLE, PARTIAL, PARTIAL_LIST})
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The chosen representation: media type, and the kind into which objects are transformed ("" for none)."""
+
+    media_type: str = JSON
+    transform: str = ""
+
+
+@lru_cache(maxsize=512)
+def choose_output(accept: str) -> Output:
+    """The first acceptable representation. Protobuf is not spoken: clients that ask for it list JSON too.
+
+    Raises 406 when nothing fits.
+    """
+    if not accept:
+        return Output()
+    for media_type, params in _ranges(accept):
+        transform = params.get("as", "")
+        if transform and (transform not in _TRANSFORMS or params.get("v", "v1") != "v1"):
+            continue
+        if transform and params.get("g", "meta.k8s.io") != "meta.k8s.io":
+            continue
+        if media_type in (JSON, "application/*", "*/*"):
+            return Output(JSON, transform)
+        if media_type == YAML:
+            return Output(YAML, transform)
+    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(OFFERED)}"
+    raise StatusError(406, "NotAcceptable", text, {})
+
+
+def _ranges(accept: str) -> list[tuple[str, dict[str, str]]]:
+    """The media ranges with their parameters, best quality first."""
+    found: list[tuple[float, str, dict[str, str]]] = []
+    for item in accept.split(","):
+        media_type, *rest = (part.strip() for part in item.split(";"))
+        params = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest)}
+        try:
+            quality = float(params.pop("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if media_type and quality > 0:
+            found.append((quality, media_type.lower(), params))
+    found.sort(key=lambda item: -item[0])
+    return [(media_type, params) for _, media_type, params in found]
+
+
+def media_type_of(content_type: str) -> str:
+    """The bare media type of a Content-Type header; JSON when there is none."""
+    return content_type.partition(";")[0].strip().lower() or JSON

@@ -1,0 +1,9 @@
+"""What `kubectl get` shows of each kind: columns and cells, as in kube-apiserver's `pkg/printers/internalversion`."""
+
+from __future__ import annotations
+
+from solo.http.printers.columns import Column, Printer
+from solo.http.printers.custom import custom_printer
+from solo.http.printers.registry import printer_for
+
+__all__ = ["Column", "Printer", "custom_printer", "printer_for"]

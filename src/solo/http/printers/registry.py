@@ -1,0 +1,327 @@
+"""The printers of the built-in kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from solo.http.printers.columns import (
+    NONE,
+    UNKNOWN,
+    Column,
+    Printer,
+    age,
+    columns,
+    containers_of,
+    created,
+    joined,
+    labels_text,
+    name_of,
+    selector_text,
+)
+from solo.http.printers.pods import POD_COLUMNS, pod_cells
+from solo.registry.objects import dig
+
+Obj = dict[str, Any]
+
+
+def printer_for(group_resource: str) -> Printer:
+    """The printer of a built-in kind, name and age where Kubernetes prints nothing more."""
+    return _PRINTERS.get(group_resource, _PLAIN)
+
+
+_PLAIN = Printer(columns("Name|Age"), lambda obj: (name_of(obj), created(obj)))
+
+
+def _namespace(obj: Obj) -> list[Any]:
+    return [name_of(obj), dig(obj, "status", "phase") or "", created(obj)]
+
+
+def _configmap(obj: Obj) -> list[Any]:
+    return [name_of(obj), len(obj.get("data") or {}) + len(obj.get("binaryData") or {}), created(obj)]
+
+
+def _secret(obj: Obj) -> list[Any]:
+    return [name_of(obj), obj.get("type") or "", len(obj.get("data") or {}), created(obj)]
+
+
+def _serviceaccount(obj: Obj) -> list[Any]:
+    return [name_of(obj), len(obj.get("secrets") or []), created(obj)]
+
+
+def _service(obj: Obj) -> list[Any]:
+    spec = obj.get("spec") or {}
+    ports = joined(
+        f"{port.get('port')}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
+        for port in spec.get("ports") or []
+    )
+    external = joined(spec.get("externalIPs") or [])
+    if spec.get("type") == "ExternalName":
+        external = spec.get("externalName") or ""
+    selector = labels_text(spec.get("selector"))
+    return [name_of(obj), spec.get("type"), spec.get("clusterIP") or NONE, external, ports, created(obj), selector]
+
+
+def _node(obj: Obj) -> list[Any]:
+    ready = "Unknown"
+    for condition in dig(obj, "status", "conditions") or []:
+        if condition.get("type") == "Ready":
+            ready = "Ready" if condition.get("status") == "True" else "NotReady"
+    if dig(obj, "spec", "unschedulable"):
+        ready += ",SchedulingDisabled"
+    prefix = "node-role.kubernetes.io/"
+    labels = dig(obj, "metadata", "labels") or {}
+    roles = sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))
+    info = dig(obj, "status", "nodeInfo") or {}
+    addresses = {item.get("type"): item.get("address") for item in dig(obj, "status", "addresses") or []}
+    return [
+        name_of(obj),
+        ready,
+        joined(roles),
+        created(obj),
+        info.get("kubeletVersion") or "",
+        addresses.get("InternalIP") or NONE,
+        addresses.get("ExternalIP") or NONE,
+        info.get("osImage") or UNKNOWN,
+        info.get("kernelVersion") or UNKNOWN,
+        info.get("containerRuntimeVersion") or UNKNOWN,
+    ]
+
+
+def _event(obj: Obj) -> list[Any]:
+    about = obj.get("involvedObject") or {}
+    target = f"{(about.get('kind') or '').lower()}/{about.get('name') or ''}"
+    first = obj.get("firstTimestamp") or obj.get("eventTime")
+    last = dig(obj, "series", "lastObservedTime") or obj.get("lastTimestamp") or first
+    source = obj.get("source") or {}
+    component = source.get("component") or obj.get("reportingComponent") or ""
+    return [
+        age(last),
+        obj.get("type") or "",
+        obj.get("reason") or "",
+        target,
+        about.get("fieldPath") or "",
+        joined([part for part in (component, source.get("host")) if part], ""),
+        (obj.get("message") or "").strip(),
+        age(first),
+        dig(obj, "series", "count") or obj.get("count") or 1,
+        name_of(obj),
+    ]
+
+
+def _deployment(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names, images = containers_of(dig(spec, "template", "spec") or {})
+    return [
+        name_of(obj),
+        f"{status.get('readyReplicas') or 0}/{spec.get('replicas') or 0}",
+        status.get("updatedReplicas") or 0,
+        status.get("availableReplicas") or 0,
+        created(obj),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
+
+
+def _replicaset(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names, images = containers_of(dig(spec, "template", "spec") or {})
+    return [
+        name_of(obj),
+        spec.get("replicas") or 0,
+        status.get("replicas") or 0,
+        status.get("readyReplicas") or 0,
+        created(obj),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
+
+
+def _statefulset(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names, images = containers_of(dig(spec, "template", "spec") or {})
+    ready = f"{status.get('readyReplicas') or 0}/{spec.get('replicas') or 0}"
+    return [name_of(obj), ready, created(obj), names, images]
+
+
+def _daemonset(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names, images = containers_of(dig(spec, "template", "spec") or {})
+    return [
+        name_of(obj),
+        status.get("desiredNumberScheduled") or 0,
+        status.get("currentNumberScheduled") or 0,
+        status.get("numberReady") or 0,
+        status.get("updatedNumberScheduled") or 0,
+        status.get("numberAvailable") or 0,
+        labels_text(dig(spec, "template", "spec", "nodeSelector")),
+        created(obj),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
+
+
+def _created_at(obj: Obj) -> list[Any]:
+    return [name_of(obj), (obj.get("metadata") or {}).get("creationTimestamp") or ""]
+
+
+def _binding(obj: Obj) -> list[Any]:
+    reference = obj.get("roleRef") or {}
+    users, groups, accounts = [], [], []
+    for subject in obj.get("subjects") or []:
+        if subject.get("kind") == "User":
+            users.append(subject.get("name"))
+        elif subject.get("kind") == "Group":
+            groups.append(subject.get("name"))
+        else:
+            accounts.append(f"{subject.get('namespace') or ''}/{subject.get('name')}")
+    role = f"{reference.get('kind')}/{reference.get('name')}"
+    return [name_of(obj), role, created(obj), joined(users, ""), joined(groups, ""), joined(accounts, "")]
+
+
+def _lease(obj: Obj) -> list[Any]:
+    return [name_of(obj), dig(obj, "spec", "holderIdentity") or "", created(obj)]
+
+
+def _policy(obj: Obj) -> list[Any]:
+    spec = obj.get("spec") or {}
+    kind = spec.get("paramKind") or {}
+    param = f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
+    return [name_of(obj), len(spec.get("validations") or []), param, created(obj)]
+
+
+def _policy_binding(obj: Obj) -> list[Any]:
+    spec = obj.get("spec") or {}
+    reference = spec.get("paramRef") or {}
+    param = "<unset>"
+    if reference:
+        place = f"{reference['namespace']}/" if reference.get("namespace") else ""
+        param = f"{place}{reference.get('name') or '*'}"
+    return [name_of(obj), spec.get("policyName") or "", param, created(obj)]
+
+
+def _webhooks(obj: Obj) -> list[Any]:
+    return [name_of(obj), len(obj.get("webhooks") or []), created(obj)]
+
+
+def _job(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    names, images = containers_of(dig(spec, "template", "spec") or {})
+    state = "Running"
+    for condition in status.get("conditions") or []:
+        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed", "Suspended"):
+            state = condition["type"]
+    done = f"{status.get('succeeded') or 0}/{spec.get('completions') or 1}"
+    return [name_of(obj), state, done, "", created(obj), names, images, selector_text(spec.get("selector"))]
+
+
+def _claim(obj: Obj) -> list[Any]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    capacity = dig(status, "capacity", "storage") or ""
+    modes = joined((_MODES.get(mode, mode) for mode in status.get("accessModes") or []), "")
+    attributes = spec.get("volumeAttributesClassName") or "<unset>"
+    return [
+        name_of(obj),
+        status.get("phase") or "",
+        spec.get("volumeName") or "",
+        capacity,
+        modes,
+        spec.get("storageClassName") or "",
+        attributes,
+        created(obj),
+        spec.get("volumeMode") or "",
+    ]
+
+
+_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+def _storageclass(obj: Obj) -> list[Any]:
+    name = name_of(obj)
+    if (dig(obj, "metadata", "annotations") or {}).get("storageclass.kubernetes.io/is-default-class") == "true":
+        name += " (default)"
+    return [
+        name,
+        obj.get("provisioner"),
+        obj.get("reclaimPolicy"),
+        obj.get("volumeBindingMode"),
+        bool(obj.get("allowVolumeExpansion")),
+        created(obj),
+    ]
+
+
+def _priorityclass(obj: Obj) -> list[Any]:
+    policy = obj.get("preemptionPolicy")
+    return [name_of(obj), obj.get("value") or 0, bool(obj.get("globalDefault")), created(obj), policy]
+
+
+_RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
+_TEMPLATE_WIDE = "Containers|Images|Selector"
+_BINDING = Printer(columns("Name|Role|Age", wide="Users|Groups|ServiceAccounts"), _binding)
+_ROLE = Printer(columns("Name|Created At"), _created_at)
+_EVENT_COLUMNS = (
+    *columns("Last Seen|Type|Reason|Object"),
+    *(Column(name, priority=1) for name in ("Subobject", "Source")),
+    Column("Message"),
+    *(Column(name, priority=1) for name in ("First Seen", "Count", "Name")),
+)
+
+_PRINTERS: dict[str, Printer] = {
+    "namespaces": Printer(columns("Name|Status|Age"), _namespace),
+    "pods": Printer(POD_COLUMNS, pod_cells),
+    "configmaps": Printer(columns("Name|Data|Age"), _configmap),
+    "secrets": Printer(columns("Name|Type|Data|Age"), _secret),
+    "serviceaccounts": Printer(columns("Name|Secrets|Age"), _serviceaccount),
+    "services": Printer(columns("Name|Type|Cluster-IP|External-IP|Port(s)|Age", wide="Selector"), _service),
+    "nodes": Printer(
+        columns(
+            "Name|Status|Roles|Age|Version",
+            wide="Internal-IP|External-IP|OS-Image|Kernel-Version|Container-Runtime",
+        ),
+        _node,
+    ),
+    "events": Printer(_EVENT_COLUMNS, _event),
+    "persistentvolumeclaims": Printer(
+        columns("Name|Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age", wide="VolumeMode"),
+        _claim,
+    ),
+    "deployments.apps": Printer(columns("Name|Ready|Up-to-date|Available|Age", wide=_TEMPLATE_WIDE), _deployment),
+    "replicasets.apps": Printer(
+        columns("Name|Desired:integer|Current:integer|Ready:integer|Age", wide=_TEMPLATE_WIDE), _replicaset
+    ),
+    "statefulsets.apps": Printer(columns("Name|Ready|Age", wide="Containers|Images"), _statefulset),
+    "daemonsets.apps": Printer(
+        columns(
+            "Name|Desired:integer|Current:integer|Ready:integer|Up-to-date:integer|Available:integer|Node Selector|Age",
+            wide=_TEMPLATE_WIDE,
+        ),
+        _daemonset,
+    ),
+    "jobs.batch": Printer(columns("Name|Status|Completions|Duration|Age", wide=_TEMPLATE_WIDE), _job),
+    "leases.coordination.k8s.io": Printer(columns("Name|Holder|Age"), _lease),
+    "storageclasses.storage.k8s.io": Printer(
+        columns("Name|Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion|Age"), _storageclass
+    ),
+    "priorityclasses.scheduling.k8s.io": Printer(
+        columns("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), _priorityclass
+    ),
+    f"clusterroles.{_RBAC}": _ROLE,
+    f"roles.{_RBAC}": _ROLE,
+    f"clusterrolebindings.{_RBAC}": _BINDING,
+    f"rolebindings.{_RBAC}": _BINDING,
+    "customresourcedefinitions.apiextensions.k8s.io": Printer(columns("Name|Created At"), _created_at),
+    f"validatingadmissionpolicies.{_ADMISSION}": Printer(columns("Name|Validations:integer|ParamKind|Age"), _policy),
+    f"validatingadmissionpolicybindings.{_ADMISSION}": Printer(
+        columns("Name|PolicyName|ParamRef|Age"), _policy_binding
+    ),
+    f"validatingwebhookconfigurations.{_ADMISSION}": Printer(columns("Name|Webhooks:integer|Age"), _webhooks),
+    f"mutatingwebhookconfigurations.{_ADMISSION}": Printer(columns("Name|Webhooks:integer|Age"), _webhooks),
+}

@@ -1,0 +1,118 @@
+"""Answers: objects, lists and errors in the representation that the client asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from kube.machinery.errors import StatusError
+from solo.http import tables
+from solo.http.negotiation import JSON, PARTIAL, PARTIAL_LIST, TABLE, YAML, Output
+from solo.registry.kinds import Kind
+from solo.registry.registry import Result
+from solo.store import Stored
+
+Obj = dict[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def raw_json(body: bytes, status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
+    """A JSON answer from bytes."""
+    response = web.Response(body=body, status=status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-cache, private"
+    for text in warnings:
+        response.headers.add("Warning", f"299 - {_quoted(text)}")
+    return response
+
+
+def _quoted(text: str) -> str:
+    """A warning text as RFC 7234 wants it: one line, quoted."""
+    cleaned = "".join(char if char.isprintable() else " " for char in text)
+    return '"' + cleaned.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def value(obj: Any, output: Output, status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
+    """A JSON (or YAML) answer from a value."""
+    return _finish(_encode(obj), output, status, warnings)
+
+
+def _finish(body: bytes, output: Output, status: int, warnings: Sequence[str]) -> web.Response:
+    if output.media_type != YAML:
+        return raw_json(body, status, warnings)
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(msgspec.json.decode(body), Dumper=dumper, sort_keys=False, allow_unicode=True)
+    response = raw_json(text.encode(), status, warnings)
+    response.content_type = YAML
+    return response
+
+
+def status_error(problem: StatusError, warnings: Sequence[str] = ()) -> web.Response:
+    """A `Status` for an error."""
+    body = problem.to_status()
+    details = body.get("details")
+    if isinstance(details, dict):
+        for key in [key for key in ("name", "kind") if details.get(key) == ""]:
+            del details[key]
+    elif problem.details is not None:
+        body["details"] = {}
+    response = raw_json(_encode(body), problem.code, warnings)
+    seconds = (problem.details or {}).get("retryAfterSeconds")
+    if seconds:
+        response.headers["Retry-After"] = str(seconds)
+    return response
+
+
+def served_bytes(kind: Kind, result: Result) -> bytes:
+    """A stored or unstored object in the version of `kind`."""
+    if isinstance(result, Stored):
+        return kind.served_raw(result.raw)
+    return _encode(kind.served(result))
+
+
+def served_object(kind: Kind, result: Result) -> Obj:
+    """The same as a value; not to be changed."""
+    return kind.served(result.obj if isinstance(result, Stored) else result)
+
+
+def one(
+    kind: Kind, result: Result, output: Output, include: str, status: int = 200, warnings: Sequence[str] = ()
+) -> web.Response:
+    """One object."""
+    if not output.transform:
+        return _finish(served_bytes(kind, result), output, status, warnings)
+    obj = served_object(kind, result)
+    if output.transform == TABLE:
+        meta = {"resourceVersion": (obj.get("metadata") or {}).get("resourceVersion") or ""}
+        return value(tables.table(kind, [obj], meta, include), output, status, warnings)
+    return value(tables.partial(obj), output, status, warnings)
+
+
+def many(
+    kind: Kind,
+    items: Iterable[Stored],
+    list_meta: Obj,
+    output: Output,
+    include: str,
+    warnings: Sequence[str] = (),
+) -> web.Response:
+    """A list; plain JSON is put together from the stored bytes."""
+    if output.transform == TABLE:
+        objects = (kind.served(stored.obj) for stored in items)
+        return value(tables.table(kind, objects, list_meta, include), output, 200, warnings)
+    if output.transform in (PARTIAL, PARTIAL_LIST):
+        partial = {
+            "kind": PARTIAL_LIST,
+            "apiVersion": tables.META,
+            "metadata": list_meta,
+            "items": [tables.partial(stored.obj) for stored in items],
+        }
+        return value(partial, output, 200, warnings)
+    head = _encode({"kind": kind.list_kind, "apiVersion": kind.resource.api_version, "metadata": list_meta})
+    body = head[:-1] + b',"items":[' + b",".join([kind.item_raw(stored.raw) for stored in items]) + b"]}"
+    return _finish(body, output, 200, warnings)

@@ -1,0 +1,82 @@
+"""Tables (meta/v1 Table): what kubectl asks for when it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from solo.http.printers import Column, Printer, custom_printer, printer_for
+from solo.registry.kinds import Kind
+from solo.registry.strategy import Strategy
+
+Obj = dict[str, Any]
+
+META = "meta.k8s.io/v1"
+_WELL_KNOWN = {"Name": "name", "Age": "creationTimestamp", "Created At": "creationTimestamp"}
+
+_custom: WeakKeyDictionary[Strategy, Printer] = WeakKeyDictionary()
+
+
+def printer_of(kind: Kind) -> Printer:
+    """The printer of a kind, made once."""
+    if not kind.custom:
+        return printer_for(kind.store_resource)
+    printer = _custom.get(kind.strategy)
+    if printer is None:
+        printer = _custom[kind.strategy] = custom_printer(kind.columns)
+    return printer
+
+
+def table(kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, *, header: bool = True) -> Obj:
+    """A table of objects. `include` says what each row carries: Metadata (default), Object or None."""
+    printer = printer_of(kind)
+    rows = [
+        {
+            "cells": list(printer.cells(kind.stored(obj) if kind.renames else obj)),
+            **({} if include == "None" else {"object": _row_object(obj, include)}),
+        }
+        for obj in objects
+    ]
+    return {
+        "kind": "Table",
+        "apiVersion": META,
+        "metadata": list_meta,
+        "columnDefinitions": _definitions(printer.columns) if header else [],
+        "rows": rows,
+    }
+
+
+def _row_object(obj: Obj, include: str) -> Obj:
+    return obj if include == "Object" else partial(obj)
+
+
+def partial(obj: Obj) -> Obj:
+    """PartialObjectMetadata of an object."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": obj.get("metadata") or {}}
+
+
+def _definitions(columns: Sequence[Column]) -> list[Obj]:
+    return [
+        {
+            "name": column.name,
+            "type": column.type,
+            "format": column.format,
+            "description": column.description or _description(column.name),
+            "priority": column.priority,
+        }
+        for column in columns
+    ]
+
+
+@lru_cache(maxsize=32)
+def _description(name: str) -> str:
+    """What the API documentation says of the metadata field that a column shows."""
+    field = _WELL_KNOWN.get(name)
+    if field is None:
+        return ""
+    from kube.machinery.builtin import OBJECT_META, definitions
+
+    text: str = definitions()[OBJECT_META]["properties"][field].get("description", "")
+    return text

@@ -1,0 +1,237 @@
+"""Watches: a stream of events, from a revision or with the present state first (API concepts: "Efficient detection of
+changes" and "Streaming lists").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from kube.machinery import errors
+from kube.machinery.errors import StatusError, cause
+from kube.machinery.resources import CRDS
+from solo.http import tables
+from solo.http.lists import invalid_options, parse_version
+from solo.http.negotiation import JSON, TABLE, Output
+from solo.http.selection import Selection
+from solo.registry.kinds import Kind
+from solo.store import Event, Store, Stored, Watch
+
+Obj = dict[str, Any]
+
+BOOKMARK_SECONDS = 60.0
+_MIN_TIMEOUT = 1800.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """The query parameters of a watch."""
+
+    version: str
+    timeout: float
+    bookmarks: bool
+    initial: bool | None
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> WatchOptions:
+        """Raises 422 for a combination that does not exist, 400 and 500 for values that cannot be read."""
+        version = query.get("resourceVersion") or ""
+        if version:
+            parse_version(version)
+        initial_text = query.get("sendInitialEvents")
+        initial = None if initial_text in (None, "") else initial_text in ("true", "1")
+        match = query.get("resourceVersionMatch") or ""
+        problems = []
+        if initial is not None and match != "NotOlderThan":
+            detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            problems.append(cause("FieldValueForbidden", "resourceVersionMatch", detail))
+        if initial is None and match:
+            detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            problems.append(cause("FieldValueForbidden", "resourceVersionMatch", detail))
+        if problems:
+            raise invalid_options(problems)
+        try:
+            timeout = float(query.get("timeoutSeconds") or 0)
+        except ValueError:
+            raise errors.bad_request("timeoutSeconds is not a number") from None
+        bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
+        return cls(version, timeout or _MIN_TIMEOUT * (1 + random.random()), bookmarks, initial)
+
+
+class Watcher:
+    """Serves watches; `stop` ends all of them, so that the server can go. Those of a kind end with its definition."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._open: set[Watch] = set()
+        self._stopped = False
+        store.add_listener(CRDS.group_resource, self._definition_changed)
+
+    def _definition_changed(self, event: Event) -> None:
+        if event.type == "DELETED":
+            for watch in tuple(self._open):
+                if watch.resource == event.stored.key.name:
+                    watch.close()
+
+    def stop(self) -> None:
+        """End every stream after what it has already been given."""
+        self._stopped = True
+        for watch in tuple(self._open):
+            watch.close()
+
+    async def serve(
+        self,
+        request: web.Request,
+        kind: Kind,
+        namespace: str | None,
+        selection: Selection,
+        output: Output,
+        options: WatchOptions,
+    ) -> web.StreamResponse:
+        """Stream events until the time is up, the client is gone or the server stops."""
+        encoder = _Encoder(kind, output, request.query.get("includeObject") or "Metadata")
+        response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        try:
+            backlog, watch = self._begin(kind, namespace, selection, options)
+        except StatusError as problem:
+            await response.write(_line("ERROR", problem.to_status()))
+            await response.write_eof()
+            return response
+        self._open.add(watch)
+        with watch:
+            try:
+                for stored in backlog or []:
+                    await response.write(encoder.line("ADDED", stored))
+                if backlog is not None and options.initial and options.bookmarks:
+                    await response.write(encoder.bookmark(watch.bookmark_rv, initial_end=True))
+                if not self._stopped:
+                    await self._follow(response, watch, selection, encoder, options)
+            finally:
+                self._open.discard(watch)
+        await response.write_eof()
+        return response
+
+    def _begin(
+        self, kind: Kind, namespace: str | None, selection: Selection, options: WatchOptions
+    ) -> tuple[list[Stored] | None, Watch]:
+        """The present state to begin with (None: nothing to begin with) and the subscription that follows it.
+
+        Raises 410 when the history does not reach back.
+        """
+        resource = kind.store_resource
+        from_start = options.version in ("", "0") and options.initial is not False
+        if from_start or options.initial:
+            items, revision = self._store.list(resource, namespace)
+            if options.version and int(options.version) > revision:
+                raise errors.expired(f"Too large resource version: {options.version}, current: {revision}")
+            watch = self._store.watch(resource, namespace, revision)
+            return [stored for stored in items if selection.everything or selection.matches(stored)], watch
+        since = self._store.revision if options.version in ("", "0") else int(options.version)
+        return None, self._store.watch(resource, namespace, since)
+
+    async def _follow(
+        self,
+        response: web.StreamResponse,
+        watch: Watch,
+        selection: Selection,
+        encoder: _Encoder,
+        options: WatchOptions,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + options.timeout
+        while (left := end - loop.time()) > 0:
+            try:
+                events = await watch.batch(min(left, BOOKMARK_SECONDS))
+            except StopAsyncIteration:
+                if watch.lagged:
+                    problem = errors.expired("too old resource version: the watch could not keep up")
+                    await response.write(_line("ERROR", problem.to_status()))
+                return
+            if events:
+                lines = [line for event in events if (line := _select(event, selection, encoder))]
+                if lines:
+                    await response.write(b"".join(lines))
+            elif options.bookmarks:
+                await response.write(encoder.bookmark(watch.bookmark_rv))
+        if options.bookmarks:
+            await response.write(encoder.bookmark(watch.bookmark_rv))
+
+
+def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:
+    """The line that a watcher with this selection sees of an event, empty for none."""
+    if selection.everything:
+        return encoder.event(event)
+    now = selection.matches(event.stored)
+    if event.type == "ADDED":
+        return encoder.event(event) if now else b""
+    before = selection.matches(event.prev) if event.prev is not None else now
+    if event.type == "DELETED":
+        return encoder.event(event) if before or now else b""
+    if now:
+        return encoder.event(event) if before else encoder.line("ADDED", event.stored)
+    return encoder.line("DELETED", event.stored) if before else b""
+
+
+def _line(type_: str, obj: Obj) -> bytes:
+    return _encode({"type": type_, "object": obj}) + b"\n"
+
+
+class _Encoder:
+    """Events in the representation that the client asked for."""
+
+    def __init__(self, kind: Kind, output: Output, include: str) -> None:
+        self._kind = kind
+        self._output = output
+        self._include = include
+        self._header = True
+        self._verbatim = not output.transform and kind.storage_version == kind.resource.api_version
+
+    def event(self, event: Event) -> bytes:
+        if self._verbatim:
+            return event.wire
+        return self.line(event.type, event.stored)
+
+    def line(self, type_: str, stored: Stored) -> bytes:
+        if not self._output.transform:
+            return b'{"type":"%s","object":%s}\n' % (type_.encode(), self._kind.served_raw(stored.raw))
+        obj = self._kind.served(stored.obj)
+        if self._output.transform == TABLE:
+            meta = {"resourceVersion": str(stored.rv)}
+            shown = tables.table(self._kind, [obj], meta, self._include, header=self._header)
+            self._header = False
+        else:
+            shown = tables.partial(obj)
+        return _line(type_, shown)
+
+    def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
+        meta: Obj = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if initial_end:
+            meta["annotations"] = {"k8s.io/initial-events-end": "true"}
+        if self._output.transform == TABLE:
+            shown: Obj = {
+                "kind": "Table",
+                "apiVersion": tables.META,
+                "metadata": {"resourceVersion": str(revision)},
+                "columnDefinitions": [],
+                "rows": [
+                    {
+                        "cells": [],
+                        "object": {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta},
+                    }
+                ],
+            }
+        elif self._output.transform:
+            shown = {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta}
+        else:
+            shown = {"kind": self._kind.resource.kind, "apiVersion": self._kind.resource.api_version, "metadata": meta}
+        return _line("BOOKMARK", shown)

@@ -1,0 +1,250 @@
+"""Create, update, patch and delete: from the request to the registry and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aiohttp import web
+
+from kube.machinery import errors
+from kube.machinery.apply.options import check_field_manager, check_force, manager_name
+from kube.machinery.patch import json_patch, merge_patch, strategic_merge_patch
+from kube.machinery.resources import NAMESPACES
+from solo.auth.user import User
+from solo.http import bodies, responses
+from solo.http.bodies import APPLY_PATCH
+from solo.http.negotiation import JSON, Output, media_type_of
+from solo.http.paths import RequestInfo
+from solo.http.selection import Selection
+from solo.registry import scale
+from solo.registry.bootstrap import ensure_default_account
+from solo.registry.context import DeleteOptions, RequestContext, check_dry_run, check_field_validation
+from solo.registry.kinds import Kind
+from solo.registry.registry import Applied, Registry, Result
+from solo.store import Key, Stored
+
+Obj = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+_BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+_CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+_FALSE = ("false", "0")
+BODY_SECONDS = 60.0
+"""A body that takes longer is given up; kube-apiserver gives a whole request as much."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A request that has been authenticated, authorized and matched to a kind."""
+
+    request: web.Request
+    info: RequestInfo
+    kind: Kind
+    user: User
+    output: Output
+
+    @property
+    def include(self) -> str:
+        return self.request.query.get("includeObject") or "Metadata"
+
+    @property
+    def media_type(self) -> str:
+        return media_type_of(self.request.headers.get("Content-Type") or "")
+
+    @property
+    def applies(self) -> bool:
+        """Whether this is a server-side apply."""
+        return self.info.verb == "patch" and self.media_type == APPLY_PATCH
+
+    def context(self, options_kind: str) -> RequestContext:
+        """Dry run, field validation and manager from the query. Raises 422 for values that do not exist."""
+        query = self.request.query
+        manager = query.get("fieldManager") or ""
+        check_field_manager(manager, options_kind, required=self.applies)
+        warnings = [self.kind.deprecation_warning] if self.kind.deprecation_warning else []
+        return RequestContext(
+            self.user,
+            check_dry_run([value for value in query.getall("dryRun", []) if value], options_kind),
+            check_field_validation(query.get("fieldValidation"), options_kind),
+            manager_name(manager, self.request.headers.get("User-Agent") or ""),
+            warnings,
+        )
+
+
+async def read_body(request: web.Request, seconds: float = BODY_SECONDS) -> bytes:
+    """The whole body. Raises 413 above the limit, 408 when it is not there after some seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.read()
+    except TimeoutError:
+        text = f"the request's body did not come within {seconds:g} seconds"
+        raise errors.StatusError(408, "Timeout", text) from None
+    except web.HTTPRequestEntityTooLarge:
+        raise errors.too_large(f"Request entity too large: limit is {bodies.MAX_BODY}") from None
+
+
+class Writer:
+    """Answers the requests that change objects."""
+
+    def __init__(self, registry: Registry, authorize: Callable[[User, RequestInfo], None]) -> None:
+        self._registry = registry
+        self._authorize = authorize
+
+    async def create(self, call: Call) -> web.Response:
+        context = call.context("CreateOptions")
+        obj = await self._object(call, context)
+        result = await self._registry.create(call.kind, call.info.namespace, call.info.name, obj, context)
+        if isinstance(result, Stored) and call.kind.store_resource == NAMESPACES.group_resource:
+            await ensure_default_account(self._registry, result.key.name)
+        return responses.one(call.kind, result, call.output, call.include, 201, context.warnings)
+
+    async def _object(self, call: Call, context: RequestContext) -> Obj:
+        body = await read_body(call.request)
+        kind = call.kind.resource.kind
+        obj = bodies.decode_object(body, call.media_type, kind)
+        if context.field_validation != "Ignore" and call.media_type == JSON:
+            context.report_unknown(kind, call.kind.resource.version, bodies.duplicate_fields(body, call.media_type))
+        return obj
+
+    async def update(self, call: Call) -> web.Response:
+        context = call.context("UpdateOptions")
+        obj = await self._object(call, context)
+        if call.info.subresource == "scale":
+            return await self._change_scale(call, context, lambda _: obj)
+        return await self._change(call, context, lambda _: obj)
+
+    async def patch(self, call: Call) -> web.Response:
+        body = await read_body(call.request)
+        context = call.context("PatchOptions")
+        if call.applies and call.info.subresource != "scale":
+            return await self._apply(call, body, context)
+        check_force("force" in call.request.query, "PatchOptions")
+        apply = self._patcher(call, body)
+        if call.info.subresource == "scale":
+            return await self._change_scale(call, context, apply)
+        return await self._change(call, context, apply)
+
+    async def _apply(self, call: Call, body: bytes, context: RequestContext) -> web.Response:
+        info, kind = call.info, call.kind
+        applied = bodies.decode_object(body, APPLY_PATCH, kind.resource.kind)
+        force = (call.request.query.get("force") or "false").lower() not in _FALSE
+        key = Key(kind.store_resource, info.namespace, info.name)
+        status = 200 if self._registry.store.get(key) is not None else 201
+        wanted = Applied(
+            applied, force, info.subresource, lambda: self._authorize(call.user, replace(info, verb="create"))
+        )
+        result = await self._registry.apply(kind, info.namespace, info.name, wanted, context)
+        return responses.one(kind, result, call.output, call.include, status, context.warnings)
+
+    async def _change(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+        info = call.info
+        result = await self._registry.update(
+            call.kind, info.namespace, info.name, change, context, subresource=info.subresource
+        )
+        return responses.one(call.kind, result, call.output, call.include, 200, context.warnings)
+
+    async def _change_scale(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+        info, kind = call.info, call.kind
+        result = await self._registry.update(
+            kind,
+            info.namespace,
+            info.name,
+            lambda obj: scale.write(kind, obj, change(scale.read(kind, obj))),
+            context,
+            subresource="scale",
+        )
+        shown = scale.read(kind, responses.served_object(kind, result))
+        return responses.value(shown, call.output, 200, context.warnings)
+
+    def _patcher(self, call: Call, body: bytes) -> Callable[[Obj], Obj]:
+        """The function that a patch request stands for. It works on a value of its own."""
+        media_type = call.media_type
+        definition = call.kind.strategy.patch_schema()
+        accepted = _BUILTIN_PATCHES if definition else _CUSTOM_PATCHES
+        if media_type not in _BUILTIN_PATCHES:
+            raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+        if media_type not in accepted or media_type == APPLY_PATCH:
+            raise errors.unsupported_media_type(accepted)
+        patch = bodies.decode_value(body, media_type, "Patch")
+        if media_type == JSON_PATCH:
+            if not isinstance(patch, list):
+                raise errors.bad_request("a JSON patch must be a list of operations")
+            return lambda obj: _object(json_patch(obj, patch))
+        if media_type == MERGE_PATCH:
+            return lambda obj: _object(merge_patch(obj, patch))
+        from kube.machinery.builtin import openapi_v3_schema
+
+        schema = openapi_v3_schema(str(definition))
+        return lambda obj: strategic_merge_patch(obj, patch, schema)
+
+    async def delete(self, call: Call) -> web.Response:
+        options, context = await self._delete_options(call)
+        info, kind = call.info, call.kind
+        outcome = await self._registry.delete(kind, info.namespace, info.name, options, context)
+        if not outcome.gone or kind.strategy.returns_deleted:
+            return responses.one(kind, outcome.result, call.output, call.include, 200, context.warnings)
+        return responses.value(_gone(kind, info.name, outcome.result), Output(), 200, context.warnings)
+
+    async def delete_collection(self, call: Call, selection: Selection) -> web.Response:
+        options, context = await self._delete_options(call)
+        kind, namespace = call.kind, call.info.namespace
+        found, revision = self._registry.store.list(kind.store_resource, namespace or None)
+        deleted = []
+        for stored in found:
+            if not selection.everything and not selection.matches(stored):
+                continue
+            try:
+                await self._registry.delete(kind, stored.key.namespace, stored.key.name, options, context)
+            except errors.StatusError as problem:
+                if problem.reason != "NotFound":
+                    raise
+                continue
+            deleted.append(stored)
+        meta = {"continue": "", "resourceVersion": str(revision)} if kind.custom else {"resourceVersion": str(revision)}
+        return responses.many(kind, deleted, meta, call.output, call.include, context.warnings)
+
+    async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:
+        body = await read_body(call.request)
+        given: Obj = bodies.decode_object(body, call.media_type, "DeleteOptions") if body.strip() else {}
+        context = call.context("DeleteOptions")
+        context.dry_run = context.dry_run or check_dry_run(list(given.get("dryRun") or []), "DeleteOptions")
+        return DeleteOptions.read(given, dict(call.request.query)), context
+
+    async def evict(self, call: Call) -> web.Response:
+        """POST pods/eviction: a deletion with the options that the Eviction brings."""
+        body = await read_body(call.request)
+        given = bodies.decode_object(body, call.media_type, "Eviction")
+        context = call.context("CreateOptions")
+        options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
+        info = call.info
+        await self._registry.delete(call.kind, info.namespace, info.name, options, context)
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return responses.value(done, Output(), 201, context.warnings)
+
+    def read_scale(self, call: Call) -> web.Response:
+        """GET of the scale subresource."""
+        kind, info = call.kind, call.info
+        stored = self._registry.store.get(Key(kind.store_resource, info.namespace, info.name))
+        if stored is None:
+            raise errors.not_found(kind.resource.group_resource, info.name)
+        return responses.value(scale.read(kind, stored.obj), call.output)
+
+
+def _object(value: Any) -> Obj:
+    """What a patch left of an object, if it still is one."""
+    if not isinstance(value, dict):
+        raise errors.bad_request("the patched object is no object any more")
+    return value
+
+
+def _gone(kind: Kind, name: str, result: Result) -> Obj:
+    obj = responses.served_object(kind, result)
+    details: Obj = {"name": name, "kind": kind.resource.plural, "uid": obj["metadata"].get("uid")}
+    if kind.resource.group:
+        details["group"] = kind.resource.group
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -1,0 +1,1 @@
+"""The node agent: pods of one machine as supervised host processes."""

@@ -1,0 +1,131 @@
+"""From a container's spec to the process to be: environment, command line, directory, identity."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kube.machinery.resources import SERVICEACCOUNTS
+from solo.node import environment, podspec
+from solo.node.context import NodeContext
+from solo.node.credentials import Credentials
+from solo.node.environment import ConfigError
+from solo.node.launch import Launch
+from solo.node.procfs import MARKER
+from solo.node.status import NODE_IP
+
+Obj = dict[str, Any]
+
+
+class Planner:
+    """Makes the launch plans of one pod and keeps its credentials."""
+
+    def __init__(self, context: NodeContext, pod: Obj, directory: Path) -> None:
+        self._context = context
+        self._directory = directory
+        self.pod = pod
+        self._plans: dict[str, Launch] = {}
+        self._prepared = False
+        self.credentials: Credentials | None = None
+
+    @property
+    def renew_at(self) -> float:
+        """When `renew` is due, seconds since the epoch; infinity when there is nothing to renew."""
+        return self.credentials.renew_at if self.credentials is not None else float("inf")
+
+    async def prepare(self) -> None:
+        """Make the pod's directory and credentials, once. ConfigError, StatusError or OSError when that fails."""
+        if self._prepared:
+            return
+        self._directory.mkdir(mode=0o711, exist_ok=True)
+        self._directory.chmod(0o711)  # Its processes may be of another user: they pass through, but do not list.
+        pod, namespace = self.pod, self.pod["metadata"]["namespace"]
+        account = None
+        if pod["spec"].get("automountServiceAccountToken") is None:
+            name = pod["spec"].get("serviceAccountName") or "default"
+            account = await self._context.read(SERVICEACCOUNTS, namespace, name)
+            if account is None:
+                raise ConfigError(f'serviceaccount "{name}" not found')
+        if podspec.wants_token(pod, account):
+            context = self._context
+            made = Credentials(context.client, pod, self._directory, context.api_server, context.ca_pem)
+            owner = self._owner()
+            if owner is not None:
+                _check_reachable(self._directory, *owner)
+            await made.write(owner)
+            self.credentials = made
+        self._prepared = True
+
+    def _owner(self) -> tuple[int, int] | None:
+        owners = set()
+        for container in podspec.all_containers(self.pod):
+            who = podspec.identity(self.pod, container, agent_uid=self._context.uid)
+            owners.add(None if who.uid is None else (who.uid, who.gid))
+        if len({owner and owner[0] for owner in owners}) > 1:
+            raise ConfigError(
+                "containers that run as different users cannot share the service account's token: "
+                "give them one runAsUser or set automountServiceAccountToken: false"
+            )
+        return next(iter(owners))
+
+    async def plan(self, container: Obj) -> Launch:
+        """The container's process. Raises ConfigError when something it names is missing."""
+        context = self._context
+        who = podspec.identity(self.pod, container, agent_uid=context.uid)
+        env = environment.base_environment(context.uid if who.uid is None else who.uid)
+        server = urlsplit(context.api_server)
+        env["KUBERNETES_SERVICE_HOST"] = server.hostname or ""
+        env["KUBERNETES_SERVICE_PORT"] = str(server.port or 443)
+        if self.credentials is not None:
+            env["KUBECONFIG"] = str(self.credentials.kubeconfig)
+        env.update(await environment.resolve(self.pod, container, NODE_IP, context.read))
+        argv = environment.command_line(container, env)
+        env[MARKER] = str(self._directory / container["name"])
+        if any("\0" in text for text in (*argv, *env.values(), *env)):
+            raise ConfigError("command, args and env must not contain NUL characters")
+        plan = Launch(
+            argv=argv,
+            env=env,
+            cwd=container.get("workingDir") or str(self._directory),
+            uid=who.uid,
+            gid=who.gid,
+            groups=who.groups,
+            ambient=who.ambient,
+            drop=who.drop,
+            no_new_privileges=who.no_new_privileges,
+            oom_score_adj=podspec.oom_score_adj(self.pod, container, context.memory),
+        )
+        self._plans[container["name"]] = plan
+        return plan
+
+    async def exec_plan(self, container: Obj, command: list[str]) -> Launch:
+        """A process beside the container: same environment, directory and identity."""
+        plan = self._plans.get(container["name"]) or await self.plan(container)
+        return replace(plan, argv=command)
+
+    def remove_directory(self) -> None:
+        """Remove everything that the pod has on disk."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _check_reachable(directory: Path, uid: int, gid: int) -> None:
+    """Raises ConfigError when a process of `uid` cannot pass through to `directory`."""
+    if uid == 0:
+        return
+    for ancestor in (directory, *directory.parents):
+        stat = ancestor.stat()
+        bit = 0o100 if stat.st_uid == uid else 0o010 if stat.st_gid == gid else 0o001
+        if not stat.st_mode & bit:
+            raise ConfigError(
+                f"user {uid} cannot read the service account's token: it has no search permission on {ancestor}; "
+                "grant it, or set automountServiceAccountToken: false"
+            )
+
+
+def physical_memory() -> int:
+    """The machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,188 @@
+"""The status of a pod, computed from what is known of its containers. Pure; field by field as the kubelet writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from solo.node.podspec import containers, init_containers, qos_class
+from solo.node.records import ContainerRecord, Terminated
+
+Obj = dict[str, Any]
+NODE_IP = "127.0.0.1"
+"""Pods are host processes of this machine: the address of all of them, and of the node."""
+
+_OWN_FIELDS = ("reason", "message", "initContainerStatuses")
+"""Fields that a later status may lack; what others have written stays."""
+
+_OWN_CONDITIONS = ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerView:
+    """A container as the status shows it: its record, why it waits (reason, message), its probes' verdicts."""
+
+    record: ContainerRecord
+    waiting: tuple[str, str] | None = None
+    ready: bool = False
+    started: bool = False
+
+
+def _terminated(ended: Terminated, container_id: str) -> Obj:
+    state: Obj = {
+        "exitCode": ended.exit_code,
+        "reason": ended.reason,
+        "startedAt": ended.started_at or None,
+        "finishedAt": ended.finished_at,
+        "containerID": container_id,
+    }
+    if ended.signal:
+        state["signal"] = ended.signal
+    if ended.message:
+        state["message"] = ended.message
+    return {"terminated": state}
+
+
+def container_status(uid: str, container: Obj, view: ContainerView, *, init: bool) -> Obj:
+    """One entry of `containerStatuses`."""
+    record = view.record
+    container_id = f"host://{uid}/{record.name}/{record.restarts}"
+    previous_id = f"host://{uid}/{record.name}/{max(0, record.restarts - 1)}"
+    last = record.last
+    if record.pid:
+        state: Obj = {"running": {"startedAt": record.started_at}}
+    elif view.waiting:
+        state = {"waiting": {"reason": view.waiting[0]}}
+        if view.waiting[1]:
+            state["waiting"]["message"] = view.waiting[1]
+        if record.terminated is not None:
+            last, previous_id = record.terminated, container_id
+    elif record.terminated is not None:
+        state = _terminated(record.terminated, container_id)
+    else:
+        state = {"waiting": {"reason": "PodInitializing"}}
+    completed = init and record.terminated is not None and record.terminated.exit_code == 0
+    status: Obj = {
+        "name": record.name,
+        "state": state,
+        "lastState": _terminated(last, previous_id) if last is not None else {},
+        "ready": view.ready or completed,
+        "restartCount": record.restarts,
+        "image": container.get("image", ""),
+        "imageID": container.get("image", ""),
+        "started": view.started,
+    }
+    if record.started_at:
+        status["containerID"] = container_id
+    return status
+
+
+def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
+    """The pod's phase (kubelet `getPhase`)."""
+    policy = pod["spec"].get("restartPolicy", "Always")
+    for container in init_containers(pod):
+        ended = views[container["name"]].record.terminated
+        if views[container["name"]].record.pid or ended is None:
+            return "Pending"
+        if ended.exit_code != 0:
+            return "Failed" if policy == "Never" else "Pending"
+    records = [views[container["name"]].record for container in containers(pod)]
+    if any(not record.pid and record.terminated is None and record.last is None for record in records):
+        return "Pending"
+    if policy == "Always" or any(record.pid or record.terminated is None for record in records):
+        return "Running"
+    if all(record.terminated is not None and record.terminated.exit_code == 0 for record in records):
+        return "Succeeded"
+    return "Failed" if policy == "Never" else "Running"
+
+
+def _condition(previous: Obj, type_: str, value: bool, now: str, reason: str = "", message: str = "") -> Obj:
+    status = "True" if value else "False"
+    before = next((entry for entry in previous.get("conditions") or [] if entry.get("type") == type_), None)
+    unchanged = before is not None and before.get("status") == status
+    result: Obj = {
+        "type": type_,
+        "status": status,
+        "lastProbeTime": None,
+        "lastTransitionTime": before["lastTransitionTime"] if before and unchanged else now,
+    }
+    if reason:
+        result["reason"] = reason
+    if message:
+        result["message"] = message
+    return result
+
+
+def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: str) -> list[Obj]:
+    """The agent's own conditions, and after them those that others have written."""
+    previous = pod.get("status") or {}
+    incomplete = [
+        container["name"]
+        for container in init_containers(pod)
+        if (ended := views[container["name"]].record.terminated) is None or ended.exit_code != 0
+    ]
+    unready = [container["name"] for container in containers(pod) if not views[container["name"]].ready]
+    foreign = [entry for entry in previous.get("conditions") or [] if entry.get("type") not in _OWN_CONDITIONS]
+    closed_gates = [
+        gate["conditionType"]
+        for gate in pod["spec"].get("readinessGates") or []
+        if not any(entry["type"] == gate["conditionType"] and entry["status"] == "True" for entry in foreign)
+    ]
+    reason, message = "", ""
+    if pod_phase in ("Succeeded", "Failed"):
+        reason = "PodCompleted" if pod_phase == "Succeeded" else "PodFailed"
+    elif unready:
+        reason, message = "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    all_ready = not unready and not reason
+    ready_reason, ready_message = reason, message
+    if all_ready and closed_gates:
+        ready_reason = "ReadinessGatesNotReady"
+        ready_message = f'corresponding condition of pod readiness gate "{closed_gates[0]}" is not True'
+    init_text = f"containers with incomplete status: [{' '.join(incomplete)}]" if incomplete else ""
+    init_reason = "ContainersNotInitialized" if incomplete else ""
+    return [
+        _condition(previous, "Initialized", not incomplete, now, init_reason, init_text),
+        _condition(previous, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
+        _condition(previous, "ContainersReady", all_ready, now, reason, message),
+        _condition(previous, "PodScheduled", True, now),
+        *foreign,
+    ]
+
+
+def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[str, str] | None = None) -> Obj:
+    """The whole status. `failed` is (reason, message) when the agent itself has given the pod up."""
+    uid = pod["metadata"]["uid"]
+    pod_phase = "Failed" if failed else phase(pod, views)
+    status: Obj = {
+        "phase": pod_phase,
+        "conditions": conditions(pod, views, pod_phase, now),
+        "hostIP": NODE_IP,
+        "hostIPs": [{"ip": NODE_IP}],
+        "podIP": NODE_IP,
+        "podIPs": [{"ip": NODE_IP}],
+        "startTime": (pod.get("status") or {}).get("startTime") or now,
+        "qosClass": qos_class(pod),
+        "containerStatuses": [
+            container_status(uid, entry, views[entry["name"]], init=False) for entry in containers(pod)
+        ],
+    }
+    if init_containers(pod):
+        status["initContainerStatuses"] = [
+            container_status(uid, entry, views[entry["name"]], init=True) for entry in init_containers(pod)
+        ]
+    if failed:
+        status["reason"], status["message"] = failed
+    return status
+
+
+def unschedulable(pod: Obj, now: str) -> Obj:
+    """The condition of a pod that this one node cannot take."""
+    message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
+    return _condition(pod.get("status") or {}, "PodScheduled", False, now, "Unschedulable", message)
+
+
+def changes(old: Obj, new: Obj) -> Obj:
+    """A merge patch from `old` to `new`, whole top-level fields each; empty when there is nothing to write."""
+    patch = {key: value for key, value in new.items() if old.get(key) != value}
+    patch.update({key: None for key in old if key not in new and key in _OWN_FIELDS})
+    return patch

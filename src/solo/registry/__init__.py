@@ -1,0 +1,1 @@
+"""What the API serves: resources, their rules, custom resources and admission."""

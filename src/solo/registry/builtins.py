@@ -1,0 +1,163 @@
+"""The table of built-in kinds: names, short names, subresources and the rules that apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from kube.machinery.resources import Resource
+from solo.registry.crds import CrdStrategy
+from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
+from solo.registry.rules import admission, core, rbac, workloads
+from solo.registry.rules.pods import PodStrategy
+from solo.registry.strategy import BuiltinStrategy, Strategy
+
+NodeView = Callable[[], tuple[str, Mapping[str, str]]]
+
+_PACKAGES = {
+    "": "io.k8s.api.core",
+    "apps": "io.k8s.api.apps",
+    "batch": "io.k8s.api.batch",
+    "policy": "io.k8s.api.policy",
+    "coordination.k8s.io": "io.k8s.api.coordination",
+    "events.k8s.io": "io.k8s.api.events",
+    "discovery.k8s.io": "io.k8s.api.discovery",
+    "networking.k8s.io": "io.k8s.api.networking",
+    "storage.k8s.io": "io.k8s.api.storage",
+    "scheduling.k8s.io": "io.k8s.api.scheduling",
+    "rbac.authorization.k8s.io": "io.k8s.api.rbac",
+    "admissionregistration.k8s.io": "io.k8s.api.admissionregistration",
+    "apiextensions.k8s.io": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
+    "apiregistration.k8s.io": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
+}
+
+_POD_SUBRESOURCES = (
+    STATUS,
+    Subresource("attach", ("create", "get"), kind="PodAttachOptions"),
+    Subresource("eviction", ("create",), group="policy", version="v1", kind="Eviction"),
+    Subresource("exec", ("create", "get"), kind="PodExecOptions"),
+    Subresource("log", ("get",), kind="Pod"),
+    Subresource("portforward", ("create", "get"), kind="PodPortForwardOptions"),
+)
+_TOKEN = Subresource("token", ("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest")
+_FINALIZE = Subresource("finalize", ("update",))
+
+# (group, plural, Kind, namespaced, strategy, short names, categories, subresources); the version is v1 throughout.
+_Row = tuple[str, str, str, bool, type[BuiltinStrategy], str, str, tuple[Subresource, ...]]
+_PLAIN = BuiltinStrategy
+_WITH_STATUS = core.StatusObjectStrategy
+_WITH_GENERATION = core.GenerationStrategy
+_APPS = workloads.WorkloadStrategy
+_RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
+
+_ROWS: tuple[_Row, ...] = (
+    ("", "configmaps", "ConfigMap", True, core.ConfigStrategy, "cm", "", ()),
+    ("", "endpoints", "Endpoints", True, _PLAIN, "ep", "", ()),
+    ("", "events", "Event", True, core.EventStrategy, "ev", "", ()),
+    ("", "limitranges", "LimitRange", True, _PLAIN, "limits", "", ()),
+    ("", "namespaces", "Namespace", False, core.NamespaceStrategy, "ns", "", (_FINALIZE, STATUS)),
+    ("", "nodes", "Node", False, core.NodeStrategy, "no", "", (STATUS,)),
+    ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, core.ClaimStrategy, "pvc", "", (STATUS,)),
+    ("", "persistentvolumes", "PersistentVolume", False, core.VolumeStrategy, "pv", "", (STATUS,)),
+    ("", "podtemplates", "PodTemplate", True, _PLAIN, "", "", ()),
+    ("", "resourcequotas", "ResourceQuota", True, _WITH_STATUS, "quota", "", (STATUS,)),
+    ("", "secrets", "Secret", True, core.SecretStrategy, "", "", ()),
+    ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
+    ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
+    ("apps", "controllerrevisions", "ControllerRevision", True, _PLAIN, "", "", ()),
+    ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
+    ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
+    ("apps", "replicasets", "ReplicaSet", True, _APPS, "rs", "all", (SCALE, STATUS)),
+    ("apps", "statefulsets", "StatefulSet", True, _APPS, "sts", "all", (SCALE, STATUS)),
+    ("batch", "cronjobs", "CronJob", True, _WITH_GENERATION, "cj", "all", (STATUS,)),
+    ("batch", "jobs", "Job", True, workloads.JobStrategy, "", "all", (STATUS,)),
+    ("coordination.k8s.io", "leases", "Lease", True, core.LeaseStrategy, "", "", ()),
+    ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, _PLAIN, "", "", ()),
+    ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, _PLAIN, "netpol", "", ()),
+    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, _WITH_GENERATION, "pdb", "", (STATUS,)),
+    ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
+    ("storage.k8s.io", "storageclasses", "StorageClass", False, core.StorageClassStrategy, "sc", "", ()),
+    (_RBAC, "clusterrolebindings", "ClusterRoleBinding", False, rbac.BindingStrategy, "", "", ()),
+    (_RBAC, "clusterroles", "ClusterRole", False, rbac.RoleStrategy, "", "", ()),
+    (_RBAC, "rolebindings", "RoleBinding", True, rbac.BindingStrategy, "", "", ()),
+    (_RBAC, "roles", "Role", True, rbac.RoleStrategy, "", "", ()),
+    (_ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False, admission.WebhookStrategy,
+     "", "api-extensions", ()),
+    (_ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", False, admission.PolicyStrategy,
+     "", "api-extensions", (STATUS,)),
+    (_ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", False,
+     admission.PolicyBindingStrategy, "", "api-extensions", ()),
+    (_ADMISSION, "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False,
+     admission.WebhookStrategy, "", "api-extensions", ()),
+    ("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", False, CrdStrategy, "crd,crds",
+     "api-extensions", (STATUS,)),
+    ("apiregistration.k8s.io", "apiservices", "APIService", False, _WITH_STATUS, "", "api-extensions", (STATUS,)),
+)  # fmt: skip
+
+# The order in which Kubernetes lists its groups; it decides, for example, which group `kubectl get events` means.
+GROUP_ORDER = (
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+)
+
+
+def builtin_kinds(node: NodeView) -> list[Kind]:
+    """All built-in kinds. `node` gives the one node's name and labels, for placing pods."""
+    kinds = []
+    for group, plural, kind, namespaced, rules, short, categories, subresources in _ROWS:
+        definition = f"{_PACKAGES[group]}.v1.{kind}"
+        resource = Resource(group, "v1", plural, kind, namespaced)
+        strategy: Strategy = rules(group, "v1", kind, definition, namespaced=namespaced)
+        kinds.append(_kind(resource, strategy, definition, short, categories, subresources))
+    kinds.append(_events())
+    pod = f"{_PACKAGES['']}.v1.Pod"
+    kinds.append(_kind(Resource("", "v1", "pods", "Pod"), PodStrategy(pod, node), pod, "po", "all", _POD_SUBRESOURCES))
+    return kinds
+
+
+def _events() -> Kind:
+    """events.k8s.io/v1: the same objects as the core events, with some fields called differently."""
+    group, definition = "events.k8s.io", f"{_PACKAGES['events.k8s.io']}.v1.Event"
+    return Kind(
+        Resource(group, "v1", "events", "Event"),
+        core.NewEventStrategy(group, "v1", "Event", definition, namespaced=True),
+        short_names=("ev",),
+        definition=definition,
+        storage_version="v1",
+        stored_as="events",
+        renames=core.EVENT_NAMES,
+    )
+
+
+def _kind(
+    resource: Resource,
+    strategy: Strategy,
+    definition: str,
+    short: str,
+    categories: str,
+    subresources: tuple[Subresource, ...],
+) -> Kind:
+    return Kind(
+        resource,
+        strategy,
+        short_names=tuple(short.split(",")) if short else (),
+        categories=tuple(categories.split(",")) if categories else (),
+        subresources=subresources,
+        definition=definition,
+    )

@@ -1,0 +1,136 @@
+"""Work that follows deletions and time: the objects of a deleted definition, and events that nobody needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from kube.machinery.durations import parse_rfc3339
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import CRDS, EVENTS
+from solo.registry.bootstrap import SYSTEM
+from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.crds import CLEANUP_FINALIZER, condition_is_true
+from solo.registry.objects import copy, dig
+from solo.registry.registry import Registry
+from solo.store import Event, Stored
+
+logger = logging.getLogger(__name__)
+
+EVENT_SECONDS = 3600.0
+EVENT_SWEEP_SECONDS = 300.0
+_RETRY_SECONDS = 5.0
+
+
+class CrdCleaner:
+    """Empties a definition that is being deleted and then lets it go (its finalizer is ours).
+
+    It wakes when a definition changes and when an object of a dying definition goes; level-triggered, so a restart in
+    the middle loses nothing.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._wake = asyncio.Event()
+        self._watched: set[str] = set()
+        registry.store.add_listener(CRDS.group_resource, self._changed)
+
+    def _changed(self, _: Event) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for stored in self._registry.store.list(CRDS.group_resource)[0]:
+                if dig(stored.obj, "metadata", "deletionTimestamp"):
+                    await self._finish(stored)
+                elif not condition_is_true(stored.obj, "NamesAccepted"):
+                    await self._judge_names(stored)
+
+    async def _judge_names(self, crd: Stored) -> None:
+        """Look again whether the names are free now: every write of a definition decides that anew."""
+        try:
+            kind = self._registry.catalog.preferred(CRDS.group_resource)
+            assert kind is not None
+            await self._registry.update(kind, "", crd.key.name, copy, RequestContext(SYSTEM))
+        except StatusError as problem:
+            if problem.reason not in ("NotFound", "Conflict"):
+                logger.warning("cannot decide about the names of %s: %s", crd.key.name, problem)
+
+    async def _finish(self, crd: Stored) -> None:
+        name = crd.key.name
+        if CLEANUP_FINALIZER not in (dig(crd.obj, "metadata", "finalizers") or []):
+            return
+        if name not in self._watched:
+            self._watched.add(name)
+            self._registry.store.add_listener(name, self._instance_changed)
+        try:
+            if await self._empty(name):
+                await self._release(crd)
+        except StatusError as problem:
+            if problem.reason not in ("NotFound", "Conflict"):
+                logger.warning("cannot finish the deletion of %s yet: %s", name, problem)
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._wake.set)
+
+    def _instance_changed(self, event: Event) -> None:
+        if event.type == "DELETED":
+            self._wake.set()
+
+    async def _empty(self, group_resource: str) -> bool:
+        """Delete every object that is not being deleted already; whether none is left."""
+        store = self._registry.store
+        kind = self._registry.catalog.preferred(group_resource)
+        if kind is not None:
+            for stored in store.list(group_resource)[0]:
+                if not dig(stored.obj, "metadata", "deletionTimestamp"):
+                    await self._registry.delete(
+                        kind, stored.key.namespace, stored.key.name, DeleteOptions(), RequestContext(SYSTEM)
+                    )
+        return store.count(group_resource) == 0
+
+    async def _release(self, crd: Stored) -> None:
+        kind = self._registry.catalog.preferred(CRDS.group_resource)
+        assert kind is not None
+
+        def drop(obj: dict[str, object]) -> dict[str, object]:
+            changed: dict[str, object] = copy(obj)
+            metadata = changed["metadata"]
+            assert isinstance(metadata, dict)
+            metadata["finalizers"] = [item for item in metadata["finalizers"] if item != CLEANUP_FINALIZER]
+            return changed
+
+        await self._registry.update(kind, "", crd.key.name, drop, RequestContext(SYSTEM))
+
+
+async def expire_events(registry: Registry) -> None:
+    """Delete events an hour after they last happened (kube-apiserver's --event-ttl)."""
+    kind = registry.catalog.preferred(EVENTS.group_resource)
+    assert kind is not None
+    while True:
+        horizon = time.time() - EVENT_SECONDS
+        for stored in registry.store.list(EVENTS.group_resource)[0]:
+            if _last_seen(stored) < horizon:
+                try:
+                    await registry.delete(
+                        kind, stored.key.namespace, stored.key.name, DeleteOptions(), RequestContext(SYSTEM)
+                    )
+                except StatusError as problem:
+                    logger.debug("event %s stays for now: %s", stored.key.name, problem)
+        await asyncio.sleep(EVENT_SWEEP_SECONDS)
+
+
+def _last_seen(stored: Stored) -> float:
+    obj = stored.obj
+    times = [dig(obj, "series", "lastObservedTime"), obj.get("lastTimestamp"), obj.get("eventTime")]
+    times.append(dig(obj, "metadata", "creationTimestamp"))
+    for text in times:
+        if isinstance(text, str):
+            try:
+                return parse_rfc3339(text).timestamp()
+            except ValueError:
+                continue
+    return time.time()

@@ -1,0 +1,132 @@
+"""The description of one served kind: where it lives, how clients may call it, and which rules its objects obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kube.machinery.resources import Resource
+from solo.registry.books import FieldBooks
+from solo.registry.objects import decode, encode
+
+if TYPE_CHECKING:
+    from solo.registry.strategy import Strategy
+
+Obj = dict[str, Any]
+
+CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A subresource in discovery: its name, the kind it speaks and its verbs."""
+
+    name: str
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+STATUS = Subresource("status")
+SCALE = Subresource("scale", group="autoscaling", version="v1", kind="Scale")
+
+
+@dataclass(frozen=True, slots=True)
+class PrinterColumn:
+    """One of a custom resource's `additionalPrinterColumns` (apiextensions v1)."""
+
+    name: str
+    type: str
+    json_path: str
+    description: str = ""
+    format: str = ""
+    priority: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Kind:
+    """A resource in one served version.
+
+    `storage_version` is the apiVersion that stored objects carry; the versions of a custom resource share their
+    objects, and a difference is only in that field (conversion strategy None). `stored_as` is set for a kind that
+    shares the objects of another resource (events.k8s.io those of the core events): `renames` then has the top-level
+    fields that are called differently, served name to stored name.
+    """
+
+    resource: Resource
+    strategy: Strategy
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    singular: str = ""
+    list_kind: str = ""
+    subresources: tuple[Subresource, ...] = ()
+    verbs: tuple[str, ...] = ALL_VERBS
+    storage_version: str = ""
+    definition: str = ""
+    custom: bool = False
+    columns: tuple[PrinterColumn, ...] = ()
+    deprecation_warning: str = ""
+    schema: Obj | None = None
+    terminating: bool = False
+    stored_as: str = ""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    _served_names: Mapping[str, str] = field(init=False)
+    books: FieldBooks = field(init=False)
+    _prefix: bytes = field(default=b"", init=False)
+
+    def __post_init__(self) -> None:
+        self.books = FieldBooks(self.resource, self.strategy)
+        self.singular = self.singular or self.resource.kind.lower()
+        self.list_kind = self.list_kind or self.resource.kind + "List"
+        self.storage_version = self.storage_version or self.resource.api_version
+        self._served_names = {stored: served for served, stored in self.renames.items()}
+        self._prefix = f'{{"apiVersion":"{self.storage_version}","kind":"{self.resource.kind}",'.encode()
+
+    @property
+    def store_resource(self) -> str:
+        """The first part of the store's keys."""
+        return self.stored_as or self.resource.group_resource
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((sub for sub in self.subresources if sub.name == name), None)
+
+    def served_raw(self, raw: bytes) -> bytes:
+        """The stored bytes as this version serves them."""
+        if self.storage_version == self.resource.api_version:
+            return raw
+        if self.renames:
+            return encode(self.served(decode(raw)))
+        return (
+            f'{{"apiVersion":"{self.resource.api_version}","kind":"{self.resource.kind}",'.encode()
+            + raw[len(self._prefix) :]
+        )
+
+    def item_raw(self, raw: bytes) -> bytes:
+        """The stored bytes as an item of a list: built-in kinds leave apiVersion and kind to the list."""
+        if self.custom or self.renames:
+            return self.served_raw(raw)
+        return b"{" + raw[len(self._prefix) :]
+
+    def served(self, obj: Obj) -> Obj:
+        """A shallow copy of a stored object with this version's apiVersion."""
+        if self.renames:
+            obj = {self._served_names.get(key, key): value for key, value in obj.items()}
+        return {**obj, "apiVersion": self.resource.api_version}
+
+    def stored(self, obj: Obj) -> Obj:
+        """A shallow copy of a served object in the order and version in which it is stored.
+
+        Every stored object begins with apiVersion, kind and metadata, so that `served_raw` and `item_raw` can work
+        on bytes.
+        """
+        ordered = {
+            "apiVersion": self.storage_version,
+            "kind": self.resource.kind,
+            "metadata": obj.get("metadata") or {},
+        }
+        names = self.renames
+        ordered.update((names.get(key, key), value) for key, value in obj.items() if key not in ordered)
+        return ordered

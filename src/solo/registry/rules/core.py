@@ -1,0 +1,329 @@
+"""The plain kinds: namespaces, configuration, services, events, leases, storage as objects."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from kube.machinery import errors, names
+from kube.machinery.errors import Cause, cause
+from solo.registry.objects import child, dig, quote
+from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
+
+Obj = dict[str, Any]
+
+IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+NAME_LABEL = "kubernetes.io/metadata.name"
+_DATA_LIMIT = 1024 * 1024
+
+
+class NamespaceStrategy(BuiltinStrategy):
+    """Namespaces: deletion waits for `spec.finalizers`, which the namespace controller takes away (`/finalize`)."""
+
+    has_status = True
+    returns_deleted = True
+    records_deletion = False
+    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "status.phase": ("status", "phase")}
+
+    def validate_name(self, name: str) -> list[str]:
+        return names.dns1123_label(name)
+
+    def default(self, obj: Obj) -> None:
+        if name := dig(obj, "metadata", "name"):
+            child(obj["metadata"], "labels")[NAME_LABEL] = name
+
+    def prepare_create(self, obj: Obj) -> None:
+        obj["spec"] = {"finalizers": ["kubernetes"]}
+        obj["status"] = {"phase": "Active"}
+
+    def prepare_update(self, obj: Obj, old: Obj) -> None:
+        super().prepare_update(obj, old)
+        keep(obj, old, "spec")
+
+    def begin_deletion(self, obj: Obj) -> None:
+        obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
+
+    def removable(self, obj: Obj) -> bool:
+        return super().removable(obj) and not dig(obj, "spec", "finalizers")
+
+    def refuse_deletion(self, obj: Obj) -> None:
+        name = obj["metadata"]["name"]
+        if name in IMMORTAL_NAMESPACES:
+            raise errors.forbidden("namespaces", name, "this namespace may not be deleted")
+
+
+class ConfigStrategy(BuiltinStrategy):
+    """ConfigMaps: size, keys, `immutable`."""
+
+    _data_fields: tuple[str, ...] = ("data", "binaryData")
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        causes = []
+        size = 0
+        for part in self._data_fields:
+            for key, value in (obj.get(part) or {}).items():
+                size += len(value)
+                causes += [cause("FieldValueInvalid", f"{part}[{key}]", text, quote(key)) for text in _config_key(key)]
+        if size > _DATA_LIMIT * 4 // 3:
+            causes.append(cause("FieldValueTooLong", "", f"may not be more than {_DATA_LIMIT} bytes"))
+        if old is not None and old.get("immutable"):
+            detail = "field is immutable when `immutable` is set"
+            causes += [
+                cause("FieldValueForbidden", part, detail)
+                for part in ("immutable", *self._data_fields)
+                if obj.get(part) != old.get(part)
+            ]
+        return causes
+
+
+def _config_key(key: str) -> list[str]:
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    if key and len(key) <= 253 and set(key) <= allowed and key not in (".", ".."):
+        return []
+    return [
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+        "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+    ]
+
+
+class SecretStrategy(ConfigStrategy):
+    """Secrets: `stringData` is write-only, the type cannot change, some types need certain keys."""
+
+    _data_fields = ("data",)
+    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "type": ("type",)}
+
+    def default(self, obj: Obj) -> None:
+        obj["type"] = obj.get("type") or "Opaque"
+        for key, value in (obj.pop("stringData", None) or {}).items():
+            child(obj, "data")[key] = base64.b64encode(value.encode()).decode()
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        causes = super().validate(obj, old)
+        if old is not None and obj.get("type") != old.get("type"):
+            causes.append(cause("FieldValueInvalid", "type", "field is immutable", quote(str(obj.get("type")))))
+        if obj.get("type") == "kubernetes.io/tls":
+            causes += [
+                cause("FieldValueRequired", f"data[{key}]")
+                for key in ("tls.crt", "tls.key")
+                if key not in (obj.get("data") or {})
+            ]
+        return causes
+
+
+class ServiceAccountStrategy(BuiltinStrategy):
+    """Service accounts: nothing but metadata matters; DELETE answers with the object."""
+
+    returns_deleted = True
+
+
+class ServiceStrategy(BuiltinStrategy):
+    """Services, as objects: nothing routes them on one machine, so no cluster IP is given out."""
+
+    has_status = True
+    returns_deleted = True
+    fields: Mapping[str, tuple[str, ...]] = {
+        **METADATA_FIELDS,
+        "spec.clusterIP": ("spec", "clusterIP"),
+        "spec.type": ("spec", "type"),
+    }
+
+    def validate_name(self, name: str) -> list[str]:
+        return names.dns1123_label(name)
+
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        spec.setdefault("type", "ClusterIP")
+        spec.setdefault("sessionAffinity", "None")
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+        for port in spec.get("ports") or []:
+            port.setdefault("protocol", "TCP")
+            if port.get("port"):
+                port.setdefault("targetPort", port["port"])
+
+    def prepare_create(self, obj: Obj) -> None:
+        obj["status"] = {"loadBalancer": {}}
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        causes = []
+        spec = obj["spec"]
+        if not spec.get("ports") and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
+            causes.append(cause("FieldValueRequired", "spec.ports"))
+        ports = spec.get("ports") or []
+        for index, port in enumerate(ports):
+            number = port.get("port") or 0
+            if not 0 < number < 65536:
+                detail = "must be between 1 and 65535, inclusive"
+                causes.append(cause("FieldValueInvalid", f"spec.ports[{index}].port", detail, str(number)))
+            if len(ports) > 1 and not port.get("name"):
+                causes.append(cause("FieldValueRequired", f"spec.ports[{index}].name"))
+        if spec["type"] == "ExternalName" and not spec.get("externalName"):
+            causes.append(cause("FieldValueRequired", "spec.externalName"))
+        return causes
+
+
+class EventStrategy(BuiltinStrategy):
+    """Events: about an object in their own namespace."""
+
+    fields: Mapping[str, tuple[str, ...]] = {
+        **METADATA_FIELDS,
+        "involvedObject.kind": ("involvedObject", "kind"),
+        "involvedObject.namespace": ("involvedObject", "namespace"),
+        "involvedObject.name": ("involvedObject", "name"),
+        "involvedObject.uid": ("involvedObject", "uid"),
+        "involvedObject.apiVersion": ("involvedObject", "apiVersion"),
+        "involvedObject.resourceVersion": ("involvedObject", "resourceVersion"),
+        "involvedObject.fieldPath": ("involvedObject", "fieldPath"),
+        "reason": ("reason",),
+        "reportingComponent": ("reportingComponent",),
+        "source": ("source", "component"),
+        "type": ("type",),
+    }
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        namespace = dig(obj, "involvedObject", "namespace") or "default"
+        if namespace != obj["metadata"].get("namespace"):
+            return [
+                cause(
+                    "FieldValueInvalid",
+                    "involvedObject.namespace",
+                    "does not match event.namespace",
+                    quote(dig(obj, "involvedObject", "namespace") or ""),
+                )
+            ]
+        return []
+
+
+# The fields that events.k8s.io/v1 calls differently than core/v1 (apis/events/v1/conversion.go).
+EVENT_NAMES: Mapping[str, str] = {
+    "note": "message",
+    "regarding": "involvedObject",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_EVENT_LIMITS = {"reportingInstance": 128, "action": 128, "reason": 128, "note": 1024}
+
+
+class NewEventStrategy(EventStrategy):
+    """Events of events.k8s.io/v1, which must say who reports what, and when (core `validation/events.go`)."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None:
+            return []
+        causes = []
+        if not obj.get("eventTime"):
+            causes.append(cause("FieldValueRequired", "eventTime"))
+        if not obj.get("reportingController"):
+            causes.append(cause("FieldValueRequired", "reportingController"))
+        for key, limit in _EVENT_LIMITS.items():
+            value = obj.get(key) or ""
+            if not value and key != "note":
+                causes.append(cause("FieldValueRequired", key))
+            elif len(value.encode()) > limit:
+                detail = f"can have at most {limit} characters"
+                causes.append(cause("FieldValueInvalid", key, detail, quote(value)))
+        if obj.get("type") not in ("Normal", "Warning"):
+            causes.append(cause("FieldValueInvalid", "type", "has invalid value: ", quote(obj.get("type") or "")))
+        namespace = dig(obj, "regarding", "namespace") or ""
+        if (namespace or "default") != obj["metadata"].get("namespace"):
+            detail = "does not match event.namespace"
+            causes.append(cause("FieldValueInvalid", "regarding.namespace", detail, quote(namespace)))
+        return causes
+
+
+class LeaseStrategy(BuiltinStrategy):
+    """Leases (coordination/v1)."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes = []
+        if "leaseDurationSeconds" in spec and spec["leaseDurationSeconds"] <= 0:
+            value = str(spec["leaseDurationSeconds"])
+            causes.append(cause("FieldValueInvalid", "spec.leaseDurationSeconds", "must be greater than 0", value))
+        if "leaseTransitions" in spec and spec["leaseTransitions"] < 0:
+            value = str(spec["leaseTransitions"])
+            detail = "must be greater than or equal to 0"
+            causes.append(cause("FieldValueInvalid", "spec.leaseTransitions", detail, value))
+        return causes
+
+
+class NodeStrategy(BuiltinStrategy):
+    """Nodes."""
+
+    has_status = True
+    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "spec.unschedulable": ("spec", "unschedulable")}
+
+    def default(self, obj: Obj) -> None:
+        child(obj, "spec")
+
+    def prepare_create(self, obj: Obj) -> None:
+        """The agent registers its node with the first status, so that one is kept."""
+        child(obj, "status")
+
+    def selectable(self, obj: Obj, field: str) -> str:
+        return super().selectable(obj, field) or ("false" if field == "spec.unschedulable" else "")
+
+
+class StatusObjectStrategy(BuiltinStrategy):
+    """A kind with a status that some controller outside writes; defaults come from a table."""
+
+    has_status = True
+    defaults: Mapping[str, Any] = {}
+
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        for key, value in self.defaults.items():
+            spec.setdefault(key, value)
+
+
+class GenerationStrategy(StatusObjectStrategy):
+    """The same, with generations."""
+
+    tracks_generation = True
+
+
+class ClaimStrategy(StatusObjectStrategy):
+    """PersistentVolumeClaims, as objects."""
+
+    returns_deleted = True
+    defaults: Mapping[str, Any] = {"volumeMode": "Filesystem"}
+
+    def prepare_create(self, obj: Obj) -> None:
+        obj["status"] = {"phase": "Pending"}
+
+
+class VolumeStrategy(StatusObjectStrategy):
+    """PersistentVolumes, as objects."""
+
+    returns_deleted = True
+    defaults: Mapping[str, Any] = {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"}
+
+    def prepare_create(self, obj: Obj) -> None:
+        obj["status"] = {"phase": "Pending"}
+
+
+class StorageClassStrategy(BuiltinStrategy):
+    """StorageClasses."""
+
+    def default(self, obj: Obj) -> None:
+        obj.setdefault("reclaimPolicy", "Delete")
+        obj.setdefault("volumeBindingMode", "Immediate")
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        return [] if obj.get("provisioner") else [cause("FieldValueRequired", "provisioner")]
+
+
+class PriorityClassStrategy(BuiltinStrategy):
+    """PriorityClasses: the value cannot change."""
+
+    def default(self, obj: Obj) -> None:
+        obj.setdefault("value", 0)
+        obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj["value"] != old.get("value"):
+            return [cause("FieldValueForbidden", "value", "may not be changed in an update.")]
+        return []

@@ -1,0 +1,144 @@
+"""Pods: defaults, placement on the one node, what may change after creation, graceful deletion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kube.machinery.errors import Cause, cause
+from kube.machinery.quantity import parse_quantity
+from solo.registry.objects import child, copy, dig
+from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
+from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
+
+Obj = dict[str, Any]
+
+_IMMUTABLE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+_TOLERATION_SECONDS = 300
+
+
+class PodStrategy(BuiltinStrategy):
+    """Rules of pods. `node` gives the one node's name and labels, to place pods whose nodeSelector allows it."""
+
+    has_status = True
+    tracks_generation = True
+    returns_deleted = True
+    fields: Mapping[str, tuple[str, ...]] = {
+        **METADATA_FIELDS,
+        "spec.nodeName": ("spec", "nodeName"),
+        "spec.restartPolicy": ("spec", "restartPolicy"),
+        "spec.schedulerName": ("spec", "schedulerName"),
+        "spec.serviceAccountName": ("spec", "serviceAccountName"),
+        "spec.hostNetwork": ("spec", "hostNetwork"),
+        "status.phase": ("status", "phase"),
+        "status.podIP": ("status", "podIP"),
+        "status.nominatedNodeName": ("status", "nominatedNodeName"),
+    }
+
+    def __init__(self, definition: str, node: Callable[[], tuple[str, Mapping[str, str]]]) -> None:
+        super().__init__("", "v1", "Pod", definition, namespaced=True)
+        self._node = node
+
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        default_pod_spec(spec)
+        spec.setdefault("enableServiceLinks", True)
+        spec.setdefault("priority", 0)
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+
+    def prepare_create(self, obj: Obj) -> None:
+        spec = obj["spec"]
+        if not spec.get("serviceAccountName"):
+            spec["serviceAccountName"] = spec["serviceAccount"] = "default"
+        _tolerate(spec)
+        name, labels = self._node()
+        if not spec.get("nodeName") and _fits(spec, labels):
+            spec["nodeName"] = name
+        obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+
+    def prepare_status(self, obj: Obj, old: Obj) -> None:
+        super().prepare_status(obj, old)
+        status = child(obj, "status")
+        status.setdefault("phase", dig(old, "status", "phase") or "Pending")
+        status.setdefault("qosClass", dig(old, "status", "qosClass") or qos_class(obj["spec"]))
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        causes = validate_pod_spec(obj["spec"], "spec")
+        if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
+            causes.append(cause("FieldValueForbidden", "spec", _IMMUTABLE))
+        return causes
+
+    def deletion_grace(self, obj: Obj, requested: int | None) -> int | None:
+        """A pod that runs nowhere, or no longer, goes at once (registry/core/pod `CheckGracefulDelete`)."""
+        grace = requested
+        if grace is None:
+            grace = int(dig(obj, "spec", "terminationGracePeriodSeconds") or 0)
+        if not dig(obj, "spec", "nodeName") or dig(obj, "status", "phase") in ("Succeeded", "Failed"):
+            grace = 0
+        return max(grace, 0)
+
+
+def _tolerate(spec: Obj) -> None:
+    """What admission plugin DefaultTolerationSeconds adds."""
+    tolerations = spec.setdefault("tolerations", [])
+    for state in ("not-ready", "unreachable"):
+        key = f"node.kubernetes.io/{state}"
+        if not any(item.get("key") in (key, None, "") for item in tolerations):
+            tolerations.append(
+                {
+                    "key": key,
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": _TOLERATION_SECONDS,
+                }
+            )
+
+
+def _fits(spec: Obj, labels: Mapping[str, str]) -> bool:
+    """Whether the one node satisfies what the pod asks of its node; required affinity is left to the agent to judge."""
+    if dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
+        return False
+    return all(labels.get(key) == value for key, value in (spec.get("nodeSelector") or {}).items())
+
+
+def _frozen(spec: Obj) -> Obj:
+    """The part of a spec that cannot change once the pod exists."""
+    frozen: Obj = copy(spec)
+    for key in ("activeDeadlineSeconds", "tolerations"):
+        frozen.pop(key, None)
+    for key in ("containers", "initContainers"):
+        for container in frozen.get(key) or []:
+            container.pop("image", None)
+    return frozen
+
+
+def qos_class(spec: Obj) -> str:
+    """Guaranteed, Burstable or BestEffort, as kubelets classify (`GetPodQOS`)."""
+    any_set = False
+    guaranteed = True
+    for container in [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]:
+        resources = container.get("resources") or {}
+        limits, requests = _compute(resources.get("limits")), _compute(resources.get("requests"))
+        any_set = any_set or bool(limits or requests)
+        if set(limits) != {"cpu", "memory"} or any(requests.get(key, limits[key]) != limits[key] for key in limits):
+            guaranteed = False
+    if not any_set:
+        return "BestEffort"
+    return "Guaranteed" if guaranteed else "Burstable"
+
+
+def _compute(amounts: Obj | None) -> dict[str, Any]:
+    found = {}
+    for name, value in (amounts or {}).items():
+        if name in ("cpu", "memory"):
+            try:
+                number = parse_quantity(value)
+            except ValueError:
+                continue  # validation names it
+            if number:
+                found[name] = number
+    return found

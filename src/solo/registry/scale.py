@@ -1,0 +1,70 @@
+"""The scale subresource (autoscaling/v1 Scale) of workloads and of custom resources that declare it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kube.machinery import errors
+from kube.machinery.selectors import label_selector_from_dict
+from solo.registry.custom import CustomStrategy, path_keys
+from solo.registry.kinds import Kind
+from solo.registry.objects import child, copy, dig
+
+Obj = dict[str, Any]
+
+_KEPT_META = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def read(kind: Kind, obj: Obj) -> Obj:
+    """The Scale that an object shows."""
+    spec_path, status_path = _paths(kind)
+    metadata = obj["metadata"]
+    shown: Obj = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {key: metadata[key] for key in _KEPT_META if key in metadata},
+        "spec": {},
+        "status": {"replicas": int(dig(obj, *status_path) or 0)},
+    }
+    replicas = dig(obj, *spec_path)
+    if replicas:
+        shown["spec"]["replicas"] = replicas
+    selector = _selector(kind, obj)
+    if selector:
+        shown["status"]["selector"] = selector
+    return shown
+
+
+def write(kind: Kind, obj: Obj, wanted: Obj) -> Obj:
+    """The object with the replicas that a Scale asks for."""
+    if wanted.get("kind", "Scale") != "Scale":
+        raise errors.bad_request(f"expected a Scale, got {wanted.get('kind')}")
+    replicas = dig(wanted, "spec", "replicas") or 0
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise errors.bad_request("spec.replicas of a Scale must be an integer")
+    changed: Obj = copy(obj)
+    *parents, last = _paths(kind)[0]
+    place = changed
+    for key in parents:
+        place = child(place, key)
+    place[last] = replicas
+    version = dig(wanted, "metadata", "resourceVersion")
+    if version:
+        changed["metadata"]["resourceVersion"] = version
+    return changed
+
+
+def _paths(kind: Kind) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    strategy = kind.strategy
+    if isinstance(strategy, CustomStrategy) and strategy.scale:
+        return path_keys(strategy.scale["specReplicasPath"]), path_keys(strategy.scale["statusReplicasPath"])
+    return ("spec", "replicas"), ("status", "replicas")
+
+
+def _selector(kind: Kind, obj: Obj) -> str:
+    strategy = kind.strategy
+    if isinstance(strategy, CustomStrategy):
+        path = (strategy.scale or {}).get("labelSelectorPath")
+        return str(dig(obj, *path_keys(path)) or "") if path else ""
+    selector = dig(obj, "spec", "selector")
+    return str(label_selector_from_dict(selector)) if selector else ""

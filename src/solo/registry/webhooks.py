@@ -1,0 +1,165 @@
+"""Mutating and validating webhooks: which are called for a request, in which order, and what becomes of their answers.
+
+Rules of apiserver's `admission/plugin/webhook`: mutating webhooks one after another in order of their configurations'
+names, once more where they ask for it and the object has changed since; validating ones at once, after everything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kube.machinery import errors
+from kube.machinery.resources import ADMISSION_GROUP
+from solo.registry.catalog import Catalog
+from solo.registry.matching import Matcher
+from solo.registry.objects import copy
+from solo.registry.registry import Attributes
+from solo.registry.review import Answer, ReviewError, admission_request, admission_review, read_answer
+from solo.store import Store
+
+logger = logging.getLogger(__name__)
+
+Obj = dict[str, Any]
+
+VARIABLES = ("object", "oldObject", "request")
+_MUTATING = f"mutatingwebhookconfigurations.{ADMISSION_GROUP}"
+_VALIDATING = f"validatingwebhookconfigurations.{ADMISSION_GROUP}"
+_DRY = ("None", "NoneOnDryRun")
+
+
+class CallError(Exception):
+    """A webhook could not be called, or did not answer in time."""
+
+
+Caller = Callable[[Obj, Obj, float], Awaitable[Any]]
+"""Posts a review to a `clientConfig` within a number of seconds and returns the decoded answer. Raises CallError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hook:
+    name: str
+    spec: Obj
+
+    @property
+    def ignores_failure(self) -> bool:
+        return self.spec.get("failurePolicy") == "Ignore"
+
+
+class _Dispatcher:
+    """What both kinds of webhooks have in common."""
+
+    resource = ""
+
+    def __init__(self, store: Store, catalog: Catalog, call: Caller) -> None:
+        self._store = store
+        self._matcher = Matcher(store, catalog)
+        self._call = call
+
+    def _hooks(self, attributes: Attributes) -> Iterator[_Hook]:
+        """All webhooks, in order; none for the objects that steer admission itself, so that they can be repaired."""
+        if attributes.kind.resource.group == ADMISSION_GROUP or not self._store.count(self.resource):
+            return
+        for stored in self._store.list(self.resource)[0]:
+            for spec in stored.obj.get("webhooks") or []:
+                yield _Hook(spec["name"], spec)
+
+    def _applies(self, hook: _Hook, attributes: Attributes) -> bool:
+        """Whether a webhook is to be called. Raises 403 where its conditions cannot be evaluated and it must be."""
+        spec = hook.spec
+        if not spec.get("rules") or not self._matcher.matches({**spec, "resourceRules": spec["rules"]}, attributes):
+            return False
+        try:
+            return _conditions_hold(spec, attributes)
+        except _ConditionError as problem:
+            if hook.ignores_failure:
+                return False
+            name = attributes.name
+            raise errors.forbidden(attributes.kind.resource.group_resource, name, str(problem)) from None
+
+    async def _ask(self, hook: _Hook, attributes: Attributes) -> Answer | None:
+        """A webhook's answer; None when it failed and that is to be ignored. Raises its refusal, and 400 or 500."""
+        if attributes.context.dry_run and hook.spec.get("sideEffects") not in _DRY:
+            raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
+        review = admission_review(attributes, attributes.obj)
+        try:
+            given = await self._call(hook.spec["clientConfig"], review, float(hook.spec.get("timeoutSeconds") or 10))
+            answer = read_answer(review, given, hook.name, attributes.obj)
+        except (CallError, ReviewError) as problem:
+            text = f'failed calling webhook "{hook.name}": {problem}'
+            logger.warning("%s", text)
+            if hook.ignores_failure:
+                return None
+            raise errors.internal(text) from None
+        attributes.context.warnings.extend(answer.warnings)
+        if answer.denial is not None:
+            raise answer.denial
+        return answer
+
+
+class MutatingWebhooks(_Dispatcher):
+    """Calls the webhooks that may change an object before it is validated."""
+
+    resource = _MUTATING
+
+    async def mutate(self, attributes: Attributes) -> None:
+        """Let every webhook that applies change `attributes.obj`. Raises StatusError for refusals and failures."""
+        called: list[tuple[_Hook, Obj | None]] = []
+        for hook in self._hooks(attributes):
+            if self._applies(hook, attributes):
+                await self._change(hook, attributes)
+                called.append((hook, attributes.obj))
+        for hook, left in called:
+            again = hook.spec.get("reinvocationPolicy") == "IfNeeded" and attributes.obj != left
+            if again and self._applies(hook, attributes):
+                await self._change(hook, attributes)
+
+    async def _change(self, hook: _Hook, attributes: Attributes) -> None:
+        answer = await self._ask(hook, attributes)
+        if answer is not None and answer.patched is not None:
+            attributes.obj = copy(answer.patched)
+
+
+class ValidatingWebhooks(_Dispatcher):
+    """Calls the webhooks that may only refuse. An admission plug-in."""
+
+    resource = _VALIDATING
+
+    async def admit(self, attributes: Attributes) -> None:
+        """Raises the first refusal or failure, in order of the webhooks."""
+        hooks = [hook for hook in self._hooks(attributes) if self._applies(hook, attributes)]
+        outcomes = await asyncio.gather(*(self._ask(hook, attributes) for hook in hooks), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+class _ConditionError(Exception):
+    """A match condition that cannot be evaluated."""
+
+
+def _conditions_hold(spec: Obj, attributes: Attributes) -> bool:
+    """Whether all matchConditions hold; one that does not decides even if others cannot be evaluated."""
+    conditions = spec.get("matchConditions") or []
+    if not conditions:
+        return True
+    from kube.machinery.cel import CelError, compile_cel
+
+    activation = {
+        "object": attributes.obj,
+        "oldObject": attributes.old,
+        "request": admission_request(attributes),
+    }
+    problems = []
+    for condition in conditions:
+        try:
+            if compile_cel(condition["expression"], VARIABLES).evaluate(activation) is not True:
+                return False
+        except CelError as problem:
+            problems.append(f"expression '{condition['expression']}' resulted in error: {problem}")
+    if problems:
+        raise _ConditionError("; ".join(problems))
+    return True

@@ -1,0 +1,270 @@
+"""Puts the parts together: store, certificates, API, controllers and node agent, in the order in which they need
+each other, and takes them apart again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from kube.client.config import KubeConfig, write_kubeconfig
+from kube.machinery import errors
+from solo.auth.authn import Authenticator
+from solo.auth.escalation import check_escalation
+from solo.auth.pki import ADMIN_USER, KeyPair, Pki, PkiError, ensure_pki
+from solo.auth.rbac import Authorizer
+from solo.auth.tokens import TokenAuthority
+from solo.http.app import Api, runner_options
+from solo.http.outgoing import WebhookCaller
+from solo.http.reviews import Reviews
+from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
+from solo.registry.builtins import builtin_kinds
+from solo.registry.catalog import Catalog
+from solo.registry.cleanup import CrdCleaner, expire_events
+from solo.registry.policies import PolicyAdmission
+from solo.registry.registry import Attributes, Registry
+from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
+from solo.store import Key, Store, StoreError
+
+if TYPE_CHECKING:
+    from kube.client.aio import AsyncClient
+
+logger = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 1.0
+RESTART_SECONDS = 1.0
+_BACKLOG = 512
+
+
+class StartError(Exception):
+    """The server cannot start; the message is one line that says why and what helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the command line says."""
+
+    data: Path
+    listen: str
+    port: int
+    kubeconfig: Path
+    cluster_name: str
+    node_name: str
+
+
+class RoleAdmission:
+    """Refuses roles and bindings by which a caller would gain rights."""
+
+    def __init__(self, access: Authorizer) -> None:
+        self._access = access
+
+    async def admit(self, attributes: Attributes) -> None:
+        if attributes.obj is not None:
+            resource = attributes.kind.resource.group_resource
+            check_escalation(self._access, attributes.context.user, resource, attributes.obj, attributes.old)
+
+
+class ServiceAccountAdmission:
+    """Refuses pods of service accounts that do not exist; `default` comes with its namespace, a moment later."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def admit(self, attributes: Attributes) -> None:
+        if attributes.operation != "CREATE" or attributes.kind.resource.group_resource != "pods":
+            return
+        assert attributes.obj is not None
+        account = attributes.obj["spec"]["serviceAccountName"]
+        namespace = attributes.namespace
+        if account != "default" and self._store.get(Key("serviceaccounts", namespace, account)) is None:
+            text = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
+            raise errors.forbidden("pods", attributes.name, text)
+
+
+class Server:
+    """One running control plane. `start` returns when the API answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store: Store | None = None
+        self._api: Api | None = None
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._clients: list[AsyncClient] = []
+        self._webhooks: WebhookCaller | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients find the server."""
+        host = self._host
+        return f"https://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
+
+    @property
+    def _host(self) -> str:
+        """The address to be reached at; a wildcard address is reached over loopback."""
+        host = self._settings.listen
+        address = ipaddress.ip_address(host) if _is_address(host) else None
+        if address is not None and address.is_unspecified:
+            return "::1" if address.version == 6 else "127.0.0.1"
+        return host
+
+    async def start(self) -> None:
+        """Open everything and serve.
+
+        Raises:
+            StartError: certificates, data or the port cannot be used.
+        """
+        settings = self._settings
+        listener = self._bind()
+        try:
+            pki = ensure_pki(settings.data / "pki", settings.node_name, [settings.listen])
+            self._store = store = Store.open(settings.data / "state.db")
+        except (PkiError, StoreError) as problem:
+            listener.close()
+            raise StartError(str(problem)) from problem
+        api, registry = self._assemble(store, pki)
+        self._api = api
+        await ensure_bootstrap_objects(registry)
+        await ensure_api_service(registry, self._host, self._settings.port)
+        self._runner = web.AppRunner(api.application(), shutdown_timeout=SHUTDOWN_SECONDS, **runner_options())
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, ssl_context=pki.server_context(), backlog=_BACKLOG).start()
+        self._write_kubeconfig(pki)
+        self._background("custom resource cleanup", CrdCleaner(registry).run)
+        self._background("event expiry", lambda: expire_events(registry))
+        self._start_clients(pki, api)
+
+    def _bind(self) -> socket.socket:
+        listen, port = self._settings.listen, self._settings.port
+        family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((listen, port))
+            listener.listen(_BACKLOG)
+        except OSError as problem:
+            listener.close()
+            if problem.errno == errno.EADDRINUSE:
+                raise StartError(f"port {port} on {listen} is already in use") from None
+            raise StartError(f"cannot listen on {listen} port {port}: {problem.strerror}") from problem
+        if port == 0:
+            self._settings = replace(self._settings, port=listener.getsockname()[1])
+        return listener
+
+    def _assemble(self, store: Store, pki: Pki) -> tuple[Api, Registry]:
+        access = Authorizer(store)
+        catalog = Catalog(store, builtin_kinds(self._node_view))
+        registry = Registry(store, catalog)
+        registry.add_admission(RoleAdmission(access))
+        registry.add_admission(ServiceAccountAdmission(store))
+        registry.add_admission(PolicyAdmission(store, catalog))
+        self._webhooks = WebhookCaller(store)
+        registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
+        tokens = TokenAuthority(pki.token_key_pem, self._uid_of)
+        authenticator = Authenticator(tokens)
+        reviews = Reviews(store, access, tokens)
+        address = f"{self._settings.listen}:{self._settings.port}"
+        return Api(store, catalog, registry, authenticator, access, reviews, address), registry
+
+    def _node_view(self) -> tuple[str, Mapping[str, str]]:
+        """The node's name and labels; before the agent has registered it, what is sure to be among them."""
+        name = self._settings.node_name
+        assert self._store is not None
+        stored = self._store.get(Key("nodes", "", name))
+        labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+        return name, {**labels, **((stored.obj["metadata"].get("labels") or {}) if stored else {})}
+
+    def _uid_of(self, resource: str, namespace: str, name: str) -> str | None:
+        assert self._store is not None
+        stored = self._store.get(Key(resource, namespace, name))
+        return str(stored.obj["metadata"]["uid"]) if stored else None
+
+    def _write_kubeconfig(self, pki: Pki) -> None:
+        settings = self._settings
+        try:
+            settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+            write_kubeconfig(
+                str(settings.kubeconfig),
+                cluster=settings.cluster_name,
+                user=ADMIN_USER,
+                server=self.url,
+                ca_pem=pki.ca_pem,
+                cert_pem=pki.admin.cert_pem,
+                key_pem=pki.admin.key_pem,
+            )
+        except OSError as problem:
+            raise StartError(f"cannot write the kubeconfig {settings.kubeconfig}: {problem.strerror}") from problem
+
+    def _start_clients(self, pki: Pki, api: Api) -> None:
+        """The controllers and the node agent: clients like any other, over TLS, with rights of their own."""
+        from solo.controllers import run_all
+        from solo.node.agent import NodeAgent
+
+        controllers = self._client(pki, pki.controllers, "kube-controller-manager")
+        self._background("controllers", lambda: run_all(controllers))
+        client = self._client(pki, pki.node, "kubelet")
+        settings = self._settings
+        agent = NodeAgent(client, settings.node_name, settings.data / "pods", self.url, pki.ca_pem)
+        api.pods.streams = agent.streams
+        self._background("node agent", agent.run)
+
+    def _client(self, pki: Pki, identity: KeyPair, user_agent: str) -> AsyncClient:
+        from kube.client.aio import AsyncClient
+
+        config = KubeConfig(
+            server=self.url,
+            ca_data=pki.ca_pem,
+            client_cert_data=identity.cert_pem,
+            client_key_data=identity.key_pem,
+        )
+        client = AsyncClient(config, user_agent=user_agent)
+        self._clients.append(client)
+        return client
+
+    def _background(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(_keep_running(name, work), name=name))
+
+    async def stop(self) -> None:
+        """Stop serving. Pods go on running."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.close()
+        if self._api is not None:
+            self._api.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._webhooks is not None:
+            await self._webhooks.close()
+        if self._store is not None:
+            await self._store.close()
+
+
+async def _keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Start `work` again when it fails: nothing here may die silently."""
+    while True:
+        try:
+            await work()
+            logger.error("%s ended; starting it again", name)
+        except Exception:
+            logger.exception("%s failed; starting it again", name)
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,87 @@
+"""The values that the store hands out: keys, stored objects and events.
+
+An object is kept as its encoded JSON; the parsed form is made on first use and dropped again when a newer version
+replaces it, so that the history costs bytes and not dictionaries.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+Obj = dict[str, Any]
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+_encoder = msgspec.json.Encoder()
+
+_WIRE_PREFIX: dict[str, bytes] = {
+    kind: b'{"type":"%s","object":' % kind.encode() for kind in ("ADDED", "MODIFIED", "DELETED")
+}
+
+
+class Key(NamedTuple):
+    """Where an object lives: `pods` or `deployments.apps`, its namespace ("" for cluster-scoped), its name."""
+
+    resource: str
+    namespace: str
+    name: str
+
+
+class Stored:
+    """One version of one object. `obj` is shared by everybody who reads it and must not be changed."""
+
+    __slots__ = ("_obj", "key", "raw", "rv")
+
+    def __init__(self, key: Key, rv: int, raw: bytes, obj: Obj | None = None) -> None:
+        self.key = key
+        self.rv = rv
+        self.raw = raw
+        self._obj = obj
+
+    @property
+    def obj(self) -> Obj:
+        """The parsed object; treat it as immutable."""
+        if self._obj is None:
+            self._obj = _decoder.decode(self.raw)
+        return self._obj
+
+    def drop_parsed(self) -> None:
+        """Forget the parsed form; the next use of `obj` makes it again."""
+        self._obj = None
+
+    def __repr__(self) -> str:
+        return f"Stored({self.key.resource} {self.key.namespace}/{self.key.name} rv={self.rv})"
+
+
+class Event:
+    """A change that happened: its type, the object after it (a deleted one: its last state) and its revision.
+
+    `prev` is the version before, for watchers with a selector: an object that has left the selection is to be shown
+    to them as deleted. It is None for ADDED, and for a MODIFIED whose predecessor is older than the kept history.
+    """
+
+    __slots__ = ("prev", "rv", "stored", "type")
+
+    def __init__(self, type_: EventType, stored: Stored, prev: Stored | None = None) -> None:
+        self.type = type_
+        self.stored = stored
+        self.rv = stored.rv
+        self.prev = prev
+
+    @property
+    def wire(self) -> bytes:
+        """The line of a watch response (a copy of the object's bytes, not an encoding)."""
+        return b"%s%s}\n" % (_WIRE_PREFIX[self.type], self.stored.raw)
+
+    def __repr__(self) -> str:
+        return f"Event({self.type} {self.stored!r})"
+
+
+def with_revision(key: Key, obj: Obj, rv: int) -> Stored:
+    """Encode `obj` as the version `rv`. `obj` and its metadata are copied, deeper levels are shared."""
+    metadata = dict(obj.get("metadata") or {})
+    metadata["resourceVersion"] = str(rv)
+    version = {**obj, "metadata": metadata}
+    return Stored(key, rv, _encoder.encode(version), version)

@@ -1,0 +1,293 @@
+"""The store: optimistic concurrency, group commit, a consistent view for readers, events for watchers.
+
+How a write goes: the event loop checks it against the present (one write a key at a time, so the present is what the
+check sees), gives it the next revision and queues it. The writer thread commits everything queued in one transaction;
+meanwhile the next group gathers. When the commit has returned, the group becomes visible in order of revision: in the
+maps that `get` and `list` read, in the history, at the watchers, and only then do the writers get their answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from kube.machinery import errors
+from solo.store.database import Database, Snapshot
+from solo.store.history import History
+from solo.store.model import Event, EventType, Key, Obj, Stored, with_revision
+from solo.store.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+HISTORY_EVENTS = 20_000
+HISTORY_BYTES = 16 * 1024 * 1024
+TRIM_EVERY = 256
+GROUP_LIMIT = 512
+
+Listener = Callable[[Event], None]
+
+
+class _Bucket:
+    """The objects of one resource, with their sorted keys made when first listed after a change of the set."""
+
+    __slots__ = ("_order", "objects")
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], Stored] = {}
+        self._order: list[tuple[str, str]] | None = None
+
+    def put(self, stored: Stored) -> None:
+        place = (stored.key.namespace, stored.key.name)
+        if place not in self.objects:
+            self._order = None
+        self.objects[place] = stored
+
+    def remove(self, key: Key) -> None:
+        self._order = None
+        self.objects.pop((key.namespace, key.name), None)
+
+    def sorted(self, namespace: str | None) -> list[Stored]:
+        if self._order is None:
+            self._order = sorted(self.objects)
+        order = self._order
+        if namespace is not None:
+            order = order[bisect_left(order, (namespace, "")) : bisect_left(order, (namespace + "\0", ""))]
+        return [self.objects[place] for place in order]
+
+
+class _Write:
+    """A change on its way to the disk."""
+
+    __slots__ = ("done", "error", "event")
+
+    def __init__(self, event: Event, done: asyncio.Future[None]) -> None:
+        self.event = event
+        self.done = done
+        self.error: errors.StatusError | None = None
+
+
+_Group = list[_Write]
+
+
+class Store:
+    """All objects of a cluster. Use it from one event loop only; open it with `Store.open`."""
+
+    def __init__(self, database: Database, snapshot: Snapshot, *, max_events: int, max_bytes: int) -> None:
+        self._database = database
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._revision = snapshot.revision
+        self._assigned = snapshot.revision
+        self._buckets: dict[str, _Bucket] = {}
+        self._pending: dict[Key, _Write] = {}
+        self._queue: _Group = []
+        self._busy = False
+        self._closing = False
+        self._watches: dict[str, set[Watch]] = {}
+        self._listeners: dict[str, list[Listener]] = {}
+        for stored in snapshot.objects:
+            self._bucket(stored.key.resource).put(stored)
+        self._history = History(snapshot.floor, max_events, max_bytes)
+        self._trimmed = snapshot.floor
+        latest: dict[Key, Stored] = {}
+        for type_, stored in snapshot.events:
+            prev = latest.pop(stored.key, None)
+            self._history.append(Event(type_, stored, prev))
+            if type_ != "DELETED":
+                latest[stored.key] = stored
+
+    @classmethod
+    def open(cls, path: str | Path, *, max_events: int = HISTORY_EVENTS, max_bytes: int = HISTORY_BYTES) -> Store:
+        """Open or create the store's file (mode 0600) and read it into memory.
+
+        `max_events` and `max_bytes` bound the history that watches can resume from.
+
+        Raises:
+            StoreError: the file cannot be used.
+        """
+        database = Database(Path(path))
+        return cls(database, database.open(), max_events=max_events, max_bytes=max_bytes)
+
+    # ---- reading
+
+    @property
+    def revision(self) -> int:
+        """The revision of the newest visible change."""
+        return self._revision
+
+    def get(self, key: Key) -> Stored | None:
+        bucket = self._buckets.get(key.resource)
+        return bucket.objects.get((key.namespace, key.name)) if bucket else None
+
+    def list(self, resource: str, namespace: str | None = None) -> tuple[list[Stored], int]:
+        """The objects in order of namespace and name, and the revision at which this was the whole truth."""
+        bucket = self._buckets.get(resource)
+        return (bucket.sorted(namespace) if bucket else []), self._revision
+
+    def count(self, resource: str) -> int:
+        bucket = self._buckets.get(resource)
+        return len(bucket.objects) if bucket else 0
+
+    def watch(self, resource: str, namespace: str | None, since_rv: int) -> Watch:
+        """All changes after `since_rv`, starting with those of the past.
+
+        Raises:
+            StatusError: 410 Expired; the history does not reach back to `since_rv`, or it is of another store.
+        """
+        if since_rv < self._history.floor:
+            raise errors.expired(f"too old resource version: {since_rv} ({self._history.floor})")
+        if since_rv > self._revision:
+            raise errors.expired(f"too large resource version: {since_rv}, current: {self._revision}")
+        backlog = [
+            event
+            for event in self._history.since(resource, since_rv)
+            if namespace is None or event.stored.key.namespace == namespace
+        ]
+        watches = self._watches.setdefault(resource, set())
+        watch = Watch(resource, namespace, backlog, lambda: self._revision, watches.discard)
+        watches.add(watch)
+        if self._closing:
+            watch.close()
+        return watch
+
+    def add_listener(self, resource: str, listener: Listener) -> None:
+        """Call `listener` for every change of `resource` when it becomes visible, before the writer is answered."""
+        self._listeners.setdefault(resource, []).append(listener)
+
+    # ---- writing
+
+    async def create(self, key: Key, obj: Obj) -> Stored:
+        """Store a new object. The store keeps `obj`'s nested values: do not change them afterwards.
+
+        Raises:
+            StatusError: 409 AlreadyExists; 503 when it cannot be written.
+        """
+        await self._turn(key)
+        if self.get(key) is not None:
+            raise errors.already_exists(key.resource, key.name)
+        return await self._write("ADDED", key, obj, None)
+
+    async def update(self, key: Key, obj: Obj, expected_rv: int | None) -> Stored:
+        """Replace an object if it still is at `expected_rv` (None: whatever it is).
+
+        Raises:
+            StatusError: 404, 409 Conflict; 503 when it cannot be written.
+        """
+        await self._turn(key)
+        current = self._expect(key, expected_rv)
+        return await self._write("MODIFIED", key, obj, current)
+
+    async def delete(self, key: Key, expected_rv: int | None, final: Obj | None = None) -> Stored:
+        """Remove an object if it still is at `expected_rv` (None: whatever it is) and return its last state.
+
+        `final` is that last state if the deletion changes it too (as when the last finalizer is taken away).
+
+        Raises:
+            StatusError: 404, 409 Conflict; 503 when it cannot be written.
+        """
+        await self._turn(key)
+        current = self._expect(key, expected_rv)
+        return await self._write("DELETED", key, current.obj if final is None else final, current)
+
+    async def _turn(self, key: Key) -> None:
+        """Wait until no write of this key is on its way."""
+        while (write := self._pending.get(key)) is not None:
+            await asyncio.wait([write.done])
+        if self._closing:
+            raise errors.service_unavailable("the server is shutting down")
+
+    def _expect(self, key: Key, expected_rv: int | None) -> Stored:
+        current = self.get(key)
+        if current is None:
+            raise errors.not_found(key.resource, key.name)
+        if expected_rv is not None and current.rv != expected_rv:
+            raise errors.conflict(key.resource, key.name, errors.OPTIMISTIC_LOCK)
+        return current
+
+    async def _write(self, type_: EventType, key: Key, obj: Obj, prev: Stored | None) -> Stored:
+        loop = self._loop = asyncio.get_running_loop()
+        stored = with_revision(key, obj, self._assigned + 1)
+        self._assigned = stored.rv
+        write = _Write(Event(type_, stored, prev), loop.create_future())
+        self._pending[key] = write
+        self._queue.append(write)
+        if not self._busy:
+            # One turn of the loop later, so that writes of the same turn share the first transaction too.
+            self._busy = True
+            loop.call_soon(self._submit)
+        # A caller that is cancelled does not take the write with it.
+        await asyncio.shield(write.done)
+        if write.error is not None:
+            raise write.error
+        return stored
+
+    def _submit(self) -> None:
+        """Hand the next group to the writer thread, or rest."""
+        group, self._queue = self._queue[:GROUP_LIMIT], self._queue[GROUP_LIMIT:]
+        self._busy = bool(group)
+        if not group:
+            return
+        floor = self._history.floor
+        trim = floor if floor - self._trimmed >= TRIM_EVERY else None
+        loop = self._loop
+        assert loop is not None
+        future = self._thread.submit(self._database.commit, [write.event for write in group], trim)
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, group, trim, done))
+
+    def _finish(self, group: _Group, trim: int | None, commit: Future[None]) -> None:
+        """Back on the loop: start the next group, then make this one visible (or fail it)."""
+        exc = commit.exception()
+        self._submit()
+        error: errors.StatusError | None = None
+        if exc is None:
+            self._trimmed = trim if trim is not None else self._trimmed
+        else:
+            known = isinstance(exc, sqlite3.Error)
+            logger.error("%d writes to %s failed: %s", len(group), self._database.path, exc, exc_info=not known)
+            error = errors.service_unavailable(f"the change could not be written to disk: {exc}")
+        for write in group:
+            if error is None:
+                self._publish(write.event)
+            write.error = error
+            del self._pending[write.event.stored.key]
+            write.done.set_result(None)
+
+    def _publish(self, event: Event) -> None:
+        stored = event.stored
+        resource = stored.key.resource
+        bucket = self._bucket(resource)
+        if event.type == "DELETED":
+            bucket.remove(stored.key)
+        else:
+            bucket.put(stored)
+        self._revision = event.rv
+        self._history.append(event)
+        for listener in self._listeners.get(resource, ()):
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("a listener for %s failed", resource)
+        for watch in tuple(self._watches.get(resource, ())):
+            watch.push(event)
+
+    def _bucket(self, resource: str) -> _Bucket:
+        bucket = self._buckets.get(resource)
+        if bucket is None:
+            bucket = self._buckets[resource] = _Bucket()
+        return bucket
+
+    async def close(self) -> None:
+        """Finish the writes that are on their way, end all watches and close the file."""
+        self._closing = True
+        while self._pending:
+            await asyncio.wait([write.done for write in self._pending.values()])
+        for watches in self._watches.values():
+            for watch in tuple(watches):
+                watch.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
+        self._thread.shutdown(wait=False)

@@ -1,0 +1,1 @@
+"""The kinds of the product: definitions, defaults, validation, columns and accessors, one module a kind."""

@@ -1,0 +1,74 @@
+"""The door: a ValidatingAdmissionPolicy that lets VMs be created only while they could run.
+
+The API server evaluates it with the VMRuntime object as parameter, so that the door closes in the same moment in which
+`enabled: false` is stored, and no webhook server of ours can be orphaned.
+"""
+
+from __future__ import annotations
+
+from vmruntime.api import names, virtualmachine, vmruntime
+from vmruntime.api.meta import Obj
+
+POLICY_NAME = f"vmruntime-gate.{names.GROUP}"
+
+_API_VERSION = "admissionregistration.k8s.io/v1"
+_ENABLED = "has(params.spec.enabled) && params.spec.enabled"
+_SUMMARY = "params.status.preflightCheckSummary"
+_PASSED = f"{_SUMMARY}.preflightCheckPassed"
+_FAILED = f"has(params.status) && has({_SUMMARY}) && has({_PASSED}) && !{_PASSED}"
+
+DISABLED_MESSAGE = (
+    "VM Runtime is disabled, or is being disabled; "
+    "to create virtual machines set spec.enabled of vmruntime/vmruntime to true (bmctl enable vmruntime)"
+)
+
+
+def policy() -> Obj:
+    """The policy: enabled, and the newest preflight check has not failed."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": POLICY_NAME},
+        "spec": {
+            "failurePolicy": "Fail",
+            "paramKind": {"apiVersion": vmruntime.RESOURCE.api_version, "kind": vmruntime.RESOURCE.kind},
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [names.GROUP],
+                        "apiVersions": [names.VERSION],
+                        "operations": ["CREATE"],
+                        "resources": [virtualmachine.RESOURCE.plural],
+                    }
+                ]
+            },
+            "validations": [
+                {"expression": _ENABLED, "message": DISABLED_MESSAGE, "reason": "Forbidden"},
+                {
+                    # A closed switch is the first thing to say; preflight matters only behind it.
+                    "expression": f"!({_ENABLED}) || !({_FAILED})",
+                    "message": "the newest preflight check of VM Runtime failed",
+                    "messageExpression": (
+                        f"'the newest preflight check (' + {_SUMMARY}.preflightCheckName + ') failed: ' + "
+                        f"(has({_SUMMARY}.message) ? {_SUMMARY}.message : 'see its status') + "
+                        "'; virtual machines can be created once a check passes (bmctl check vmruntimepfc)'"
+                    ),
+                    "reason": "Forbidden",
+                },
+            ],
+        },
+    }
+
+
+def binding() -> Obj:
+    """Binds the policy to the one VMRuntime; without that object nothing is let in."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": POLICY_NAME},
+        "spec": {
+            "policyName": POLICY_NAME,
+            "paramRef": {"name": names.RUNTIME_NAME, "parameterNotFoundAction": "Deny"},
+            "validationActions": ["Deny"],
+        },
+    }

@@ -1,0 +1,227 @@
+"""VirtualMachineDisk: a disk with a life of its own, that VMs attach by name."""
+
+from __future__ import annotations
+
+from kube.machinery.quantity import quantity_to_int
+from kube.machinery.resources import Resource
+from vmruntime.api import names
+from vmruntime.api.meta import (
+    AGE,
+    Column,
+    Obj,
+    array,
+    conditions_schema,
+    crd,
+    dig,
+    integer,
+    quantity,
+    root_schema,
+    rule,
+    string,
+    struct,
+    timestamp,
+)
+
+RESOURCE = Resource(names.GROUP, names.VERSION, "virtualmachinedisks", "VirtualMachineDisk")
+
+PENDING = "Pending"
+IMPORTING = "ImportInProgress"
+SUCCEEDED = "Succeeded"
+FAILED = "Failed"
+ERROR_CONFIGURATION = "ErrorConfiguration"
+PHASES = (PENDING, IMPORTING, SUCCEEDED, FAILED, ERROR_CONFIGURATION)
+
+_URL_LIMIT = 4096
+_NAME_LIMIT = 253
+
+
+def definition() -> Obj:
+    """The CustomResourceDefinition; there while the runtime is enabled, or while disks exist."""
+    schema = root_schema(
+        "VirtualMachineDisk is a disk that virtual machines can attach.",
+        _spec(),
+        _status(),
+        required=["spec"],
+        **{
+            "x-kubernetes-validations": [
+                rule("self.metadata.name.size() <= 63", "metadata.name must be no longer than 63 characters"),
+                rule(
+                    "!has(self.spec.source) || !has(self.spec.source.virtualMachineDisk) || "
+                    "self.spec.source.virtualMachineDisk.name != self.metadata.name",
+                    "a disk cannot be a copy of itself",
+                ),
+            ]
+        },
+    )
+    return crd(
+        RESOURCE,
+        singular="virtualmachinedisk",
+        short_names=("gvmdisk", "vmdisk"),
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress"),
+            Column("Size", ".spec.size"),
+            Column("Format", ".status.format"),
+            AGE,
+            Column("Attached-To", ".status.attachedTo", wide=True),
+            Column("Message", ".status.message", wide=True),
+        ),
+        schema=schema,
+    )
+
+
+def _web(description: str, address: str, secret: str) -> Obj:
+    """A source that is reached by HTTP."""
+    return struct(
+        description,
+        {
+            "url": string(
+                f"{address} Credentials in it are refused: they would show in process lists.",
+                pattern=r"^https?://[^/@\s]+(/\S*)?$",
+                maxLength=_URL_LIMIT,
+            ),
+            "checksum": string(
+                "What the source's SHA-256 has to be, as it is downloaded: sha256: and 64 hexadecimal digits.",
+                pattern=r"^sha256:[0-9a-fA-F]{64}$",
+            ),
+            "secretRef": string(
+                f"Name of a Secret of the disk's namespace {secret}",
+                minLength=1,
+                maxLength=_NAME_LIMIT,
+            ),
+            "certConfigMap": string(
+                "Name of a ConfigMap of the disk's namespace. Each of its keys holds certificates (PEM) of "
+                "authorities that are trusted for this server besides the usual ones.",
+                minLength=1,
+                maxLength=_NAME_LIMIT,
+            ),
+        },
+        required=["url"],
+    )
+
+
+def _spec() -> Obj:
+    http = _web(
+        "An HTTP or HTTPS server.",
+        "Address of the image.",
+        "for basic authentication, with the keys accessKeyId and secretKey, or username and password.",
+    )
+    s3 = _web(
+        "An object of Amazon S3 or what is compatible with it.",
+        "Address of the object: https://HOST/BUCKET/KEY or https://BUCKET.HOST/KEY.",
+        "with the keys accessKeyId and secretKey. Left out: a public object.",
+    )
+    gcs = struct(
+        "A public object of Google Cloud Storage.",
+        {"url": string("gs://BUCKET/OBJECT", pattern=r"^gs://[a-z0-9._-]+/\S", maxLength=_URL_LIMIT)},
+        required=["url"],
+    )
+    clone = struct(
+        "Another disk of the namespace; it is copied as soon as no machine writes to it.",
+        {"name": string("Its name.", minLength=1, maxLength=_NAME_LIMIT)},
+        required=["name"],
+    )
+    file = struct(
+        "A file on the node, in one of the directories that the cluster's owner allowed.",
+        {"url": string("file:///ABSOLUTE/PATH", pattern=r"^file:///\S", maxLength=_URL_LIMIT)},
+        required=["url"],
+    )
+    source = struct(
+        "Where the disk's first content comes from. Left out: a blank disk.",
+        {"http": http, "s3": s3, "gcs": gcs, "file": file, "virtualMachineDisk": clone},
+        **{
+            "x-kubernetes-validations": [
+                rule(
+                    "[has(self.http), has(self.s3), has(self.gcs), has(self.file), has(self.virtualMachineDisk)]"
+                    ".filter(given, given).size() == 1",
+                    "exactly one of http, s3, gcs, file and virtualMachineDisk must be given",
+                )
+            ]
+        },
+    )
+    return struct(
+        "What is wanted of the disk.",
+        {
+            "size": quantity(
+                "Size that the guest sees. It can grow, and must not be smaller than the image of the source.",
+                **{
+                    "x-kubernetes-validations": [
+                        rule("quantity(string(self)).isGreaterThan(quantity('0'))", "size must be greater than zero"),
+                        rule(
+                            "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
+                            "a disk can grow but not shrink",
+                        ),
+                    ]
+                },
+            ),
+            "source": source,
+            "storageClassName": string("Storage class of the disk, where the cluster has storage classes."),
+            "diskType": string("cdrom for a CD-ROM; left out for a disk.", enum=["cdrom"]),
+        },
+        required=["size"],
+        **{
+            "x-kubernetes-validations": [
+                rule(
+                    "has(self.source) == has(oldSelf.source) && (!has(self.source) || self.source == oldSelf.source)",
+                    "the source of a disk cannot be changed; create another disk",
+                    fieldPath=".source",
+                )
+            ]
+        },
+    )
+
+
+def _status() -> Obj:
+    return struct(
+        "What is true of the disk.",
+        {
+            "phase": string("Where the disk stands.", enum=list(PHASES)),
+            "progress": string("How much of the source is in, in percent, such as 45.3%."),
+            "rate": string("How fast the source comes in, such as 93.1 MB/s; while it does."),
+            "format": string("Format in which the disk is stored."),
+            "virtualSize": quantity("Size in effect, which a guest sees."),
+            "sourceFormat": string("Format that the source turned out to have, such as qcow2.xz."),
+            "sourceSize": quantity("Size of the source as it was transferred."),
+            "sourceChecksum": string("SHA-256 of the source as it was transferred, where all of it was read."),
+            "reason": string("Machine-readable cause of the phase."),
+            "message": string("The same for people."),
+            "attachedTo": array("Names of the virtual machines that list this disk.", string("A name.")),
+            "importAttempts": integer("How often an import was started."),
+            "readyTime": timestamp("When the disk became usable."),
+            "observedGeneration": integer("Generation of the spec that this status belongs to."),
+            "conditions": conditions_schema(),
+        },
+    )
+
+
+def size_bytes(obj: Obj) -> int:
+    """The size asked for, in bytes. ValueError if it isn't a quantity."""
+    return quantity_to_int(dig(obj, "spec", "size", default=0))
+
+
+def source_url(obj: Obj) -> str | None:
+    """The address of the source, None for a blank disk or a copy."""
+    for kind in ("http", "s3", "gcs", "file"):
+        if url := dig(obj, "spec", "source", kind, "url"):
+            return str(url)
+    return None
+
+
+def web_source(obj: Obj) -> tuple[str, Obj]:
+    """`s3` or `http`, and what `spec.source` has under it: nothing, if it is none of them."""
+    kind = "s3" if dig(obj, "spec", "source", "s3") else "http"
+    source: Obj = dig(obj, "spec", "source", kind, default={})
+    return kind, source
+
+
+def clone_name(obj: Obj) -> str:
+    """The name of the disk that this one is a copy of, empty if it is none."""
+    return str(dig(obj, "spec", "source", "virtualMachineDisk", "name", default=""))
+
+
+def is_cdrom(obj: Obj | None) -> bool:
+    return bool(dig(obj, "spec", "diskType") == "cdrom")
+
+
+def is_ready(obj: Obj) -> bool:
+    return str(dig(obj, "status", "phase", default="")) == SUCCEEDED

@@ -1,0 +1,1 @@
+"""`bmctl`: clusters on this machine, and the switch of the VM runtime on any cluster."""

@@ -1,0 +1,119 @@
+"""Start a new cluster on this machine: a Kubernetes API with the VM runtime installed and switched off.
+
+It runs in the background until `bmctl stop cluster`; all its files are in WORKSPACE/NAME/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import sys
+
+from kube.client.config import load_kubeconfig
+from kube.client.sync import SyncClient
+from vmruntime.cli.bmctl import control_plane, options, workspace
+from vmruntime.cli.bmctl.installation import install
+from vmruntime.cli.bmctl.workspace import Cluster, Record
+from vmruntime.cli.dispatch import CommandError
+from vmruntime.cli.terminal import say
+
+FIRST_PORT = 6443
+PORTS_TRIED = 100
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_cluster(parser)
+    parser.add_argument(
+        "--port", type=int, metavar="N", help=f"port of the API (default: the first free one from {FIRST_PORT})"
+    )
+    parser.add_argument(
+        "--listen", default="127.0.0.1", metavar="ADDRESS", help="address the API listens on (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    cluster = workspace.named(args.workspace, args.cluster)
+    record = Record(args.listen, _port(args.listen, args.port))
+    create(cluster, record)
+    say(f"Created cluster {cluster.name}; its API answers on https://{record.listen}:{record.port}")
+    print(f"export KUBECONFIG={cluster.kubeconfig}")
+    return 0
+
+
+def create(cluster: Cluster, record: Record) -> None:
+    """Make the cluster's directory, start its control plane and install the VM runtime, switched off.
+
+    Raises CommandError, and leaves nothing half-made, if any of it fails.
+    """
+    _make_directory(cluster)
+    try:
+        control_plane.start(cluster, record)
+        try:
+            with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
+                install(client, manager_command(cluster))
+            cluster.write_record(record)
+        except BaseException:
+            control_plane.stop(cluster)
+            control_plane.stop_pods(cluster, "--grace", "0")
+            raise
+    except BaseException:
+        shutil.rmtree(cluster.directory, ignore_errors=True)
+        raise
+
+
+def manager_command(cluster: Cluster) -> list[str]:
+    """What the controller manager's pod runs on this machine."""
+    program = [sys.executable, "-P", "-m", "vmruntime.controllers", "--engine", "qemu"]
+    return [*program, "--root", str(cluster.vm_root), "--images", str(cluster.images)]
+
+
+def _make_directory(cluster: Cluster) -> None:
+    if cluster.exists():
+        hint = (
+            f"start it with `bmctl start cluster -c {cluster.name}`, or delete it with `bmctl reset -c {cluster.name}`"
+        )
+        raise CommandError(f'cluster "{cluster.name}" exists already; {hint}')
+    if cluster.is_remnant():
+        hint = f"`bmctl reset -c {cluster.name}` removes what is left of it"
+        raise CommandError(f'cluster "{cluster.name}" was left half-made or half-deleted; {hint}')
+    if cluster.directory.exists():
+        raise CommandError(f"{cluster.directory} is in the way and holds no cluster; move it away first")
+    try:
+        cluster.directory.parent.mkdir(parents=True, exist_ok=True)
+        # An unprivileged QEMU works below it, so others may pass through; what they may read is up to each file.
+        cluster.directory.mkdir(mode=0o711)
+        cluster.images.mkdir(mode=0o755)
+        cluster.vm_root.mkdir(mode=0o711)
+        cluster.data.mkdir(mode=0o700)
+    except OSError as error:
+        raise CommandError(f"cannot make {cluster.directory}: {error.strerror}; choose another --workspace") from None
+
+
+def _port(listen: str, wanted: int | None) -> int:
+    if wanted is not None:
+        if not 0 < wanted < 65536:
+            raise CommandError(f"--port {wanted} is no port; choose one from 1 to 65535")
+        if not _is_free(listen, wanted):
+            raise CommandError(f"port {wanted} on {listen} is already in use; choose another with --port")
+        return wanted
+    for port in range(FIRST_PORT, FIRST_PORT + PORTS_TRIED):
+        if _is_free(listen, port):
+            return port
+    last = FIRST_PORT + PORTS_TRIED - 1
+    raise CommandError(f"no port from {FIRST_PORT} to {last} is free on {listen}; choose one with --port")
+
+
+def _is_free(listen: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except PermissionError:
+            raise CommandError(f"this user may not listen on port {port}; choose one above 1023 with --port") from None
+        except OSError as error:
+            if error.errno == 98:
+                return False
+            raise CommandError(f"cannot listen on {listen}: {error.strerror}; choose another --listen") from None
+    return True

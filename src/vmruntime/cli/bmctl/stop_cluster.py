@@ -1,0 +1,45 @@
+"""Shut the cluster's VMs down (ACPI, then a deadline) and stop the cluster. All data stays.
+
+`bmctl start cluster` brings it back, and with it the VMs that should run.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from vmruntime.api.names import NAMESPACE
+from vmruntime.cli.bmctl import control_plane, options, workspace
+from vmruntime.cli.bmctl.workspace import Cluster
+from vmruntime.cli.terminal import say
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_cluster(parser)
+    options.add_timeout(parser, "60s")
+
+
+def run(args: argparse.Namespace) -> int:
+    cluster = workspace.existing(args.workspace, args.cluster)
+    stop(cluster, args.timeout)
+    say(f"Stopped cluster {cluster.name}")
+    return 0
+
+
+def stop(cluster: Cluster, guest_seconds: float) -> None:
+    """Stop everything that runs for the cluster; guests get `guest_seconds` to shut down by themselves."""
+    control_plane.stop(cluster)
+    # The controller manager first: it would start again what is shut down here.
+    control_plane.stop_pods(cluster, "--namespace", NAMESPACE)
+    _shut_guests_down(cluster, guest_seconds)
+    control_plane.stop_pods(cluster)
+
+
+def _shut_guests_down(cluster: Cluster, seconds: float) -> None:
+    # Imported here: it brings asyncio, which the other commands of this program do without.
+    import asyncio
+
+    from vmruntime.engines.qemu.shutdown import shut_down_all
+
+    stubborn = asyncio.run(shut_down_all(cluster.vm_root, seconds))
+    for name in stubborn:
+        say(f"VM {name} did not shut down within {seconds:.0f} s and is switched off")

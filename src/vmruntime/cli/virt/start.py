@@ -1,0 +1,29 @@
+"""Start a VM. One that runs already is left alone."""
+
+from __future__ import annotations
+
+import argparse
+
+from vmruntime.api import names, virtualmachine
+from vmruntime.api.meta import annotation
+from vmruntime.cli.virt import power, target
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    target.configure(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    vm = target.resolve(args)
+    found = vm.read()
+    if virtualmachine.running_state(found) == virtualmachine.RUN_NEVER:
+        before = annotation(found, names.RUNNING_STATE_BEFORE_STOP_ANNOTATION) or virtualmachine.RUN_ALWAYS
+        marks = {names.RUNNING_STATE_BEFORE_STOP_ANNOTATION: None, **power.start_request()}
+        power.patch(vm, running_state=before, marks=marks)
+    elif power.state(found) == virtualmachine.STOPPED:
+        power.patch(vm, marks=power.start_request())
+    else:
+        print(f'VM "{vm.name}" is {power.state(found)} already')
+        return 0
+    print(f'VM "{vm.name}" was asked to start')
+    return 0

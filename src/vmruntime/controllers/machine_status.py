@@ -1,0 +1,94 @@
+"""The status of a VirtualMachine, from a plan and an observation: pure, and equal input gives equal output.
+
+Equal output means that no write goes to the API, which is what keeps a machine at a handful of writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from kube.machinery.durations import parse_rfc3339
+from vmruntime.api import virtualmachine as api
+from vmruntime.api.meta import Condition, Obj, dig, merge_conditions, quantity_text
+from vmruntime.controllers.machine_decide import Plan
+from vmruntime.engines.base import Interface, MachineObservation, MachinePhase, Port
+
+
+def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:
+    """The whole new status. `changed`: fields of the spec that the running machine was not started with."""
+    old: Obj = dig(vm, "status", default={})
+    status: Obj = {**old, **plan.changes}
+    if plan.state:
+        status.update(state=plan.state, reason=plan.reason, message=plan.message)
+    if machine.interfaces:
+        status["interfaces"] = [_interface(entry) for entry in machine.interfaces]
+    if machine.vcpus:
+        status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
+    if machine.disks:
+        status["disks"] = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
+    if machine.phase is MachinePhase.ABSENT:
+        for field in ("compute", "disks"):
+            status.pop(field, None)
+    if _just_started(old, machine):
+        _time_start(status, machine, now)
+    generation = int(dig(vm, "metadata", "generation", default=0))
+    if plan.state:
+        status["observedGeneration"] = generation
+        ready = Condition(
+            "Ready",
+            plan.state == api.RUNNING,
+            str(status.get("reason") or plan.state),
+            str(status.get("message") or ""),
+        )
+        conditions = [ready, _restart_required(changed)]
+        status["conditions"] = merge_conditions(old.get("conditions", []), conditions, generation)
+    return {key: value for key, value in status.items() if value is not None}
+
+
+def _restart_required(changed: Sequence[str]) -> Condition:
+    if not changed:
+        return Condition("RestartRequired", False, "UpToDate")
+    fields = ", ".join(f"spec.{field}" for field in changed)
+    return Condition("RestartRequired", True, "SpecChanged", f"{fields} changed since the machine was started")
+
+
+def _just_started(old: Obj, machine: MachineObservation) -> bool:
+    known = old.get("podName") == machine.pod_name and old.get("state") != api.STARTING
+    return machine.phase is MachinePhase.RUNNING and not known
+
+
+def _time_start(status: Obj, machine: MachineObservation, now: datetime) -> None:
+    if machine.requested_at:
+        seconds = (now - parse_rfc3339(machine.requested_at)).total_seconds()
+        status["timings"] = {**status.get("timings", {}), "qemuStartedSeconds": round(max(0.0, seconds), 3)}
+
+
+def _interface(entry: Interface) -> Obj:
+    written: Obj = {"name": entry.name, "networkName": entry.network}
+    if entry.addresses:
+        written["ipAddresses"] = list(entry.addresses)
+    if entry.mac:
+        written["macAddress"] = entry.mac
+    if entry.ports:
+        written["ports"] = [{"guest": port.guest, "host": port.host} for port in entry.ports]
+    return written
+
+
+def interfaces(vm: Obj) -> tuple[Interface, ...]:
+    """The interfaces that the spec asks for, with the addresses that the status remembers."""
+    known = {str(entry.get("name")): entry for entry in dig(vm, "status", "interfaces", default=[])}
+    result = []
+    for entry in api.interfaces(vm):
+        before = known.get(str(entry.get("name")), {})
+        result.append(
+            Interface(
+                name=str(entry.get("name")),
+                network=str(entry.get("networkName", "")),
+                default=entry.get("default") is True,
+                mac=str(before.get("macAddress", "")),
+                addresses=tuple(before.get("ipAddresses", ())),
+                ports=tuple(Port(int(port["guest"]), int(port["host"])) for port in before.get("ports", ())),
+            )
+        )
+    return tuple(result)

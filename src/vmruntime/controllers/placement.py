@@ -1,0 +1,128 @@
+"""Whether a machine may start now, by rules about nodes and by memory: pure, and with the numbers in the answer.
+
+Memory is promised, not lent: a machine starts only when its whole memory is there beside what those that run may
+still come to use, so that none is ever killed for another's sake.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from kube.machinery.quantity import quantity_to_int
+from kube.machinery.selectors import Requirement
+from vmruntime.api import names, virtualmachine
+from vmruntime.api.meta import Obj, dig, name_of
+from vmruntime.controllers.machine_decide import Problem
+
+_MIB = 1 << 20
+UNSCHEDULABLE = "Unschedulable"
+NO_MEMORY = "InsufficientMemory"
+WAITING_FOR_ROOM = (UNSCHEDULABLE, NO_MEMORY)
+
+# What is kept free of machines for the node itself: this part of its memory, but at most so much.
+_RESERVED_PART = 8
+_RESERVED_LIMIT = 1024 * _MIB
+
+_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
+_UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+
+def node_problem(vm: Obj, nodes: Collection[Obj]) -> Problem | None:
+    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one."""
+    reasons = [_refusal(vm, node) for node in nodes]
+    if any(not reason for reason in reasons):
+        return None
+    counted = Counter(reasons)
+    details = ", ".join(sorted(f"{count} node(s) {reason}" for reason, count in counted.items()))
+    message = f"0/{len(nodes)} nodes are available" + (f": {details}" if details else "")
+    return Problem(virtualmachine.PENDING, UNSCHEDULABLE, message)
+
+
+def memory_problem(needed: int, in_use: Iterable[int], nodes: Iterable[Obj]) -> Problem | None:
+    """Why the machine's memory isn't there; all in bytes, with what each machine needs beside its guest's memory."""
+    total = sum(quantity_to_int(dig(node, "status", "allocatable", "memory", default=0)) for node in nodes)
+    usable = total - min(total // _RESERVED_PART, _RESERVED_LIMIT)
+    used = sum(in_use)
+    if used + needed <= usable:
+        return None
+    message = (
+        f"the machine needs {_mib(needed)} of memory, {_mib(max(0, usable - used))} are free: "
+        f"machines can have {_mib(usable)} of the node's {_mib(total)}, and those that run have {_mib(used)}"
+    )
+    return Problem(virtualmachine.PENDING, NO_MEMORY, message)
+
+
+def may_have_changed(node: Obj, old: Obj | None) -> bool:
+    """Whether something that decides about starts differs; nodes report often that they are still there."""
+    return old is None or any(
+        dig(node, *path) != dig(old, *path)
+        for path in (
+            ("metadata", "labels"),
+            ("spec", "taints"),
+            ("spec", "unschedulable"),
+            ("status", "allocatable"),
+        )
+    )
+
+
+def _mib(count: int) -> str:
+    return f"{count // _MIB} MiB"
+
+
+def _refusal(vm: Obj, node: Obj) -> str:
+    """Why not this node; nothing if it will do."""
+    scheduling: Obj = dig(vm, "spec", "scheduling", default={})
+    labels: Obj = dig(node, "metadata", "labels", default={})
+    tolerations = scheduling.get("tolerations") or []
+    if names.SKIP_NODE_LABEL in labels:
+        return f"had the label {names.SKIP_NODE_LABEL}"
+    if dig(node, "spec", "unschedulable") is True and not _tolerated(_UNSCHEDULABLE_TAINT, tolerations):
+        return "were unschedulable"
+    if not _selected(scheduling, labels, name_of(node)):
+        return "didn't match the machine's node affinity/selector"
+    for taint in dig(node, "spec", "taints", default=[]):
+        if taint.get("effect") != "PreferNoSchedule" and not _tolerated(taint, tolerations):
+            value = f": {taint['value']}" if taint.get("value") else ": "
+            return f"had untolerated taint {{{taint.get('key')}{value}}}"
+    return ""
+
+
+def _selected(scheduling: Obj, labels: Mapping[str, str], name: str) -> bool:
+    wanted: Obj = scheduling.get("nodeSelector") or {}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        return False
+    required = dig(
+        scheduling, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"
+    )
+    if required is None:
+        return True
+    return any(_term_matches(term, labels, name) for term in required)
+
+
+def _term_matches(term: Obj, labels: Mapping[str, str], name: str) -> bool:
+    """Kubernetes: a term without any requirement matches nothing."""
+    by_label, by_field = term.get("matchExpressions") or [], term.get("matchFields") or []
+    if not by_label and not by_field:
+        return False
+    fields = {"metadata.name": name}
+    return all(_holds(entry, labels) for entry in by_label) and all(_holds(entry, fields) for entry in by_field)
+
+
+def _holds(requirement: Obj, values: Mapping[str, str]) -> bool:
+    operator = _OPERATORS[str(requirement.get("operator"))]
+    wanted = tuple(requirement.get("values") or ())
+    return Requirement(str(requirement.get("key")), operator, wanted).matches(values)
+
+
+def _tolerated(taint: Obj, tolerations: Iterable[Obj]) -> bool:
+    """As `Toleration.ToleratesTaint` of Kubernetes' core/v1."""
+    for toleration in tolerations:
+        if toleration.get("effect") not in (None, "", taint.get("effect")):
+            continue
+        key, operator = toleration.get("key"), toleration.get("operator") or "Equal"
+        if key and key != taint.get("key"):
+            continue
+        if operator == "Exists" or (key and (toleration.get("value") or "") == (taint.get("value") or "")):
+            return True
+    return False

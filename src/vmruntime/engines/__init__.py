@@ -1,0 +1,1 @@
+"""How virtual machines are made real: a small protocol (`base`) and its implementations, one package each."""

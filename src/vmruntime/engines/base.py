@@ -1,0 +1,312 @@
+"""The seam between controllers and engines: what an engine is asked, and what it answers.
+
+Controllers know no QEMU flag and no KubeVirt field; an engine knows no VMRuntime, no annotation and no state machine.
+Every call can be repeated: an engine that was asked twice for the same disk or machine has one. Nothing here waits
+for a guest: calls start things, observations say how they stand, and events say when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class ConfigurationError(Exception):
+    """What was asked cannot be done until somebody changes the spec, or something that it names."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Which disk or machine: two of the same name that lived one after the other differ in their uid."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of the VMRuntime that an engine needs."""
+
+    use_emulation: bool
+    image_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the engine's own parts are up; if not, what is missing."""
+
+    ready: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One preflight check on one node. The message of a failure names the setting that helps."""
+
+    name: str
+    passed: bool
+    message: str
+
+
+class DiskPhase(StrEnum):
+    ABSENT = "Absent"
+    IMPORTING = "Importing"
+    READY = "Ready"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSource:
+    """Where a disk's first content comes from: a URL, or another disk, which nobody writes to meanwhile.
+
+    `sha256` (hex) is what the source has to have. `secret` and `certificates` name a Secret with credentials and a
+    ConfigMap with certificates of authorities, in the disk's namespace; empty: none. `kind` is `http` or `s3`, where
+    the credentials sign requests; a URL of another scheme speaks for itself.
+    """
+
+    url: str = ""
+    kind: str = "http"
+    sha256: str = ""
+    secret: str = ""
+    certificates: str = ""
+    clone_of: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRequest:
+    """A disk that should exist. `size` is in bytes; no `source` means blank."""
+
+    ref: Ref
+    size: int
+    format: str
+    source: DiskSource | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskOrigin:
+    """What became known of a disk's source. `size` in bytes as it was transferred; `sha256` in hex."""
+
+    format: str = ""
+    size: int | None = None
+    sha256: str = ""
+    from_cache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiskObservation:
+    """A disk as it is. `progress` is in percent, `rate` in MB/s; `virtual_size` in bytes; `message`: why it failed."""
+
+    phase: DiskPhase
+    progress: float | None = None
+    format: str = ""
+    virtual_size: int | None = None
+    message: str = ""
+    rate: float | None = None
+    origin: DiskOrigin = field(default_factory=DiskOrigin)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port of the guest that can be reached as `host` on the machine's address."""
+
+    guest: int
+    host: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface. Address and MAC are empty until an engine has chosen them; given back, they are kept."""
+
+    name: str
+    network: str
+    default: bool = False
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineDisk:
+    """A disk of a machine, in the order in which the guest sees them."""
+
+    ref: Ref
+    format: str
+    boot: bool = False
+    read_only: bool = False
+    cdrom: bool = False
+    driver: str = "virtio"
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """Start-up configuration for cloud-init's NoCloud source; it can hold secrets and must not be logged."""
+
+    user_data: bytes = b""
+    network_data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """What starts the machine, and what it says of itself. Empty `uuid` and `serial`: as the engine likes."""
+
+    uefi: bool = False
+    secure_boot: bool = False
+    uuid: str = ""
+    serial: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRequest:
+    """A machine that should run.
+
+    `launch` counts its starts; the same launch asked for twice gives one machine. `token`, `fingerprint` and
+    `requested_at` (RFC 3339 with microseconds) are kept with the running machine and come back in observations.
+    `keep_seed`: it gets the start-up data of its last start, in place of `seed`. `addresses_taken` are other
+    machines' addresses.
+    """
+
+    ref: Ref
+    launch: int
+    vcpus: int
+    memory: int
+    disks: tuple[MachineDisk, ...]
+    interfaces: tuple[Interface, ...]
+    settings: Settings
+    os_type: str = "Linux"
+    firmware: Firmware = Firmware()
+    seed: Seed | None = None
+    keep_seed: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    token: str = ""
+    requested_at: str = ""
+    addresses_taken: frozenset[str] = field(default_factory=frozenset)
+
+
+class MachinePhase(StrEnum):
+    ABSENT = "Absent"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    # The guest has powered itself off; what ran it is still there.
+    GUEST_OFF = "GuestOff"
+    # What ran it has ended.
+    ENDED = "Ended"
+    # It was told to go and is not gone yet.
+    ENDING = "Ending"
+
+
+@dataclass(frozen=True, slots=True)
+class MachineObservation:
+    """A machine as it is. `started_at` and `requested_at` are RFC 3339 times, empty where they are not known.
+
+    `vcpus`, `memory` (bytes) and `disks` (names, and whether read-only) are what it was started with; 0 and empty where
+    that is not known.
+    """
+
+    phase: MachinePhase
+    pod_name: str = ""
+    node_name: str = ""
+    message: str = ""
+    accelerator: str = ""
+    interfaces: tuple[Interface, ...] = ()
+    token: str = ""
+    requested_at: str = ""
+    started_at: str = ""
+    vcpus: int = 0
+    memory: int = 0
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    disks: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def alive(self) -> bool:
+        return self.phase in (MachinePhase.STARTING, MachinePhase.RUNNING, MachinePhase.GUEST_OFF)
+
+
+class Subject(StrEnum):
+    """What an engine's event is about."""
+
+    MACHINE = "machine"
+    DISK = "disk"
+    ENGINE = "engine"
+
+
+Listener = Callable[[Subject, str, str], None]
+"""Called with subject, namespace and name (both empty for the engine itself) when something may have changed."""
+
+
+class Engine(Protocol):
+    """How VMs are made real. All methods are idempotent; StatusError and OSError mean: try again later."""
+
+    uses_storage_classes: bool
+    """Whether the storage class of a disk means anything here."""
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` whenever an observation may have changed."""
+
+    async def run(self) -> None:
+        """Watch the world until cancelled."""
+
+    async def install(self, settings: Settings) -> Readiness:
+        """Bring up what the engine needs in the cluster, and say whether it is up. Called again until it is."""
+
+    async def uninstall(self) -> Readiness:
+        """Remove it again; disks stay. `ready` is true when nothing is left. Called again until then."""
+
+    async def preflight(self, node: str, settings: Settings) -> list[CheckResult]:
+        """Check one node, by trying things out rather than by looking for them."""
+
+    async def observe_disk(self, ref: Ref) -> DiskObservation:
+        """How a disk stands."""
+
+    async def ensure_disk(self, request: DiskRequest) -> None:
+        """Begin to make the disk, or to bring its source in. ConfigurationError if that can never work."""
+
+    async def grow_disk(self, request: DiskRequest, machine: Ref | None) -> None:
+        """Enlarge a disk to the size of the request; `machine` is the running one that writes to it.
+
+        ConfigurationError if that does not work now; the disk is as it was.
+        """
+
+    async def orphaned_disks(self, known: frozenset[str]) -> list[str]:
+        """Where data of disks lies whose uids are not among the `known` ones."""
+
+    async def delete_disk(self, ref: Ref) -> bool:
+        """Delete a disk with its data. True when nothing is left."""
+
+    async def observe_machine(self, ref: Ref) -> MachineObservation:
+        """How a machine stands."""
+
+    def memory_needed(self, memory: int, settings: Settings) -> int:
+        """All that a machine with so much guest memory can come to use, in bytes."""
+
+    def memory_in_use(self) -> dict[str, int]:
+        """The same for each machine that is there, by its uid. Only after an observation of a machine."""
+
+    async def start_machine(self, request: MachineRequest) -> None:
+        """Start it. ConfigurationError if that cannot work as it is specified."""
+
+    def has_seed(self, ref: Ref) -> bool:
+        """Whether the start-up data of the machine's last start are still there."""
+
+    async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
+        """Make what runs the machine carry these labels, beside the engine's own, and no former ones."""
+
+    async def press_power_button(self, ref: Ref) -> bool:
+        """Ask the guest to shut down; False if it could not even be asked. That it does so is not certain."""
+
+    async def end_machine(self, ref: Ref) -> None:
+        """End what runs the machine, now, or clear away what has ended. Disks are flushed where it still can."""
+
+    async def forget_machine(self, ref: Ref) -> bool:
+        """Remove everything of the machine but its disks. True when nothing is left."""

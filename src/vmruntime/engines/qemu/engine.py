@@ -1,0 +1,151 @@
+"""The QEMU engine: machines as QEMU processes in pods of one node, disks as image files.
+
+This is where the QEMU modules, which know no Kubernetes, meet it. The node's agent runs the pods; the manager runs on
+the same node and reaches their monitors by files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from kube.client.aio import AsyncClient
+from vmruntime.api.meta import Obj
+from vmruntime.engines.base import (
+    CheckResult,
+    ConfigurationError,
+    DiskObservation,
+    DiskRequest,
+    Listener,
+    MachineObservation,
+    MachineRequest,
+    Readiness,
+    Ref,
+    Settings,
+    Subject,
+)
+from vmruntime.engines.qemu import hostcheck, live_disks
+from vmruntime.engines.qemu.config import SEED_IMAGE
+from vmruntime.engines.qemu.engine_config import memory_needed
+from vmruntime.engines.qemu.engine_disks import Disks
+from vmruntime.engines.qemu.engine_layout import Layout
+from vmruntime.engines.qemu.engine_machines import Machines
+from vmruntime.engines.qemu.engine_pods import Pods, is_machine
+
+
+class QemuEngine:
+    """The `Engine` of one machine. `root` holds disks and instances, `images` the files that disks may come from."""
+
+    uses_storage_classes = False
+
+    def __init__(self, client: AsyncClient, root: Path, images: Path) -> None:
+        self._layout = Layout.of(root.resolve())
+        self._pods = Pods(client, self._pod_changed)
+        self._disks = Disks(client, self._layout, self._pods, images.resolve())
+        self._machines = Machines(self._layout, self._pods, self._machine_changed)
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def _tell(self, subject: Subject, namespace: str, name: str) -> None:
+        for listener in self._listeners:
+            listener(subject, namespace, name)
+
+    def _machine_changed(self, ref: Ref) -> None:
+        self._tell(Subject.MACHINE, ref.namespace, ref.name)
+
+    def _pod_changed(self, pod: Obj, ref: Ref) -> None:
+        self._tell(Subject.MACHINE if is_machine(pod) else Subject.DISK, ref.namespace, ref.name)
+        if not self._pods.all():
+            self._tell(Subject.ENGINE, "", "")
+
+    async def run(self) -> None:
+        try:
+            await self._pods.run()
+        finally:
+            await self._machines.close()
+
+    async def install(self, settings: Settings) -> Readiness:
+        for program in (hostcheck.QEMU, hostcheck.QEMU_IMG):
+            if shutil.which(program) is None:
+                return Readiness(False, f"{program} is not installed; install the packages {hostcheck.PACKAGES}")
+        try:
+            self._layout.prepare()
+        except OSError as exc:
+            return Readiness(False, f"{exc.filename}: {exc.strerror}")
+        try:
+            await self._pods.synced()
+        except TimeoutError:
+            return Readiness(False, "the engine's pods are not known yet")
+        return Readiness(True)
+
+    async def uninstall(self) -> Readiness:
+        await self._pods.synced()
+        pods = self._pods.all()
+        for pod in pods:
+            await self._pods.delete(pod)
+        if pods:
+            return Readiness(False, f"waiting until {len(pods)} pod{'s are' if len(pods) > 1 else ' is'} gone")
+        await asyncio.to_thread(self._layout.remove_cache)
+        return Readiness(True)
+
+    async def preflight(self, node: str, settings: Settings) -> list[CheckResult]:
+        """CPU and KVM of this host: the engine has one node."""
+        cpu = await asyncio.to_thread(hostcheck.check_cpu)
+        results = [CheckResult(cpu.name, cpu.passed, cpu.message)]
+        if settings.use_emulation:
+            message = "not needed: useEmulation is on, so that virtual machines run in software emulation"
+            return [*results, CheckResult("KVM", True, message)]
+        probed = await self._machines.probe_kvm()
+        return [*results, CheckResult("KVM", probed.usable, probed.reason)]
+
+    async def observe_disk(self, ref: Ref) -> DiskObservation:
+        return await self._disks.observe(ref)
+
+    async def ensure_disk(self, request: DiskRequest) -> None:
+        await self._disks.ensure(request)
+
+    async def grow_disk(self, request: DiskRequest, machine: Ref | None) -> None:
+        if machine is None:
+            await self._disks.grow(request)
+            return
+        qmp = self._machines.qmp(machine)
+        if qmp is None:
+            raise ConfigurationError("GrowthWaits", f"grows as soon as VirtualMachine {machine.name} answers")
+        await live_disks.grow(qmp, self._disks.path_in_machine(request.ref), request.size)
+
+    async def orphaned_disks(self, known: frozenset[str]) -> list[str]:
+        return [str(path) for path in await asyncio.to_thread(self._layout.orphans, known)]
+
+    async def delete_disk(self, ref: Ref) -> bool:
+        return await self._disks.delete(ref)
+
+    async def observe_machine(self, ref: Ref) -> MachineObservation:
+        return await self._machines.observe(ref)
+
+    def memory_needed(self, memory: int, settings: Settings) -> int:
+        return memory_needed(memory, settings)
+
+    def memory_in_use(self) -> dict[str, int]:
+        return self._machines.memory_in_use()
+
+    async def start_machine(self, request: MachineRequest) -> None:
+        await self._machines.start(request)
+
+    def has_seed(self, ref: Ref) -> bool:
+        return (self._layout.instance(ref) / SEED_IMAGE).exists()
+
+    async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
+        await self._machines.label(ref, labels)
+
+    async def press_power_button(self, ref: Ref) -> bool:
+        return await self._machines.press_power_button(ref)
+
+    async def end_machine(self, ref: Ref) -> None:
+        await self._machines.end(ref)
+
+    async def forget_machine(self, ref: Ref) -> bool:
+        return await self._machines.forget(ref)

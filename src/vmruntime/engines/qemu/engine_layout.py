@@ -1,0 +1,168 @@
+"""Where the engine keeps its files, and who may see them.
+
+    ROOT/disks/NAMESPACE/NAME_UID/disk.raw|qcow2    a disk
+    ROOT/disks/NAMESPACE/NAME_UID/origin.json       what is known of its source
+    ROOT/disks/NAMESPACE/NAME_UID/import/           an import under way, or why it failed
+    ROOT/cache/                                     downloaded images (see image_cache)
+    ROOT/instances/NAMESPACE_NAME_UID/              a machine: sockets, start-up data
+    ROOT/console.py                                 what connects to a serial console from inside a machine's pod
+
+Where the manager is root, QEMU runs as an unprivileged user: it may pass through the upper directories but not list
+them, owns its instance directory, and reaches disks by their exact relative path only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmruntime.engines.base import Ref
+from vmruntime.engines.qemu import console
+from vmruntime.engines.qemu.config import QEMU_UID, SERIAL_SOCKET
+from vmruntime.engines.qemu.formats import OUTPUT_FORMATS, qcow2_virtual_size
+
+_PASS_THROUGH = 0o711
+_HEADER_BYTES = 512
+_SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDisk:
+    """A disk that is whole. `virtual_size` in bytes."""
+
+    path: Path
+    format: str
+    virtual_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths. `owner`: user and group id of QEMU's files; None where all is one user's."""
+
+    root: Path
+    owner: int | None
+
+    @classmethod
+    def of(cls, root: Path) -> Layout:
+        return cls(root, QEMU_UID if os.geteuid() == 0 else None)
+
+    @property
+    def disks(self) -> Path:
+        return self.root / "disks"
+
+    @property
+    def instances(self) -> Path:
+        return self.root / "instances"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def prepare(self) -> None:
+        """Make the upper directories. Raises OSError."""
+        for directory in (self.root, self.disks, self.instances):
+            _directory(directory, _PASS_THROUGH)
+        # A copy, as QEMU's user may not be able to read our own installation.
+        program = self.root / "console.py"
+        shutil.copyfile(console.__file__, program)
+        program.chmod(0o644)
+
+    def console_command(self) -> list[str]:
+        """Connects to the serial console of the machine in whose instance directory, and as whose user, it runs."""
+        readable = self.owner is None or not Path(_SYSTEM_PYTHON).exists()
+        # Opened by a relative path: Python itself would make the path of a program absolute, and fail below a
+        # directory that this user may not search.
+        load = "exec(compile(open('../../console.py').read(), 'console.py', 'exec'))"
+        return [sys.executable if readable else _SYSTEM_PYTHON, "-I", "-c", load, SERIAL_SOCKET]
+
+    def instance(self, ref: Ref) -> Path:
+        return self.instances / f"{ref.namespace}_{ref.name}_{ref.uid}"
+
+    def disk(self, ref: Ref) -> Path:
+        return self.disks / ref.namespace / f"{ref.name}_{ref.uid}"
+
+    def imports(self, ref: Ref) -> Path:
+        return self.disk(ref) / "import"
+
+    def origin(self, ref: Ref) -> Path:
+        return self.disk(ref) / "origin.json"
+
+    def orphans(self, known: frozenset[str]) -> list[Path]:
+        """Directories of disks whose uids are not among those `known`."""
+        found = (path for path in self.disks.glob("*/*_*") if path.is_dir())
+        return sorted(path for path in found if path.name.rpartition("_")[2] not in known)
+
+    def make_instance(self, ref: Ref) -> Path:
+        """QEMU makes its sockets in there, so that the directory is its own."""
+        directory = self.instance(ref)
+        _directory(directory, 0o700, self.owner, self.owner)
+        return directory
+
+    def make_disk(self, ref: Ref) -> Path:
+        _directory(self.disks / ref.namespace, _PASS_THROUGH)
+        directory = self.disk(ref)
+        _directory(directory, 0o710 if self.owner is not None else 0o700, None, self.owner)
+        return directory
+
+    def make_imports(self, ref: Ref) -> Path:
+        self.make_disk(ref)
+        directory = self.imports(ref)
+        _directory(directory, 0o700)
+        return directory
+
+    def stored(self, ref: Ref) -> StoredDisk | None:
+        """The disk, if it is there and whole: disks appear under their name only then."""
+        return _stored_in(self.disk(ref))
+
+    def imported(self, ref: Ref) -> StoredDisk | None:
+        """A disk whose import is complete but which wasn't put in its place yet."""
+        return _stored_in(self.imports(ref))
+
+    def relative_disk(self, ref: Ref, format_: str) -> str:
+        """A disk's path as seen from an instance directory."""
+        return f"../../disks/{ref.namespace}/{ref.name}_{ref.uid}/disk.{format_}"
+
+    def remove_instance(self, ref: Ref) -> None:
+        _remove(self.instance(ref))
+
+    def remove_imports(self, ref: Ref) -> None:
+        _remove(self.imports(ref))
+
+    def remove_cache(self) -> None:
+        _remove(self.cache)
+
+    def remove_disk(self, ref: Ref) -> None:
+        _remove(self.disk(ref))
+        with contextlib.suppress(OSError):  # other disks are in there
+            (self.disks / ref.namespace).rmdir()
+
+
+def _directory(path: Path, mode: int, user: int | None = None, group: int | None = None) -> None:
+    path.mkdir(mode=mode, exist_ok=True)
+    os.chmod(path, mode)
+    if user is not None or group is not None:
+        os.chown(path, -1 if user is None else user, -1 if group is None else group)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.exists():
+        return
+    shutil.rmtree(path)
+
+
+def _stored_in(directory: Path) -> StoredDisk | None:
+    for format_ in OUTPUT_FORMATS:
+        path = directory / f"disk.{format_}"
+        try:
+            size = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if format_ == "qcow2":
+            with path.open("rb") as file:
+                size = qcow2_virtual_size(file.read(_HEADER_BYTES)) or 0
+        return StoredDisk(path, format_, size)
+    return None

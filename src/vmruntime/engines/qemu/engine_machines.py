@@ -1,0 +1,264 @@
+"""Machines of the engine: a pod that is QEMU, its instance directory, and one connection to its monitor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vmruntime.api import names
+from vmruntime.api.meta import Obj, dig, is_deleting, name_of
+from vmruntime.engines.base import (
+    ConfigurationError,
+    Interface,
+    MachineObservation,
+    MachinePhase,
+    MachineRequest,
+    Port,
+    Ref,
+)
+from vmruntime.engines.qemu import engine_config, kvm, network
+from vmruntime.engines.qemu.config import Accelerator
+from vmruntime.engines.qemu.engine_config import memory_needed
+from vmruntime.engines.qemu.engine_layout import Layout
+from vmruntime.engines.qemu.engine_pods import (
+    Launch,
+    Pods,
+    has_ended,
+    is_machine,
+    machine_pod,
+    owner_ref,
+    started_at,
+    trouble,
+)
+from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError
+
+_log = logging.getLogger(__name__)
+
+_GUEST_OFF = "shutdown"
+_ORDINARY = ("running", "prelaunch", "inmigrate", "paused", "suspended", "")
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A machine whose monitor is, or is to be, connected. `state`: QEMU's run state, empty until it is known."""
+
+    pod: str
+    monitor: Monitor
+    state: str = ""
+
+
+class Machines:
+    """Starts, watches and ends QEMU."""
+
+    def __init__(self, layout: Layout, pods: Pods, changed: Callable[[Ref], None]) -> None:
+        """`changed` is called when QEMU says something about a machine."""
+        self._layout = layout
+        self._pods = pods
+        self._changed = changed
+        self._watched: dict[str, _Watched] = {}
+        self._kvm: kvm.KvmResult | None = None
+        self._reserved: dict[str, str] = {}
+
+    async def close(self) -> None:
+        """Disconnect from all monitors; the machines run on."""
+        watched, self._watched = list(self._watched.values()), {}
+        await asyncio.gather(*(entry.monitor.close() for entry in watched), return_exceptions=True)
+
+    async def probe_kvm(self) -> kvm.KvmResult:
+        """Whether KVM can be used, by trying. Starts of machines go by the newest answer."""
+        self._kvm = await asyncio.to_thread(kvm.probe)
+        return self._kvm
+
+    async def observe(self, ref: Ref) -> MachineObservation:
+        pods = await self._pods.of(ref)
+        if not pods:
+            await self._unwatch(ref)
+            return MachineObservation(MachinePhase.ABSENT)
+        pod = pods[0]
+        launch = Launch.of(pod)
+        alive = not has_ended(pod) and not is_deleting(pod)
+        if alive:
+            await self._watch(ref, pod)
+            phase, message = self._phase(ref, pod)
+        else:
+            await self._unwatch(ref)
+            ended = has_ended(pod) and not is_deleting(pod)
+            phase, message = (MachinePhase.ENDED if ended else MachinePhase.ENDING), trouble(pod)
+        return MachineObservation(
+            phase=phase,
+            pod_name=name_of(pod),
+            node_name=str(dig(pod, "spec", "nodeName", default="")),
+            message=message,
+            accelerator=launch.accelerator,
+            interfaces=launch.interfaces,
+            token=launch.token,
+            requested_at=launch.requested_at,
+            started_at=started_at(pod),
+            vcpus=launch.vcpus,
+            memory=launch.memory,
+            fingerprint=launch.fingerprint,
+            disks=launch.disks,
+        )
+
+    def _phase(self, ref: Ref, pod: Obj) -> tuple[MachinePhase, str]:
+        watched = self._watched.get(ref.uid)
+        state = watched.state if watched else ""
+        if not state:
+            return MachinePhase.STARTING, trouble(pod)
+        if state == _GUEST_OFF:
+            return MachinePhase.GUEST_OFF, ""
+        return MachinePhase.RUNNING, "" if state in _ORDINARY else f"the guest does not run: QEMU is in state {state}"
+
+    async def _watch(self, ref: Ref, pod: Obj) -> None:
+        watched = self._watched.get(ref.uid)
+        if watched is not None and watched.pod == name_of(pod):
+            return
+        await self._unwatch(ref)
+        entry = _Watched(name_of(pod), Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice)))
+        self._watched[ref.uid] = entry
+        entry.monitor.start()
+
+    async def _unwatch(self, ref: Ref) -> None:
+        watched = self._watched.pop(ref.uid, None)
+        if watched is not None:
+            await watched.monitor.close()
+
+    def qmp(self, ref: Ref) -> Qmp | None:
+        """The open connection to a running machine's monitor, None while there is none."""
+        watched = self._watched.get(ref.uid)
+        return watched.monitor.qmp if watched is not None and watched.monitor.connected else None
+
+    def _heard(self, ref: Ref, notice: Notice) -> None:
+        watched = self._watched.get(ref.uid)
+        if watched is None:
+            return
+        before = watched.state
+        if notice.kind == "CONNECTED":
+            watched.state = str(notice.data.get("status", "running"))
+        elif notice.kind == "DISCONNECTED":
+            watched.state = ""
+        elif notice.kind == "SHUTDOWN" and notice.data.get("guest") is True:
+            watched.state = _GUEST_OFF
+        elif notice.kind == "RESUME":
+            watched.state = "running"
+        elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "stop":
+            # With another action the guest is told of the error, or nobody is, and runs on (QAPI BLOCK_IO_ERROR).
+            watched.state = "io-error"
+        elif notice.kind == "GUEST_PANICKED":
+            watched.state = "guest-panicked"
+        if watched.state != before:
+            self._changed(ref)
+
+    def memory_in_use(self) -> dict[str, int]:
+        """What each machine that is there was promised, by uid."""
+        return {
+            ref.uid: Launch.of(pod).memory_needed
+            for pod in self._pods.all()
+            if is_machine(pod) and not has_ended(pod) and (ref := owner_ref(pod)) is not None
+        }
+
+    async def start(self, request: MachineRequest) -> None:
+        ref = request.ref
+        if await self._pods.of(ref):
+            return
+        accelerator = await self._accelerator(request)
+        interfaces = self._interfaces(request)
+        argv, files = engine_config.build(request, accelerator, interfaces, self._layout)
+        files.write(self._layout.make_instance(ref), self._layout.owner)
+        launch = Launch(
+            accelerator=accelerator,
+            interfaces=interfaces,
+            token=request.token,
+            requested_at=request.requested_at,
+            vcpus=request.vcpus,
+            memory=request.memory,
+            memory_needed=memory_needed(request.memory, request.settings),
+            fingerprint=request.fingerprint,
+            disks={disk.ref.name: disk.read_only or disk.cdrom for disk in request.disks},
+        )
+        groups = [group for group in [kvm.device_group()] if group] if accelerator == "kvm" else []
+        pod = machine_pod(request, launch, argv, self._layout, groups)
+        await self._pods.create(ref, pod)
+        await self._watch(ref, pod)
+
+    async def _accelerator(self, request: MachineRequest) -> Accelerator:
+        if request.settings.use_emulation:
+            return "tcg"
+        result = self._kvm or await self.probe_kvm()
+        if not result.usable:
+            raise ConfigurationError("KvmUnusable", result.reason)
+        return "kvm"
+
+    def _interfaces(self, request: MachineRequest) -> tuple[Interface, ...]:
+        """The interfaces with address, MAC and ports; what they were before is kept."""
+        if len(request.interfaces) > 1:
+            raise ConfigurationError("TooManyInterfaces", "only one interface, on pod-network, is possible here")
+        result = []
+        for index, wanted in enumerate(request.interfaces):
+            if wanted.network != names.POD_NETWORK:
+                raise ConfigurationError("NetworkMissing", f'network "{wanted.network}" does not exist')
+            address = wanted.addresses[0] if wanted.addresses else self._allocate(request)
+            mac = wanted.mac or network.mac_address(request.ref.uid, index)
+            ports = tuple(Port(guest, host) for host, guest in self._forwards(address))
+            result.append(Interface(wanted.name, wanted.network, wanted.default, mac, (address,), ports))
+        return tuple(result)
+
+    def _allocate(self, request: MachineRequest) -> str:
+        """An address of its own: not one in a status, of a pod, or given a moment ago to another machine."""
+        uid = request.ref.uid
+        running = {
+            address
+            for pod in self._pods.all()
+            for interface in Launch.of(pod).interfaces
+            for address in interface.addresses
+        }
+        reserved = {address for owner, address in self._reserved.items() if owner != uid}
+        address = network.allocate_address(request.addresses_taken | running | reserved, uid)
+        self._reserved[uid] = address
+        return address
+
+    def _forwards(self, address: str) -> list[tuple[int, int]]:
+        """Host and guest ports. A port that another program has on every address gets a higher number."""
+        bindable = network.first_bindable_port(net_bind_service=self._layout.owner is not None)
+        pairs = dict(network.forwards(bindable))
+        busy = network.busy_ports(address, pairs)
+        for host in busy:
+            guest = pairs.pop(host)
+            moved = guest + network.UNPRIVILEGED_OFFSET
+            if moved not in pairs and not network.busy_ports(address, [moved]):
+                pairs[moved] = guest
+        return sorted(pairs.items(), key=lambda pair: pair[1])
+
+    async def label(self, ref: Ref, labels: Mapping[str, str]) -> None:
+        for pod in await self._pods.of(ref):
+            await self._pods.label(pod, labels)
+
+    async def press_power_button(self, ref: Ref) -> bool:
+        watched = self._watched.get(ref.uid)
+        if watched is None:
+            return False
+        try:
+            await watched.monitor.qmp.powerdown()
+        except QmpError as exc:
+            # Whoever waits for the guest presses again, and stops waiting at some point.
+            _log.warning("the power button of %s could not be pressed: %s", ref, exc)
+            return False
+        return True
+
+    async def end(self, ref: Ref) -> None:
+        """The agent's SIGTERM ends QEMU as its monitor's `quit` would: in order, with everything flushed."""
+        for pod in await self._pods.of(ref):
+            await self._pods.delete(pod)
+
+    async def forget(self, ref: Ref) -> bool:
+        await self._unwatch(ref)
+        pods = await self._pods.of(ref)
+        for pod in pods:
+            await self._pods.delete(pod)
+        if any(not has_ended(pod) or is_deleting(pod) for pod in pods):
+            return False
+        self._layout.remove_instance(ref)
+        self._reserved.pop(ref.uid, None)
+        return True

@@ -1,0 +1,47 @@
+"""Shut down all guests below an engine's root, for when the whole cluster is stopped.
+
+Nobody may have a `Monitor` on their QMP sockets any more: the controller manager has been stopped before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from vmruntime.engines.qemu.qmp import Qmp, QmpError, connect
+
+GUEST_OFF = "shutdown"
+
+
+async def shut_down_all(root: Path, seconds: float) -> list[str]:
+    """Press every guest's power button and wait for them together; then end QEMU, which flushes its disks.
+
+    Returns the instance directories of guests that did not shut down within `seconds`.
+    """
+    instances = sorted(entry for entry in (root / "instances").glob("*") if entry.is_dir())
+    outcomes = await asyncio.gather(*(_shut_down(instance, seconds) for instance in instances))
+    return [instance.name for instance, obeyed in zip(instances, outcomes, strict=True) if not obeyed]
+
+
+async def _shut_down(instance: Path, seconds: float) -> bool:
+    try:
+        async with connect(instance) as qmp:
+            obeyed = await qmp.status() == GUEST_OFF
+            if not obeyed:
+                await qmp.powerdown()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        obeyed = await _goes_off(qmp)
+            await qmp.quit()
+            return obeyed
+    except QmpError:
+        return True  # no QEMU behind that directory any more
+
+
+async def _goes_off(qmp: Qmp) -> bool:
+    """True as soon as the guest has powered itself off; events are kept from the moment of connecting on."""
+    async for notice in qmp.events():
+        if notice.kind == "SHUTDOWN":
+            return True
+    return True  # the connection ended: so did QEMU

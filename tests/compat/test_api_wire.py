@@ -1,0 +1,177 @@
+"""The wire itself: watches, limits, content types, streams' refusals and the server's start, without kubectl."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.parse
+
+import pytest
+import yaml
+
+
+class Wire:
+    """Requests as the admin, each on a connection of its own."""
+
+    def __init__(self, kubeconfig, directory) -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        user, server = config["users"][0]["user"], config["clusters"][0]["cluster"]
+        pem = directory / "admin.pem"
+        pem.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+        authority = base64.b64decode(server["certificate-authority-data"]).decode()
+        self.context = ssl.create_default_context(cadata=authority)
+        self.context.load_cert_chain(pem)
+        self.address = urllib.parse.urlparse(server["server"])
+
+    def open(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPSConnection(
+            self.address.hostname, self.address.port, context=self.context, timeout=20
+        )
+        data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
+        given = {"Content-Type": "application/json"} if data is not None else {}
+        connection.request(method, path, data, {**given, **(headers or {})})
+        return connection, connection.getresponse()
+
+    def __call__(self, method, path, body=None, headers=None):
+        connection, response = self.open(method, path, body, headers)
+        try:
+            text = response.read()
+            return response.status, json.loads(text) if text[:1] == b"{" else text.decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def wire(cluster, tmp_path_factory):
+    return Wire(cluster.kubeconfig, tmp_path_factory.mktemp("wire"))
+
+
+def events(wire, path):
+    """The events of a watch that ends by itself."""
+    connection, response = wire.open("GET", path)
+    try:
+        assert response.status == 200
+        return [json.loads(line) for line in response.read().splitlines()]
+    finally:
+        connection.close()
+
+
+def test_watch_from_the_present_and_from_a_version(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    _, made = wire("POST", path, {"metadata": {"name": "a"}})
+    only = "fieldSelector=metadata.name%3Da&timeoutSeconds=1"
+    assert [event["type"] for event in events(wire, f"{path}?watch=1&{only}")] == ["ADDED"]
+    version = made["metadata"]["resourceVersion"]
+    wire("DELETE", f"{path}/a")
+    seen = events(wire, f"{path}?watch=1&resourceVersion={version}&{only}")
+    assert [event["type"] for event in seen] == ["DELETED"]
+    assert int(seen[0]["object"]["metadata"]["resourceVersion"]) > int(version)
+
+
+def test_bookmarks(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/secrets?watch=1&allowWatchBookmarks=true&timeoutSeconds=1"
+    last = events(wire, path)[-1]
+    assert last["type"] == "BOOKMARK"
+    assert int(last["object"]["metadata"]["resourceVersion"]) > 0
+    streaming = f"{path}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
+    first = events(wire, streaming)[0]
+    assert first["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+def test_a_version_from_the_future_ends_in_the_stream(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/secrets?watch=1&resourceVersion=99999999&timeoutSeconds=1"
+    (event,) = events(wire, path)
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "headers", "code"),
+    [
+        ("POST", "configmaps", b'{"a":"' + b"x" * (3 << 20) + b'"}', {}, 413),
+        ("POST", "configmaps", "x", {"Content-Type": "text/html"}, 415),
+        ("GET", "configmaps", None, {"Accept": "application/x-nothing"}, 406),
+        ("PATCH", "configmaps/kube-root-ca.crt", "{}", {"Content-Type": "application/json"}, 415),
+        ("PATCH", "configmaps/a", "{}", {"Content-Type": "application/apply-patch+yaml"}, 422),
+        ("POST", "configmaps?dryRun=Some", {"metadata": {"name": "a"}}, {}, 422),
+        ("POST", "configmaps?fieldValidation=Odd", {"metadata": {"name": "a"}}, {}, 422),
+        ("POST", "configmaps/a", {"metadata": {"name": "a"}}, {}, 405),
+        ("GET", "configmaps/none", None, {}, 404),
+        ("GET", "nothings", None, {}, 404),
+        ("GET", "configmaps?fieldSelector=data.k%3Da", None, {}, 400),
+        ("GET", "configmaps?labelSelector=a%3D%3D%3Db", None, {}, 400),
+        ("OPTIONS", "configmaps", None, {}, 405),
+        ("POST", "serviceaccounts/default/token", {"spec": {"expirationSeconds": 5}}, {}, 422),
+        ("POST", "pods/none/exec?command=true", None, {"Upgrade": "SPDY/3.1", "Connection": "Upgrade"}, 404),
+    ],
+)
+def test_refusals(wire, namespace, method, path, body, headers, code):
+    status, _ = wire(method, f"/api/v1/namespaces/{namespace}/{path}", body, headers)
+    assert status == code
+
+
+def test_yaml_in_and_out(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    body = "metadata:\n  name: from-yaml\ndata: {a: 'x'}\n"
+    status, text = wire("POST", path, body, {"Content-Type": "application/yaml", "Accept": "application/yaml"})
+    assert status == 201
+    assert yaml.safe_load(text)["data"] == {"a": "x"}
+
+
+def test_aggregated_discovery_and_its_tag(wire):
+    accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+    connection, response = wire.open("GET", "/apis", headers={"Accept": accept})
+    shown = json.loads(response.read())
+    connection.close()
+    assert shown["kind"] == "APIGroupDiscoveryList"
+    assert "v=v2" in response.getheader("Content-Type")
+    apps = next(item for item in shown["items"] if item["metadata"]["name"] == "apps")
+    assert "deployments" in [entry["resource"] for entry in apps["versions"][0]["resources"]]
+    status, _ = wire("GET", "/apis", headers={"Accept": accept, "If-None-Match": response.getheader("ETag")})
+    assert status == 304
+
+
+def test_a_frozen_watcher_does_not_hurt_others(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    connection, _ = wire.open("GET", f"{path}?watch=1")  # never read
+    try:
+        for number in range(50):
+            status, _ = wire("POST", path, {"metadata": {"generateName": "x-"}, "data": {"k": "v" * 20_000}})
+            assert status == 201, number
+    finally:
+        connection.close()
+
+
+def start(data, port, tmp_path) -> tuple[int, str]:
+    """Start another server and wait for its end: exit code and what it reported."""
+    ready, tell = os.pipe()
+    command = [sys.executable, "-m", "solo", "--data", str(data), "--port", str(port), "--ready-fd", str(tell)]
+    done = subprocess.run(
+        [*command, "--kubeconfig", str(tmp_path / "k")], pass_fds=[tell], capture_output=True, timeout=30
+    )
+    os.close(tell)
+    with open(ready) as pipe:
+        return done.returncode, pipe.read()
+
+
+def test_a_second_server_on_the_same_data(cluster, tmp_path):
+    code, report = start(cluster.directory / "data", 0, tmp_path)
+    assert (code, f"(pid {cluster.process.pid})" in report) == (1, True)
+    assert report.startswith("ERROR another server is running on")
+
+
+def test_a_taken_port(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, report = start(tmp_path / "data", port, tmp_path)
+    assert (code, report) == (1, f"ERROR port {port} on 127.0.0.1 is already in use\n")
+
+
+def test_private_files(cluster):
+    assert oct(cluster.kubeconfig.stat().st_mode & 0o777) == "0o600"
+    assert oct((cluster.directory / "data").stat().st_mode & 0o777) == "0o700"

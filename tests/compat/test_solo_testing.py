@@ -1,0 +1,49 @@
+"""The pytest plug-in that gives operators' tests a real API server."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from kube.machinery.resources import PODS
+from solo.testing import ServerError, run_server
+
+OPERATOR_TEST = """
+from kube.machinery.resources import CONFIGMAPS
+
+pytest_plugins = ["solo.testing"]
+
+def test_a_server_and_a_namespace(solo_server, solo_namespace):
+    with solo_server.client() as client:
+        client.create(CONFIGMAPS, {"metadata": {"name": "a"}}, solo_namespace)
+        assert client.get(CONFIGMAPS, "a", solo_namespace)["metadata"]["namespace"] == solo_namespace
+"""
+
+
+def test_the_fixtures(tmp_path):
+    test = tmp_path / "test_operator.py"
+    test.write_text(OPERATOR_TEST)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_pods_end_with_the_server(tmp_path):
+    with run_server(tmp_path) as server:
+        spec = {"containers": [{"name": "c", "image": "host", "command": ["sleep", "1000"]}]}
+        with server.client() as client:
+            client.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
+            with contextlib.closing(client.watch(PODS, "default", timeout=10)) as events:
+                assert any(event["object"].get("status", {}).get("phase") == "Running" for event in events)
+        started = time.monotonic()
+    assert time.monotonic() - started < 9
+    assert not list((tmp_path / "data" / "pods").iterdir())
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path):
+    with pytest.raises(ServerError, match="cannot listen"), run_server(tmp_path, "--listen", "192.0.2.1"):
+        pass

@@ -1,0 +1,187 @@
+"""`bmctl create|start|stop|get|reset`: what a user does with a cluster on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import Cluster, Terminal, eventually
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster that a test creates by itself, taken away afterwards whatever the test did."""
+    cluster = Cluster(tmp_path / "bmctl-workspace", "fresh")
+    yield cluster
+    cluster.bmctl("reset", "-c", cluster.name, "--yes", ok=False)
+    assert cluster.processes() == {}
+
+
+def test_create_makes_a_cluster_and_only_its_own_files(fresh: Cluster) -> None:
+    done = fresh.bmctl("create", "cluster", "-c", "fresh")
+    assert f"export KUBECONFIG={fresh.kubeconfig}" in done.stdout
+    assert stat.S_IMODE(fresh.kubeconfig.stat().st_mode) == 0o600
+    assert (fresh.directory / "log" / "solo.log").exists()
+    assert [p.name for p in fresh.workspace.iterdir()] == ["fresh"]
+    assert "default" in fresh.kubectl("get", "namespaces").stdout
+    eventually(lambda: "1/1" in fresh.kubectl("get", "pods", "-n", "vm-system").stdout, what="controller manager ready")
+    pods = fresh.kubectl("get", "pods", "-n", "vm-system").stdout.splitlines()
+    assert len(pods) == 2
+    assert pods[1].startswith("vmruntime-controller-manager-")
+    assert "Running" in pods[1]
+    name = pods[1].split()[0]
+    eventually(lambda: fresh.kubectl("logs", "-n", "vm-system", name).stdout.strip(), what="the manager logs")
+
+
+def test_a_second_create_of_the_same_name_is_refused_and_harms_nothing(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    fresh.kubectl("create", "configmap", "kept")
+    again = fresh.bmctl("create", "cluster", "-c", "fresh", ok=False)
+    assert again.returncode == 1
+    assert 'cluster "fresh" exists already' in again.stderr
+    fresh.kubectl("get", "configmap", "kept")
+
+
+def test_a_taken_port_is_named_and_leaves_nothing(fresh: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = fresh.bmctl("create", "cluster", "-c", "fresh", "--port", port, ok=False)
+    assert done.returncode == 1
+    assert f"port {port} on 127.0.0.1 is already in use" in done.stderr
+    assert not fresh.directory.exists()
+
+
+def test_an_unwritable_workspace_is_named(tmp_path: Path) -> None:
+    """/proc lets nobody make directories, not even root."""
+    cluster = Cluster(tmp_path, "fresh")
+    done = cluster.run("bmctl", "create", "cluster", "-c", "fresh", "--workspace", "/proc/bmctl-workspace")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot make /proc/bmctl-workspace/fresh")
+
+
+def test_a_workspace_that_is_a_file_is_named(fresh: Cluster) -> None:
+    fresh.workspace.write_text("in the way")
+    done = fresh.bmctl("create", "cluster", "-c", "fresh", ok=False)
+    assert done.returncode == 1
+    assert "cannot make" in done.stderr
+    fresh.workspace.unlink()
+
+
+@pytest.mark.parametrize("name", ["Upper", "a_b", "-x", "a" * 64, "../x"])
+def test_names_that_are_no_names(fresh: Cluster, name: str) -> None:
+    done = fresh.bmctl("create", "cluster", f"--cluster={name}", ok=False)
+    assert done.returncode == 1
+    assert "is no cluster name" in done.stderr
+    assert not fresh.workspace.exists()
+
+
+def test_stop_start_and_a_stale_pid_file(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    fresh.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+    assert json.loads(fresh.bmctl("get", "clusters", "-o", "json").stdout)["clusters"][0]["status"] == "Running"
+    fresh.bmctl("stop", "cluster", "-c", "fresh")
+    assert fresh.processes() == {}
+    assert "Stopped" in fresh.bmctl("get", "clusters").stdout
+    fresh.bmctl("stop", "cluster", "-c", "fresh")
+    # A pid file that a crash left behind and whose number belongs to somebody else by now.
+    (fresh.directory / "solo" / "solo.pid").write_text(f"{os.getpid()}\n")
+    fresh.bmctl("start", "cluster", "-c", "fresh")
+    fresh.bmctl("start", "cluster", "-c", "fresh")
+    assert fresh.get("configmap", "kept")["data"] == {"a": "b"}
+
+
+def test_start_names_the_port_that_somebody_took_meanwhile(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    fresh.bmctl("stop", "cluster", "-c", "fresh")
+    port = json.loads((fresh.directory / "cluster.json").read_text())["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        done = fresh.bmctl("start", "cluster", "-c", "fresh", ok=False)
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    fresh.bmctl("start", "cluster", "-c", "fresh")
+
+
+def test_what_was_answered_survives_kill_9_and_pods_are_adopted(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    eventually(lambda: "1/1" in fresh.kubectl("get", "pods", "-n", "vm-system").stdout, what="controller manager ready")
+    manager = fresh.manager_pid()
+    restarts = fresh.items("pods", "-n", "vm-system")[0]["status"]["containerStatuses"][0]["restartCount"]
+    fresh.kubectl("create", "configmap", "answered")
+    os.kill(fresh.solo_pid(), signal.SIGKILL)
+    eventually(lambda: "Stopped" in fresh.bmctl("get", "clusters").stdout)
+    assert fresh.manager_pid() == manager
+    fresh.bmctl("start", "cluster", "-c", "fresh")
+    fresh.kubectl("get", "configmap", "answered")
+    pods = fresh.items("pods", "-n", "vm-system")
+    assert len(pods) == 1
+    assert pods[0]["status"]["containerStatuses"][0]["restartCount"] == restarts
+    assert fresh.manager_pid() == manager
+
+
+def test_reset_asks_on_a_terminal_and_no_means_no(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    words = ("bmctl", "reset", "-c", "fresh", "--workspace", str(fresh.workspace))
+    terminal = Terminal.start(fresh, *words)
+    terminal.expect("Delete it? (y/N)")
+    terminal.type("n\n")
+    assert terminal.wait() == 1
+    assert fresh.kubectl("get", "namespaces").stdout
+    terminal = Terminal.start(fresh, *words)
+    terminal.expect("Delete it? (y/N)")
+    terminal.type("y\n")
+    assert terminal.wait() == 0
+    assert not fresh.directory.exists()
+    assert fresh.processes() == {}
+
+
+def test_reset_without_a_terminal_wants_yes(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    done = fresh.bmctl("reset", "-c", "fresh", ok=False)
+    assert done.returncode == 1
+    assert "--yes" in done.stderr
+    assert fresh.directory.exists()
+
+
+def test_a_cluster_that_does_not_exist_is_named_with_those_that_do(fresh: Cluster) -> None:
+    done = fresh.bmctl("start", "cluster", "-c", "other", ok=False)
+    assert done.returncode == 1
+    assert 'there is no cluster "other"' in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5, 0.7])
+def test_ctrl_c_while_creating_leaves_nothing(fresh: Cluster, seconds: float) -> None:
+    words = ("bmctl", "create", "cluster", "-c", "fresh", "--workspace", str(fresh.workspace))
+    terminal = Terminal.start(fresh, *words)
+    time.sleep(seconds)
+    terminal.interrupt()
+    code = terminal.wait()
+    assert "Traceback" not in terminal.output
+    if code != 0:  # it may have been quicker than we are
+        assert code == 130
+        eventually(lambda: fresh.processes() == {}, 10, "no process is left")
+        assert not fresh.directory.exists()
+
+
+def test_what_a_killed_create_left_can_be_reset(fresh: Cluster) -> None:
+    """The record is written last; without it there may be a control plane and pods, but no cluster."""
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    eventually(lambda: len(fresh.processes()) == 2, what="control plane and manager run")
+    (fresh.directory / "cluster.json").unlink()
+    for words in (("create", "cluster"), ("start", "cluster")):
+        done = fresh.bmctl(*words, "-c", "fresh", ok=False)
+        assert done.returncode == 1
+        assert "`bmctl reset -c fresh` removes what is left" in done.stderr
+    (fresh.directory / "mine").touch()
+    assert fresh.bmctl("reset", "-c", "fresh", "--yes", ok=False).returncode == 1
+    (fresh.directory / "mine").unlink()
+    fresh.bmctl("reset", "-c", "fresh", "--yes")
+    assert fresh.processes() == {}
+    assert not fresh.directory.exists()

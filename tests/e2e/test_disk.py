@@ -1,0 +1,211 @@
+"""Disks: where their content may come from, in which format they are kept, and what is said when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import Cluster, disk, eventually, vm
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB that is not zero
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web server on loopback and its directory."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", tmp_path
+        running.shutdown()
+        thread.join()
+
+
+def file_of(cluster: Cluster, name: str) -> Path:
+    (found,) = (cluster.directory / "vm" / "disks").glob(f"*/{name}_*/disk.*")
+    return found
+
+
+def describe(path: Path) -> dict:
+    return json.loads(subprocess.check_output(["qemu-img", "info", "--output=json", str(path)]))
+
+
+def digest(path: Path, image_format: str, scratch: Path) -> str:
+    """SHA-256 of as much of the disk's content as the source had."""
+    words = ["qemu-img", "convert", "-f", image_format, "-O", "raw", str(path), str(scratch)]
+    subprocess.run(words, check=True)
+    return hashlib.sha256(scratch.read_bytes()[: len(CONTENT)]).hexdigest()
+
+
+def qcow2(path: Path, content: bytes = CONTENT) -> Path:
+    raw = path.with_suffix(".src")
+    raw.write_bytes(content)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(path)], check=True)
+    raw.unlink()
+    return path
+
+
+@pytest.mark.parametrize("target_format", ["raw", "qcow2"])
+@pytest.mark.parametrize("source_format", ["raw", "qcow2"])
+def test_http_source_in_the_format_of_the_runtime(
+    runtime: Cluster, server: tuple[str, Path], source_format: str, target_format: str
+) -> None:
+    url, directory = server
+    if source_format == "qcow2":
+        qcow2(directory / "image.qcow2")
+    else:
+        (directory / "image.raw").write_bytes(CONTENT)
+    patch = json.dumps({"spec": {"vmImageFormat": target_format}})
+    runtime.kubectl("patch", "vmruntime", "vmruntime", "--type=merge", "-p", patch)
+    runtime.wait_for(".status.vmImageFormat", target_format, "vmruntime", "vmruntime")
+    runtime.apply(disk("imported", "8Mi", source={"http": {"url": f"{url}/image.{source_format}"}}))
+    runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "imported")
+    status = runtime.get("virtualmachinedisk", "imported")["status"]
+    assert (status["progress"], status["format"]) == ("100.0%", target_format)
+    image = file_of(runtime, "imported")
+    assert describe(image)["format"] == target_format
+    assert describe(image)["virtual-size"] == 8 << 20
+    assert digest(image, target_format, directory / "out.raw") == hashlib.sha256(CONTENT).hexdigest()
+    assert sorted(p.name for p in image.parent.iterdir()) == [image.name, "origin.json"]
+    header, row = runtime.kubectl("get", "virtualmachinedisk").stdout.splitlines()
+    assert header.split() == ["NAME", "PHASE", "PROGRESS", "SIZE", "FORMAT", "AGE"]
+    assert row.split()[:5] == ["imported", "Succeeded", "100.0%", "8Mi", target_format]
+
+
+def test_file_source_only_from_the_allowed_directory(runtime: Cluster, tmp_path: Path) -> None:
+    allowed = runtime.directory / "images" / "allowed.raw"
+    allowed.write_bytes(CONTENT)
+    (runtime.directory / "images" / "escape.raw").symlink_to("/etc/hostname")
+    runtime.apply(
+        disk("allowed", source={"file": {"url": f"file://{allowed}"}}),
+        disk("forbidden", source={"file": {"url": "file:///etc/hostname"}}),
+        disk("escape", source={"file": {"url": f"file://{allowed.parent}/escape.raw"}}),
+    )
+    runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "allowed")
+    for name in ("forbidden", "escape"):
+        failed = eventually(lambda n=name: failure(runtime, n))
+        assert "images" in failed
+    allowed.unlink()
+    (allowed.parent / "escape.raw").unlink()
+
+
+def failure(cluster: Cluster, name: str) -> str:
+    status = cluster.get("virtualmachinedisk", name).get("status", {})
+    return status.get("message", "") if status.get("phase") in ("Failed", "ErrorConfiguration") else ""
+
+
+def test_sources_that_cannot_work_say_why(runtime: Cluster, server: tuple[str, Path]) -> None:
+    url, directory = server
+    (directory / "large.raw").write_bytes(b"\1" * (2 << 20))
+    backed = directory / "backed.qcow2"
+    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/hostname", "-F", "raw", str(backed), "1M"]
+    subprocess.run(words, check=True)
+    (directory / "broken.qcow2").write_bytes(qcow2(directory / "whole.qcow2").read_bytes()[:70000])
+    cases = {
+        "missing": (f"{url}/nothing.raw", "404"),
+        "large": (f"{url}/large.raw", "size"),
+        "backed": (f"{url}/backed.qcow2", "backing file"),
+        "broken": (f"{url}/broken.qcow2", ""),
+        "nobody": ("http://127.0.0.1:1/x.raw", "127.0.0.1:1"),
+    }
+    for name, (source, _) in cases.items():
+        runtime.apply(disk(name, "1Mi", source={"http": {"url": source}}))
+    for name, (_, why) in cases.items():
+        message = eventually(lambda n=name: failure(runtime, n), 60, f"{name} fails")
+        assert why in message, (name, message)
+        assert "Traceback" not in message
+        assert not list((runtime.directory / "vm" / "disks").glob(f"*/{name}_*/disk.*"))
+    # A disk that is not whole is never attached.
+    runtime.apply(vm("hopeful", ["missing"]))
+    eventually(lambda: "missing" in runtime.get("gvm", "hopeful").get("status", {}).get("message", ""))
+    assert runtime.qemu() == {}
+
+
+def test_a_disk_in_use_goes_only_with_its_vm(runtime: Cluster) -> None:
+    runtime.apply(disk("held"), vm("holder", ["held"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "holder")
+    done = runtime.virt("delete", "disk", "held")
+    assert "holder" in done.stdout
+    eventually(lambda: "holder" in runtime.get("virtualmachinedisk", "held")["status"].get("message", ""))
+    assert file_of(runtime, "held").exists()
+    runtime.virt("delete", "vm", "holder")
+    runtime.kubectl("wait", "--for=delete", "virtualmachinedisk/held", "--timeout=30s")
+    assert not list((runtime.directory / "vm" / "disks").glob("*/held_*"))
+
+
+def test_one_writer_per_disk(runtime: Cluster) -> None:
+    runtime.apply(disk("single"), vm("first", ["single"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "first")
+    runtime.apply(vm("second", ["single"]))
+    eventually(lambda: "first" in runtime.get("gvm", "second").get("status", {}).get("message", ""))
+    assert len(runtime.qemu()) == 1
+
+
+def test_delete_all_takes_the_disks_too(runtime: Cluster) -> None:
+    runtime.apply(disk("pos-vm-boot-dv"), vm("pos-vm", ["pos-vm-boot-dv"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "pos-vm")
+    done = runtime.virt("delete", "vm", "pos-vm", "--all")
+    assert done.stdout.splitlines() == [
+        'vm "pos-vm" used the following resources:',
+        "gvm: pos-vm",
+        "VirtualMachineDisk: pos-vm-boot-dv",
+        "Start deleting the resources:",
+        'Deleted gvm "pos-vm".',
+        'Deleted VirtualMachineDisk "pos-vm-boot-dv".',
+    ]
+    eventually(lambda: not runtime.items("virtualmachinedisk"))
+
+
+def test_a_killed_import_starts_again_by_itself(runtime: Cluster, tmp_path: Path) -> None:
+    """kill -9 of the importer in the middle of a download from a server that takes its time."""
+    goes_on = threading.Event()
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[: len(CONTENT) // 2])
+            self.wfile.flush()
+            goes_on.wait(60)
+            with contextlib.suppress(OSError):  # the reader may have been killed
+                self.wfile.write(CONTENT[len(CONTENT) // 2 :])
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        runtime.apply(disk("killed", "8Mi", source={"http": {"url": f"http://127.0.0.1:{server.server_port}/x.raw"}}))
+        victim = eventually(lambda: importers(runtime), what="the importer runs")[0]
+        eventually(lambda: "%" in runtime.get("virtualmachinedisk", "killed")["status"].get("progress", ""))
+        os.kill(victim, signal.SIGKILL)
+        goes_on.set()
+        runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "killed")
+        server.shutdown()
+        thread.join()
+    assert digest(file_of(runtime, "killed"), "raw", tmp_path / "out.raw") == hashlib.sha256(CONTENT).hexdigest()
+    assert importers(runtime) == []
+
+
+def importers(cluster: Cluster) -> list[int]:
+    return [pid for pid, words in cluster.processes().items() if "vmruntime.engines.qemu.importer" in words]

@@ -1,0 +1,82 @@
+"""What a machine is made of, as its firmware sees it: UEFI with variables of its own, disks of each kind in order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from e2e.cluster import Cluster, disk, eventually, vm
+
+
+def console_log(cluster: Cluster, name: str) -> str:
+    pod = cluster.get("gvm", name)["status"].get("podName", "")
+    return cluster.kubectl("logs", pod, ok=False).stdout
+
+
+def uefi(name: str, disk_name: str, **boot_loader: Any) -> dict[str, Any]:
+    machine = vm(name, [disk_name], firmware={"bootloader": {"type": "uefi", **boot_loader}, "serial": "SN-1"})
+    # The firmware's own shell does not react to the power button.
+    machine["spec"]["terminationGracePeriodSeconds"] = 1
+    machine["spec"]["compute"]["memory"]["capacity"] = "128Mi"
+    return machine
+
+
+def test_uefi_boots_and_keeps_its_variables(runtime: Cluster) -> None:
+    runtime.apply(disk("efi-disk"), uefi("efi", "efi-disk"))
+    runtime.wait_for(".status.state", "Running", "gvm", "efi")
+    eventually(lambda: "BdsDxe" in console_log(runtime, "efi"), 60, "the boot manager of the firmware")
+    (words,) = runtime.qemu().values()
+    assert any(word.endswith("serial=SN-1") for word in words)
+    (variables,) = (runtime.directory / "vm" / "instances").glob("*/nvram.fd")
+    written = variables.read_bytes()
+    runtime.virt("stop", "efi")
+    runtime.wait_for(".status.state", "Stopped", "gvm", "efi")
+    inode = variables.stat().st_ino
+    secure = {"spec": {"firmware": {"bootloader": {"enableSecureBoot": True}}, "runningState": "Running"}}
+    runtime.kubectl("patch", "gvm", "efi", "--type=merge", "-p", json.dumps(secure))
+    runtime.wait_for(".status.state", "Running", "gvm", "efi")
+    assert variables.stat().st_ino == inode
+    assert variables.read_bytes()[:64] == written[:64]
+    assert (variables.parent / "nvram-secure.fd").exists()
+    runtime.virt("delete", "vm", "efi")
+    assert not variables.exists()
+
+
+def test_disks_of_each_kind_in_the_order_of_the_spec(runtime: Cluster) -> None:
+    """Nothing is on them; the firmware's attempts to boot show what it found, and in which order."""
+    runtime.apply(
+        disk("a-disk-with-a-long-name-1"),
+        disk("a-disk-with-a-long-name-2"),
+        disk("sata"),
+        disk("cd", diskType="cdrom"),
+    )
+    machine = vm("many")
+    machine["spec"]["disks"] = [
+        {"virtualMachineDiskName": "a-disk-with-a-long-name-1"},
+        {"virtualMachineDiskName": "a-disk-with-a-long-name-2", "driver": "scsi", "readOnly": True},
+        {"virtualMachineDiskName": "sata", "driver": "sata"},
+        {"virtualMachineDiskName": "cd", "boot": True},
+    ]
+    runtime.apply(machine)
+    runtime.wait_for(".status.state", "Running", "gvm", "many")
+    eventually(lambda: console_log(runtime, "many").count("Booting from") >= 2, 30, "attempts to boot")
+    attempts = [line for line in console_log(runtime, "many").splitlines() if line.startswith("Booting from")]
+    assert "DVD/CD" in attempts[0]
+    assert "Hard Disk" in attempts[1]
+    (words,) = runtime.qemu().values()
+    devices = [word for word in words if "drive=disk" in word]
+    assert [device.split(",")[0] for device in devices] == ["virtio-blk-pci", "scsi-hd", "ide-hd", "ide-cd"]
+    serials = [device.partition("serial=")[2].partition(",")[0] for device in devices]
+    assert serials == ["a-disk-with-a-long-n", "", "sata", "cd"]
+    nodes = [json.loads(word) for word in words if word.startswith("{")]
+    assert [node["read-only"] for node in nodes] == [False, True, False, True]
+
+
+def test_what_a_driver_cannot_do_is_an_error_of_configuration(runtime: Cluster) -> None:
+    machine = vm("never")
+    machine["spec"]["disks"] = [{"virtualMachineDiskName": "ro", "driver": "sata", "readOnly": True}]
+    runtime.apply(disk("ro"), machine)
+    runtime.wait_for(".status.state", "ErrorConfiguration", "gvm", "never")
+    status = runtime.get("gvm", "never")["status"]
+    assert status["reason"] == "InvalidSpec"
+    assert "SATA disks are always writable" in status["message"]

@@ -1,0 +1,64 @@
+"""`kubectl virt create vm`: what it writes, what it makes, and that it makes all or nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import yaml
+
+from e2e.cluster import Cluster, eventually
+
+
+def image(cluster: Cluster) -> str:
+    """A small file in the cluster's own directory that is a disk image, if an empty one."""
+    path = cluster.directory / "images" / "empty.raw"
+    path.write_bytes(bytes(1 << 20))
+    return str(path)
+
+
+def test_a_vm_from_the_command_line(runtime: Cluster) -> None:
+    options = ("--cpu", "1", "--memory", "64Mi", "--boot-disk-size", "2Mi", "--os-type", "Linux")
+    password = ("--configure-initial-password", "admin:s3cret")
+    done = runtime.virt("create", "vm", "made", "--image", image(runtime), *options, *password)
+    manifest = runtime.workspace / "google-virtctl" / "made.yaml"
+    assert done.stdout.splitlines() == [
+        'Constructing manifest for vm "made":',
+        f'Manifest for vm "made" is saved to {manifest}',
+        'Applying manifest for vm "made"',
+        'Created gvm "made"',
+    ]
+    assert manifest.stat().st_mode & 0o777 == 0o600
+    kinds = [obj["kind"] for obj in yaml.safe_load_all(manifest.read_text())]
+    assert kinds == ["VirtualMachine", "VirtualMachineDisk", "Secret"]
+    runtime.wait_for(".status.state", "Running", "gvm", "made")
+    found = runtime.get("gvm", "made")
+    assert found["status"]["compute"] == {"vcpus": 1, "memory": "64Mi"}
+    assert "s3cret" not in json.dumps(found)
+    assert runtime.get("virtualmachinedisk", "made-boot-dv")["spec"]["size"] == "2Mi"
+    user_data = base64.b64decode(runtime.get("secret", "made-startup")["data"]["userData"]).decode()
+    (account,) = yaml.safe_load(user_data)["users"]
+    assert user_data.startswith("#cloud-config\n")
+    assert (account["name"], account["plain_text_passwd"]) == ("admin", "s3cret")
+
+    again = runtime.virt("create", "vm", "made", "--image", image(runtime), ok=False)
+    assert again.returncode == 1
+    assert 'VirtualMachine "made" exists already' in again.stderr
+    runtime.virt("delete", "vm", "made", "--all")
+    eventually(lambda: not runtime.items("secrets", "--field-selector", "metadata.name=made-startup"))
+
+
+def test_what_is_refused_leaves_nothing(runtime: Cluster) -> None:
+    bad_disk = runtime.virt("create", "vm", "half", "--image", image(runtime), "--boot-disk-size", "20GiB", ok=False)
+    assert bad_disk.returncode == 1
+    assert "spec.size" in bad_disk.stderr
+    eventually(lambda: not runtime.items("gvm"), what="the VM without a disk is gone")
+    no_image = runtime.virt("create", "vm", "half", "--image", "nonsense", ok=False)
+    assert "neither a known image (ubuntu20.04), an address nor a file" in no_image.stderr
+    assert "cannot be the name of a VM" in runtime.virt("create", "vm", "../x", "--image", "u", ok=False).stderr
+
+
+def test_without_the_runtime_the_command_says_what_to_do(disabled: Cluster) -> None:
+    done = disabled.virt("create", "vm", "early", "--image", image(disabled), ok=False)
+    assert done.returncode == 1
+    assert "bmctl enable vmruntime" in done.stderr

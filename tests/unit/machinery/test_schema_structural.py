@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kube.machinery.goregex import RegexError, compile_go_regex
+from kube.machinery.schema import check_structural
+
+ROOT = "spec.validation.openAPIV3Schema"
+
+
+def problems(field: Any, **root: Any) -> list[tuple[str, str]]:
+    schema = {"type": "object", "properties": {"spec": {"type": "object", "properties": {"f": field}}}, **root}
+    return [(cause.field, cause.message) for cause in check_structural(schema, ROOT)]
+
+
+def at(suffix: str) -> str:
+    return f"{ROOT}.properties[spec].properties[f]{suffix}"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"type": "string", "pattern": "^[[:alpha:]]+$"},
+        {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+        {"x-kubernetes-int-or-string": True, "allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}]},
+        {"x-kubernetes-preserve-unknown-fields": True},
+        {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True},
+        {"type": "object", "properties": {"a": {"type": "string"}}, "oneOf": [{"properties": {"a": {"enum": ["x"]}}}]},
+        {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+    ],
+)
+def test_structural(field: dict[str, Any]) -> None:
+    assert problems(field) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "where", "message"),
+    [
+        ({"properties": {}}, ".type", "Required value: must not be empty for specified object fields"),
+        ({"type": "array"}, ".items", "Required value: must be specified"),
+        (
+            {"type": "array", "items": {}},
+            ".items.type",
+            "Required value: must not be empty for specified array items",
+        ),
+        (
+            {"type": "object", "anyOf": [{"type": "string"}]},
+            ".anyOf[0].type",
+            "Forbidden: must be empty to be structural",
+        ),
+        (
+            {"type": "object", "anyOf": [{"properties": {"a": {"minimum": 1}}}]},
+            ".properties[a]",
+            f"Required value: because it is defined in {at('.anyOf[0].properties[a]')}",
+        ),
+        (
+            {"type": "array", "items": {"type": "object"}, "x-kubernetes-list-type": "map"},
+            ".x-kubernetes-list-map-keys",
+            "Required value: must not be empty if x-kubernetes-list-type is map",
+        ),
+    ],
+)
+def test_not_structural(field: dict[str, Any], where: str, message: str) -> None:
+    assert problems(field) == [(at(where), message)]
+
+
+def test_root() -> None:
+    assert [(c.field, c.message) for c in check_structural({})] == [
+        ("type", "Required value: must not be empty at the root")
+    ]
+    assert problems({"type": "string"}, additionalProperties={"type": "string"})
+
+
+def test_root_metadata_may_restrict_names_only() -> None:
+    def check(metadata: dict[str, Any]) -> list[str]:
+        return [c.field for c in check_structural({"type": "object", "properties": {"metadata": metadata}})]
+
+    assert check({"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}}) == []
+    assert check({"type": "object", "properties": {"labels": {"type": "object"}}}) == ["properties[metadata]"]
+
+
+def test_bad_pattern() -> None:
+    (problem,) = problems({"type": "string", "pattern": "a(?=b)"})
+    assert problem[0] == at(".pattern")
+    assert "must be a valid regular expression, but isn't" in problem[1]
+
+
+def rule_problems(rule: dict[str, Any]) -> list[tuple[str, str]]:
+    field = {"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": [rule]}
+    return problems(field)
+
+
+def test_rule_on_an_undefined_field() -> None:
+    ((field, message),) = rule_problems({"rule": "self.nope > 1"})
+    assert field == at(".x-kubernetes-validations[0].rule")
+    assert message == (
+        'Invalid value: {"Rule":"self.nope \\u003e 1","Message":"","MessageExpression":"","Reason":null,"FieldPath":"",'
+        "\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'nope'\n"
+        " | self.nope > 1\n | ....^"
+    )
+
+
+@pytest.mark.parametrize("rule", ["self.n > 1", "has(self.n)", "self.n == 1 || oldSelf.n < 2", "size(self) > 0"])
+def test_good_rules(rule: str) -> None:
+    assert rule_problems({"rule": rule, "message": "m"}) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ({"rule": "self.n +"}, "Syntax error"),
+        ({"rule": "1 + 1"}, "must evaluate to a bool"),
+        ({"rule": "true", "messageExpression": "1"}, "must evaluate to a string"),
+        ({"rule": "true", "message": "two\nlines"}, "must not contain line breaks"),
+        ({"rule": " "}, "rule is not specified"),
+    ],
+)
+def test_bad_rules(rule: dict[str, Any], text: str) -> None:
+    ((_, message),) = rule_problems(rule)
+    assert text in message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "matches"),
+    [
+        (r"^\d$", "٣", False),
+        (r"\Qa.b\E", "axb", False),
+        (r"^[[:digit:]x]+\z", "1x", True),
+        (r"(?P<n>a)(?<m>b)", "ab", True),
+        (r"^[]a]$", "]", True),
+        (r"^[^]a]$", "b", True),
+    ],
+)
+def test_go_patterns(pattern: str, text: str, matches: bool) -> None:
+    assert (compile_go_regex(pattern).search(text) is not None) is matches
+
+
+@pytest.mark.parametrize("pattern", [r"(a)\1", "(?<!a)b", "(", r"[[:nope:]]"])
+def test_patterns_that_go_refuses(pattern: str) -> None:
+    with pytest.raises(RegexError):
+        compile_go_regex(pattern)

@@ -1,0 +1,216 @@
+"""Downloads: who may be asked, who is told a password, what a server's certificate and a checksum have to be."""
+
+import base64
+import datetime
+import hashlib
+import ipaddress
+import os
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from vmruntime.engines.qemu import http_dial
+from vmruntime.engines.qemu.http_source import Access, HttpSource, Limits
+from vmruntime.engines.qemu.s3_access import S3Access
+from vmruntime.engines.qemu.sources import SourceError
+
+CONTENT = os.urandom(200_000)
+QUICK = Limits(connect=2, stall=1, failures=2, pause=0.01)
+AS_CDI = Access("key", "secret")
+
+
+def fetch(url, access=None):
+    source = HttpSource(url, QUICK, access or Access())
+    try:
+        source.open()
+        return b"".join(source.pieces())
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Names that stand for addresses of the test's choice; connections to any of them end at loopback."""
+    table = {}
+
+    def lookup(host, port, **_more):
+        family = socket.AF_INET6 if ":" in table.get(host, host) else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, 6, "", (table.get(host, host), port))]
+
+    monkeypatch.setattr(http_dial.socket, "getaddrinfo", lookup)
+    return table
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "224.0.0.1"],
+)
+def test_metadata_and_link_local_addresses_are_never_asked(server, names, address):
+    names["images.example"] = address
+    with pytest.raises(SourceError, match="metadata addresses") as caught:
+        fetch("http://images.example/d")
+    assert caught.value.reason == "NotAllowed" and not caught.value.temporary
+    server.redirects["/d"] = "http://images.example/d"
+    with pytest.raises(SourceError, match="metadata addresses"):
+        fetch(server.url + "/d")
+
+
+class Elsewhere(socket.socket):
+    """Believes itself connected to an address out in the world, and is connected to loopback."""
+
+    def connect(self, where):
+        super().connect(("127.0.0.1", where[1]))
+
+    def getpeername(self):
+        return ("192.0.2.1", 80)
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::ffff:127.0.0.1"])
+def test_a_server_out_there_does_not_lead_to_this_host(server, names, monkeypatch, target):
+    names["images.example"], names["inner.example"] = "192.0.2.1", target
+    monkeypatch.setattr(http_dial.socket, "socket", Elsewhere)
+    port = server.http.server_port
+    server.files["/d"] = CONTENT
+    server.redirects["/away"] = f"http://inner.example:{port}/d"
+    with pytest.raises(SourceError, match=r"leads to inner.example .*this host itself: refused") as caught:
+        fetch(f"http://images.example:{port}/away")
+    assert caught.value.reason == "NotAllowed"
+    assert fetch(f"http://images.example:{port}/d") == CONTENT
+
+
+def test_a_server_on_this_host_may_lead_to_another_one_here(server):
+    server.files["/d"] = CONTENT
+    server.redirects["/a"] = f"http://localhost:{server.http.server_port}/d"
+    assert fetch(server.url + "/a") == CONTENT
+
+
+def test_the_password_goes_to_the_server_of_the_url_only(server):
+    server.files["/d"] = CONTENT
+    server.redirects = {"/same": "/d", "/other": f"http://localhost:{server.http.server_port}/d"}
+    expected = "Basic " + base64.b64encode(b"key:secret").decode()
+    assert fetch(server.url + "/same", AS_CDI) == fetch(server.url + "/other", AS_CDI) == CONTENT
+    assert server.authorization == [expected, expected, expected, ""]
+    assert "secret" not in repr(AS_CDI)
+
+
+def test_requests_are_signed_as_amazon_documents():
+    """The example "GET Bucket (List Objects)" of the S3 API reference: it has exactly the headers signed here."""
+    access = S3Access("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+    when = datetime.datetime(2013, 5, 24, tzinfo=datetime.UTC)
+    headers = access.signed(urlsplit("https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J"), when)
+    assert headers["Authorization"] == (
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,"
+        "SignedHeaders=host;x-amz-content-sha256;x-amz-date,"
+        "Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"
+    )
+    assert headers["x-amz-date"] == "20130524T000000Z"
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("bucket.s3.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("bucket.s3.dualstack.ap-south-1.amazonaws.com", "ap-south-1"),
+        ("minio.example:9000", "us-east-1"),
+    ],
+)
+def test_the_region_is_in_the_name_of_the_host(host, region):
+    headers = S3Access("key", "secret").headers(urlsplit(f"https://{host}/bucket/object"))
+    assert f"/{region}/s3/aws4_request" in headers["Authorization"]
+
+
+def test_an_object_is_fetched_signed_or_without_a_key(server):
+    server.files["/bucket/d"] = CONTENT
+    assert fetch(server.url + "/bucket/d", S3Access("key", "secret")) == CONTENT
+    assert fetch(server.url + "/bucket/d", S3Access()) == CONTENT
+    signed, anonymous = server.authorization
+    assert signed.startswith("AWS4-HMAC-SHA256 Credential=key/") and "secret" not in signed
+    assert anonymous == ""
+
+
+def test_a_resumed_download_has_the_password_too(server):
+    server.files["/d"] = CONTENT
+    server.breaks = [100_000]
+    assert fetch(server.url + "/d", AS_CDI) == CONTENT
+    assert len(set(server.authorization)) == 1 and server.authorization[0]
+
+
+def test_a_server_that_announces_more_than_it_sends_is_given_up(server):
+    server.files["/d"] = CONTENT
+    server.lie = len(CONTENT) + 10
+    server.ranges = False
+    with pytest.raises(SourceError, match=f"broke off after {len(CONTENT)} of {len(CONTENT) + 10} bytes"):
+        fetch(server.url + "/d")
+
+
+def test_a_range_that_brings_more_than_was_announced_is_an_error(server):
+    server.files["/d"] = CONTENT
+    server.lie = 150_000
+    server.breaks = [100_000]
+    source = HttpSource(server.url + "/d", QUICK, Access())
+    source.open()
+    with pytest.raises(SourceError, match=r"changed while|more of"):
+        b"".join(source.pieces())
+    source.close()
+
+
+@pytest.fixture
+def authority(server, tmp_path):
+    """Puts the server behind TLS; the PEM of who vouches for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "images")])
+    now = datetime.datetime.now(datetime.UTC)
+    alternatives = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(alternatives, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "both.pem").write_bytes(pem + private)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    return pem.decode()
+
+
+def test_a_certificate_of_ones_own_authority_is_believed_only_when_it_is_given(server, authority):
+    server.files["/d"] = CONTENT
+    with pytest.raises(SourceError, match="its certificate is not trusted") as caught:
+        fetch(server.url + "/d")
+    assert not caught.value.temporary
+    assert fetch(server.url + "/d", Access(certificates=authority)) == CONTENT
+    server.redirects["/plain"] = "http://127.0.0.1:1/d"
+    with pytest.raises(SourceError, match="http URL, which is refused"):
+        fetch(server.url + "/plain", Access(certificates=authority))
+
+
+def test_what_is_no_certificate_is_told():
+    with pytest.raises(SourceError, match="CA certificates cannot be read") as caught:
+        fetch("https://127.0.0.1:1/", Access(certificates="nonsense"))
+    assert caught.value.reason == "InvalidCertificate"
+
+
+def test_hash_of_what_came(server):
+    server.files["/d"] = CONTENT
+    source = HttpSource(server.url + "/d", QUICK, Access())
+    source.open()
+    for _ in source.pieces():
+        pass
+    source.close()
+    assert source.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert source.validator == '"one"'

@@ -1,0 +1,111 @@
+import io
+import os
+import stat
+
+import pycdlib
+import pytest
+
+from vmruntime.engines.qemu.private_file import write_private
+from vmruntime.engines.qemu.seed import DEFAULT_NETWORK_CONFIG, build_seed, instance_id
+
+
+def read_back(image: bytes) -> tuple[str, dict[str, bytes]]:
+    """Label and files as another program's reader sees them."""
+    iso = pycdlib.PyCdlib()
+    iso.open_fp(io.BytesIO(image))
+    files = {}
+    for child in iso.list_children(joliet_path="/"):
+        name = child.file_identifier().decode("utf-16-be")
+        if not child.is_dir():
+            content = io.BytesIO()
+            iso.get_file_from_iso_fp(content, joliet_path=f"/{name}")
+            files[name] = content.getvalue()
+    label = iso.pvd.volume_identifier.decode().rstrip()
+    iso.close()
+    return label, files
+
+
+def test_seed_holds_what_nocloud_wants():
+    label, files = read_back(build_seed(instance_id="i-1", hostname="web-1", user_data=b"#cloud-config\n{}\n"))
+    assert label == "CIDATA"
+    assert files == {
+        "meta-data": b"instance-id: i-1\nlocal-hostname: web-1\n",
+        "user-data": b"#cloud-config\n{}\n",
+        "network-config": DEFAULT_NETWORK_CONFIG,
+    }
+
+
+def test_network_config_can_be_left_out_and_user_data_is_always_there():
+    _, files = read_back(build_seed(instance_id="i", hostname="h", network_config=None))
+    assert files.keys() == {"meta-data", "user-data"}
+    assert files["user-data"] == b""
+
+
+def test_large_user_data_comes_back_whole():
+    data = os.urandom(100_001)
+    _, files = read_back(build_seed(instance_id="i", hostname="h", user_data=data))
+    assert files["user-data"] == data
+
+
+def test_names_are_read_as_they_are_without_joliet_too():
+    iso = pycdlib.PyCdlib()
+    iso.open_fp(io.BytesIO(build_seed(instance_id="i", hostname="h")))
+    names = {child.rock_ridge.name().decode() for child in iso.list_children(iso_path="/") if not child.is_dir()}
+    iso.close()
+    assert names == {"meta-data", "user-data", "network-config"}
+
+
+def test_changed_data_are_another_instance_and_unchanged_are_not():
+    assert instance_id("u", b"a", b"") == instance_id("u", b"a", b"")
+    others = {
+        instance_id("u", b"a", b""),
+        instance_id("u", b"", b"a"),
+        instance_id("u", b"b"),
+        instance_id("v", b"a", b""),
+    }
+    assert len(others) == 4
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"instance_id": "i\nlocal-hostname: evil", "hostname": "h"},
+        {"instance_id": "i", "hostname": "h\nx: y"},
+        {"instance_id": "i", "hostname": "-h"},
+        {"instance_id": "i", "hostname": "h", "user_data": bytes((1 << 20) + 1)},
+    ],
+)
+def test_what_would_not_be_read_as_meant_is_refused(fields):
+    with pytest.raises(ValueError):
+        build_seed(**fields)
+
+
+def test_the_file_is_private_and_takes_the_place_of_the_former(tmp_path):
+    path = tmp_path / "seed.iso"
+    for image in (b"one", b"two"):
+        write_private(path, image)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert path.read_bytes() == image
+    assert os.listdir(tmp_path) == ["seed.iso"]
+
+
+@pytest.mark.parametrize("trap", ["pipe", "link"])
+def test_what_a_guest_may_have_put_there_is_not_touched(tmp_path, trap):
+    """The directory belongs to QEMU, which a guest may have broken out of."""
+    path, other = tmp_path / "seed.iso", tmp_path / "other"
+    other.write_bytes(b"other")
+    if trap == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(other)
+    write_private(path, b"one")
+    assert path.read_bytes() == b"one"
+    assert other.read_bytes() == b"other"
+
+
+def test_a_file_that_others_could_read_is_replaced(tmp_path):
+    path = tmp_path / "seed.iso"
+    path.write_bytes(b"one")
+    path.chmod(0o644)
+    write_private(path, b"one")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,0 +1,222 @@
+"""Webhooks: which are called, in which order, and what becomes of their answers, their failures and their silence."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from kube.machinery.errors import StatusError
+from solo.auth.user import MASTERS, User
+from solo.registry.builtins import builtin_kinds
+from solo.registry.catalog import Catalog
+from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.registry import Registry
+from solo.registry.webhooks import CallError, MutatingWebhooks, ValidatingWebhooks
+from solo.store import Store
+
+ADMIN = User("admin", (MASTERS,))
+GROUP = "admissionregistration.k8s.io"
+RULE = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}
+
+
+class World:
+    """A registry whose webhooks are answered by `answers`, functions of the request by URL."""
+
+    def __init__(self, store):
+        self.catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
+        self.registry = Registry(store, self.catalog)
+        self.registry.add_mutation(MutatingWebhooks(store, self.catalog, self.call))
+        self.registry.add_admission(ValidatingWebhooks(store, self.catalog, self.call))
+        self.answers = {}
+        self.calls = []
+
+    async def call(self, config, review, seconds):
+        self.calls.append((config["url"], review["request"], seconds))
+        given = self.answers[config["url"]](review["request"])
+        response = {"uid": review["request"]["uid"], "allowed": True, **given}
+        return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+
+    async def create(self, plural, obj, namespace="", group="", **context):
+        kind = self.catalog.lookup(group, "v1", plural)
+        result = await self.registry.create(kind, namespace, "", obj, RequestContext(ADMIN, **context))
+        return result if isinstance(result, dict) else result.obj
+
+    async def hook(self, kind, name, answer, /, **spec):
+        url = f"https://hooks.test/{name}"
+        self.answers[url] = answer
+        webhook = {
+            "name": f"{name}.example.com",
+            "clientConfig": {"url": url},
+            "rules": [RULE],
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            **spec,
+        }
+        body = {"metadata": {"name": name}, "webhooks": [webhook]}
+        await self.create(f"{kind}webhookconfigurations", body, group=GROUP)
+
+    async def configmap(self, data=None, labels=None, **context):
+        obj = {"metadata": {"name": "a", "labels": labels or {}}, "data": data or {}}
+        return await self.create("configmaps", obj, "ns", **context)
+
+    def called(self):
+        return [url.rpartition("/")[2] for url, _, _ in self.calls]
+
+
+@pytest.fixture
+async def world(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    world = World(store)
+    await world.create("namespaces", {"metadata": {"name": "ns", "labels": {"team": "a"}}})
+    yield world
+    await store.close()
+
+
+def patch(*operations):
+    return lambda _: {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(operations).encode()).decode()}
+
+
+def put(key, value):
+    return patch({"op": "add", "path": f"/data/{key}", "value": value})
+
+
+def allow(_):
+    return {}
+
+
+async def refused(action):
+    with pytest.raises(StatusError) as problem:
+        await action
+    return problem.value
+
+
+async def test_mutations_are_stored_and_validated(world):
+    await world.hook("mutating", "one", put("x", "1"))
+    made = await world.configmap({"a": "b"})
+    assert made["data"] == {"a": "b", "x": "1"}
+    await world.hook("mutating", "two", put("y", 5))
+    problem = await refused(world.configmap({"a": "b"}))
+    assert "cannot unmarshal number" in problem.message
+
+
+async def test_a_request_is_described(world):
+    await world.hook("validating", "v", allow, timeoutSeconds=3)
+    await world.configmap({"a": "b"})
+    _, request, seconds = world.calls[0]
+    assert seconds == 3.0
+    assert (request["operation"], request["namespace"], request["name"]) == ("CREATE", "ns", "a")
+    assert request["object"]["data"] == {"a": "b"}
+    assert request["oldObject"] is None
+    assert request["userInfo"]["username"] == "admin"
+    kind = world.catalog.lookup("", "v1", "configmaps")
+    await world.registry.delete(kind, "ns", "a", DeleteOptions(), RequestContext(ADMIN))
+    assert (world.calls[1][1]["object"], world.calls[1][1]["oldObject"]["data"]) == (None, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "text"),
+    [
+        ({}, 400, 'admission webhook "v.example.com" denied the request without explanation'),
+        ({"status": {"message": "no", "code": 422}}, 422, 'admission webhook "v.example.com" denied the request: no'),
+        ({"status": {"code": 200, "reason": "Odd"}}, 400, 'admission webhook "v.example.com" denied the request: Odd'),
+    ],
+)
+async def test_denials(world, given, code, text):
+    await world.hook("validating", "v", lambda _: {"allowed": False, **given})
+    problem = await refused(world.configmap())
+    assert (problem.code, problem.message) == (code, text)
+
+
+def fail(_):
+    raise CallError("failed to call webhook: no route")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (fail, "no route"),
+        (lambda _: {"uid": "other"}, "expected response.uid"),
+        (lambda _: {"patchType": "Other", "patch": "e30="}, "patchType"),
+        (patch({"op": "remove", "path": "/nothing"}), "cannot be applied"),
+        (patch({"op": "replace", "path": "/metadata", "value": 3}), "leaves no object"),
+        (lambda _: {"patchType": "JSONPatch", "patch": "%%"}, "cannot be applied"),
+    ],
+)
+async def test_failures_refuse_unless_they_are_to_be_ignored(world, answer, text):
+    await world.hook("mutating", "m", answer)
+    problem = await refused(world.configmap())
+    assert problem.code == 500
+    assert 'failed calling webhook "m.example.com"' in problem.message
+    assert text in problem.message
+    kind = world.catalog.lookup(GROUP, "v1", "mutatingwebhookconfigurations")
+    await world.registry.delete(kind, "", "m", DeleteOptions(), RequestContext(ADMIN))
+    await world.hook("mutating", "m", answer, failurePolicy="Ignore")
+    assert (await world.configmap())["data"] == {}
+
+
+async def test_selectors_and_conditions(world):
+    await world.hook("validating", "ns", allow, namespaceSelector={"matchLabels": {"team": "b"}})
+    await world.hook("validating", "obj", allow, objectSelector={"matchLabels": {"x": "y"}})
+    condition = {"name": "c", "expression": "object.metadata.name == 'b'"}
+    await world.hook("validating", "cond", allow, matchConditions=[condition])
+    await world.configmap()
+    assert world.called() == []
+    await world.create("configmaps", {"metadata": {"name": "b", "labels": {"x": "y"}}}, "ns")
+    assert sorted(world.called()) == ["cond", "obj"]
+
+
+async def test_a_condition_that_cannot_be_evaluated_refuses(world):
+    broken = [{"name": "c", "expression": "object.data.missing == 'b'"}]
+    await world.hook("validating", "v", allow, matchConditions=broken)
+    assert (await refused(world.configmap({"a": "b"}))).code == 403
+    kind = world.catalog.lookup(GROUP, "v1", "validatingwebhookconfigurations")
+    await world.registry.delete(kind, "", "v", DeleteOptions(), RequestContext(ADMIN))
+    await world.hook("validating", "v", allow, matchConditions=broken, failurePolicy="Ignore")
+    await world.configmap({"a": "b"})
+    assert world.called() == []
+
+
+async def test_dry_run_needs_webhooks_without_side_effects(world):
+    await world.hook("mutating", "m", put("x", "1"), sideEffects="NoneOnDryRun")
+    assert (await world.configmap(dry_run=True))["data"] == {"x": "1"}
+    assert world.calls[0][1]["dryRun"] is True
+
+
+async def test_reinvocation_sees_later_changes_once(world):
+    await world.hook("mutating", "a", put("first", "1"), reinvocationPolicy="IfNeeded")
+    await world.hook("mutating", "b", put("second", "2"))
+    await world.configmap({"k": "v"})
+    assert world.called() == ["a", "b", "a"]
+
+
+async def test_warnings_and_configurations_of_webhooks_themselves(world):
+    everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+    await world.hook("validating", "v", lambda _: {"warnings": ["old"]}, rules=[everything])
+    context = RequestContext(ADMIN)
+    await world.registry.create(
+        world.catalog.lookup("", "v1", "configmaps"), "ns", "", {"metadata": {"name": "c"}}, context
+    )
+    assert context.warnings == ["old"]
+    await world.hook("validating", "w", lambda _: {"allowed": False})
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ({"sideEffects": "Some"}, "sideEffects"),
+        ({"timeoutSeconds": 31}, "between 1 and 30"),
+        ({"admissionReviewVersions": ["v2"]}, "must include at least one of v1"),
+        ({"clientConfig": {"url": "http://plain"}}, "https"),
+        ({"clientConfig": {}}, "exactly one of url or service"),
+        ({"matchConditions": [{"name": "c", "expression": "object."}]}, "compilation failed"),
+        ({"name": "short"}, "three segments"),
+        ({"failurePolicy": "Maybe"}, "failurePolicy"),
+    ],
+)
+async def test_bad_configurations(world, spec, text):
+    problem = await refused(world.hook("mutating", "m", allow, **spec))
+    assert problem.code == 422
+    assert text in problem.message

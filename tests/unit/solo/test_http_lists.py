@@ -1,0 +1,206 @@
+"""Lists, watches' selections and tables, on a store without a network."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from kube.machinery.errors import StatusError
+from solo.http import responses, tables
+from solo.http.lists import Lister
+from solo.http.negotiation import JSON, PARTIAL_LIST, TABLE, Output
+from solo.http.selection import read_selection
+from solo.http.watches import WatchOptions, _Encoder, _select
+from solo.registry.builtins import builtin_kinds
+from solo.store import Event, Key, Store
+
+KINDS = {kind.resource.plural: kind for kind in builtin_kinds(lambda: ("node", {}))}
+CONFIGMAPS = KINDS["configmaps"]
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    for namespace in ("b", "a"):
+        for number in range(3):
+            await add(store, namespace, f"c{number}", {"n": str(number)})
+    yield store
+    await store.close()
+
+
+async def add(store, namespace, name, labels=None):
+    meta = {"name": name, "namespace": namespace, "labels": labels or {}, "creationTimestamp": "2024-01-01T00:00:00Z"}
+    obj = CONFIGMAPS.stored({"metadata": meta, "data": {"k": "v"}})
+    return await store.create(Key("configmaps", namespace, name), obj)
+
+
+def page(lister, namespace=None, labels="", fields="", **query):
+    items, meta = lister.page(CONFIGMAPS, namespace, read_selection(CONFIGMAPS, labels, fields), query)
+    return [f"{item.key.namespace}/{item.key.name}" for item in items], meta
+
+
+async def test_order_and_selectors(store):
+    lister = Lister(store)
+    assert page(lister)[0] == ["a/c0", "a/c1", "a/c2", "b/c0", "b/c1", "b/c2"]
+    assert page(lister, "b", "n in (0,2)")[0] == ["b/c0", "b/c2"]
+    assert page(lister, None, "", "metadata.name=c1")[0] == ["a/c1", "b/c1"]
+    assert page(lister, "a", "n=2", "metadata.name=c1")[0] == []
+    assert page(lister, "none")[0] == []
+
+
+async def test_pages_show_one_moment(store):
+    lister = Lister(store)
+    first, meta = page(lister, limit="4")
+    assert (len(first), meta["remainingItemCount"]) == (4, 2)
+    await add(store, "a", "c00")
+    await add(store, "b", "zz")
+    rest, after = page(lister, limit="4", **{"continue": meta["continue"]})
+    assert rest == ["b/c1", "b/c2"]
+    assert after == {"resourceVersion": meta["resourceVersion"]}
+
+
+async def test_pages_of_a_selection(store):
+    lister = Lister(store)
+    first, meta = page(lister, labels="n=1", limit="1")
+    assert (first, "remainingItemCount" in meta) == (["a/c1"], False)
+    assert page(lister, labels="n=1", limit="1", **{"continue": meta["continue"]})[0] == ["b/c1"]
+
+
+async def test_a_forgotten_page_is_gone(store):
+    _, meta = page(Lister(store), limit="1")
+    await add(store, "c", "new")
+    with pytest.raises(StatusError) as refused:
+        page(Lister(store), limit="1", **{"continue": meta["continue"]})
+    assert refused.value.code == 410
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"resourceVersion": "abc"}, 500),
+        ({"resourceVersionMatch": "Exact"}, 422),
+        ({"resourceVersionMatch": "Odd", "resourceVersion": "1"}, 422),
+        ({"resourceVersionMatch": "Exact", "resourceVersion": "1"}, 410),
+        ({"resourceVersion": "999999"}, 504),
+        ({"continue": "!"}, 400),
+        ({"limit": "x"}, 400),
+    ],
+)
+async def test_bad_list_options(store, query, code):
+    with pytest.raises(StatusError) as refused:
+        page(Lister(store), **query)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        (
+            "configmaps",
+            "data.k=a",
+            '"data.k" is not a known field selector: only "metadata.name", "metadata.namespace"',
+        ),
+        ("pods", "spec.odd=a", "field label not supported: spec.odd"),
+        ("pods", "spec.nodeName", "invalid selector"),
+    ],
+)
+def test_bad_field_selectors(kind, fields, text):
+    with pytest.raises(StatusError, match=text):
+        read_selection(KINDS[kind], "", fields)
+
+
+def test_bad_label_selector():
+    with pytest.raises(StatusError) as refused:
+        read_selection(CONFIGMAPS, "a===b", "")
+    assert refused.value.code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"sendInitialEvents": "true"},
+        {"resourceVersionMatch": "NotOlderThan"},
+        {"timeoutSeconds": "soon"},
+        {"resourceVersion": "-1"},
+    ],
+)
+def test_bad_watch_options(query):
+    with pytest.raises(StatusError):
+        WatchOptions.read(query)
+
+
+async def test_what_a_selecting_watcher_sees(store):
+    selection = read_selection(CONFIGMAPS, "n=1", "")
+    encoder = _Encoder(CONFIGMAPS, Output(), "Metadata")
+    inside = await add(store, "w", "in", {"n": "1"})
+    outside = await add(store, "w", "out", {"n": "2"})
+    seen = {
+        ("ADDED", inside, None): "ADDED",
+        ("ADDED", outside, None): None,
+        ("MODIFIED", inside, inside): "MODIFIED",
+        ("MODIFIED", inside, outside): "ADDED",
+        ("MODIFIED", outside, inside): "DELETED",
+        ("MODIFIED", outside, outside): None,
+        ("DELETED", inside, inside): "DELETED",
+        ("DELETED", outside, outside): None,
+    }
+    for (type_, stored, prev), wanted in seen.items():
+        line = _select(Event(type_, stored, prev), selection, encoder)
+        assert (msgspec.json.decode(line)["type"] if line else None) == wanted
+
+
+async def test_lists_are_put_together_from_stored_bytes(store):
+    items, revision = store.list("configmaps", "a")
+    response = responses.many(CONFIGMAPS, items, {"resourceVersion": str(revision)}, Output(), "Metadata")
+    shown = msgspec.json.decode(response.body)
+    assert (shown["kind"], shown["apiVersion"], len(shown["items"])) == ("ConfigMapList", "v1", 3)
+    assert "kind" not in shown["items"][0]
+    assert shown["items"][0]["metadata"]["name"] == "c0"
+    partial = responses.many(CONFIGMAPS, items, {}, Output(JSON, PARTIAL_LIST), "Metadata")
+    assert set(msgspec.json.decode(partial.body)["items"][0]) == {"kind", "apiVersion", "metadata"}
+
+
+async def test_tables(store):
+    items, _ = store.list("configmaps", "a")
+    shown = tables.table(CONFIGMAPS, [item.obj for item in items], {}, "Metadata")
+    assert [column["name"] for column in shown["columnDefinitions"]] == ["Name", "Data", "Age"]
+    assert shown["rows"][0]["cells"][:2] == ["c0", 1]
+    assert shown["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
+    bare = tables.table(CONFIGMAPS, [items[0].obj], {}, "None", header=False)
+    assert bare["columnDefinitions"] == []
+    assert "object" not in bare["rows"][0]
+    one = responses.one(CONFIGMAPS, items[0], Output(JSON, TABLE), "Object")
+    assert msgspec.json.decode(one.body)["rows"][0]["object"]["data"] == {"k": "v"}
+
+
+@pytest.mark.parametrize(
+    ("status", "deleted", "wanted"),
+    [
+        ({"phase": "Pending"}, False, "Pending"),
+        ({"phase": "Running", "containerStatuses": [{"ready": True, "state": {"running": {}}}]}, False, "Running"),
+        ({"phase": "Running", "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}, False,
+         "CrashLoopBackOff"),
+        ({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"exitCode": 3}}}]}, False, "ExitCode:3"),
+        ({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}, False, "Init:0/1"),
+        ({"phase": "Running"}, True, "Terminating"),
+        ({"phase": "Succeeded"}, True, "Succeeded"),
+    ],
+)  # fmt: skip
+def test_pod_status(status, deleted, wanted):
+    meta = {"name": "p", "creationTimestamp": "2024-01-01T00:00:00Z"}
+    if deleted:
+        meta["deletionTimestamp"] = "2024-01-01T00:00:00Z"
+    spec = {"containers": [{"name": "c"}], "initContainers": [{"name": "i"}]}
+    shown = tables.table(KINDS["pods"], [{"metadata": meta, "spec": spec, "status": status}], {}, "None")
+    assert shown["rows"][0]["cells"][2] == wanted
+
+
+def test_every_builtin_kind_prints():
+    for kind in KINDS.values():
+        shown = tables.table(kind, [{"metadata": {"name": "x"}}], {}, "Metadata")
+        assert len(shown["rows"][0]["cells"]) == len(shown["columnDefinitions"])
+
+
+def test_warnings_are_one_line_and_quoted():
+    response = responses.raw_json(b"{}", warnings=['a "b"\nc'])
+    assert response.headers["Warning"] == '299 - "a \\"b\\" c"'

@@ -1,0 +1,144 @@
+"""Reading requests: paths, Accept headers, bodies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from kube.machinery.errors import StatusError
+from solo.http import bodies
+from solo.http.negotiation import JSON, TABLE, YAML, Output, choose_output, media_type_of
+from solo.http.paths import parse
+from solo.http.writes import read_body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "wanted"),
+    [
+        ("GET", "/api/v1/pods", ("list", "", "v1", "", "pods", "", "")),
+        ("GET", "/api/v1/namespaces/ns/pods/p", ("get", "", "v1", "ns", "pods", "p", "")),
+        ("GET", "/api/v1/namespaces/ns/pods/p/log", ("get", "", "v1", "ns", "pods", "p", "log")),
+        ("GET", "/api/v1/namespaces/ns/pods/p/exec", ("create", "", "v1", "ns", "pods", "p", "exec")),
+        (
+            "DELETE",
+            "/apis/apps/v1/namespaces/ns/deployments",
+            ("deletecollection", "apps", "v1", "ns", "deployments", "", ""),
+        ),
+        ("DELETE", "/api/v1/nodes/n", ("delete", "", "v1", "", "nodes", "n", "")),
+        ("GET", "/api/v1/namespaces/ns", ("get", "", "v1", "ns", "namespaces", "ns", "")),
+        ("PUT", "/api/v1/namespaces/ns/finalize", ("update", "", "v1", "ns", "namespaces", "ns", "finalize")),
+        ("GET", "/api/v1/namespaces", ("list", "", "v1", "", "namespaces", "", "")),
+        ("PATCH", "/apis/a.b/v1/things/x%2Fy", ("patch", "a.b", "v1", "", "things", "x/y", "")),
+    ],
+)
+def test_paths(method, path, wanted):
+    info = parse(method, path)
+    found = (info.verb, info.group, info.version, info.namespace, info.resource, info.name, info.subresource)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("path", ["/", "/version", "/apis", "/apis/apps", "/healthz/x"])
+def test_paths_without_resource(path):
+    assert parse("GET", path) is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("", Output()),
+        ("*/*", Output()),
+        ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Output(JSON, TABLE)),
+        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Output()),
+        ("application/vnd.kubernetes.protobuf,application/json", Output()),
+        ("application/json;q=0.1, application/yaml", Output(YAML)),
+    ],
+)
+def test_accept(accept, wanted):
+    assert choose_output(accept) == wanted
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "application/json;as=Odd;v=v1"])
+def test_not_acceptable(accept):
+    with pytest.raises(StatusError) as refused:
+        choose_output(accept)
+    assert refused.value.code == 406
+
+
+def test_media_type():
+    assert media_type_of("Application/YAML; charset=utf-8") == YAML
+    assert media_type_of("") == JSON
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: 1:30", "1:30"),
+        ("a: 2001-02-03", "2001-02-03"),
+        ("a: 1e3", 1000.0),
+        ("a: 0o14", 12),
+        ("a: 0755", 493),
+        ("a: 0x1f", 31),
+        ("a: yes", True),
+        ("a: y", True),
+        ('a: "yes"', "yes"),
+        ("a: -7", -7),
+        ("a: 1.5", 1.5),
+        ("a: 1.5.0", "1.5.0"),
+        ("a: ~", None),
+    ],
+)
+def test_yaml_scalars(text, value):
+    decoded = bodies.decode_object(text.encode(), YAML, "X")["a"]
+    assert decoded == value
+    assert type(decoded) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "code"),
+    [
+        (b'{"a":', JSON, 400),
+        (b"[1]", JSON, 400),
+        (b"\xff", JSON, 400),
+        (b"{}", "text/html", 415),
+        (b"a: 1\na: 2\n", YAML, 400),
+        (b"a: !!python/object:os.system {}", YAML, 400),
+        (b"- 1", YAML, 400),
+        (b'{"a":' * 5000 + b"1" + b"}" * 5000, JSON, 400),
+        (b"[" * 250 + b"]" * 250, JSON, 400),
+    ],
+)
+def test_bad_bodies(body, media_type, code):
+    with pytest.raises(StatusError) as refused:
+        bodies.decode_object(body, media_type, "X")
+    assert refused.value.code == code
+
+
+def test_yaml_aliases_do_not_explode():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(StatusError) as refused:
+        bodies.decode_object("\n".join(lines).encode(), YAML, "X")
+    assert "expand" in refused.value.message
+    assert bodies.decode_object(b"a: &x {b: 1}\nc: *x\n", YAML, "X") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_duplicate_fields():
+    body = b'{"a":1,"b":{"c":1,"c":2},"l":[{"d":1,"d":2}],"a":3}'
+    assert bodies.duplicate_fields(body, JSON) == [
+        'duplicate field "a"',
+        'duplicate field "b.c"',
+        'duplicate field "l[0].d"',
+    ]
+    assert bodies.duplicate_fields(msgspec.json.encode({"a": {"b": [1]}}), JSON) == []
+
+
+async def test_a_body_that_does_not_come_is_given_up():
+    class Slow:
+        async def read(self):
+            await asyncio.sleep(5)
+
+    with pytest.raises(StatusError) as refused:
+        await read_body(Slow(), 0.01)
+    assert (refused.value.code, refused.value.reason) == (408, "Timeout")

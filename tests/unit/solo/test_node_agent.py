@@ -1,0 +1,402 @@
+"""The agent against a small API server of its own: from a pod's object to its process, its status and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from kube.client.aio import AsyncClient
+from kube.client.config import KubeConfig
+from kube.machinery.errors import StatusError
+from kube.machinery.patch import merge_patch
+from solo.http.streams import STDOUT, LogOptions
+from solo.node import procfs
+from solo.node.agent import NodeAgent
+from solo.node.cgroups import ContainerGroup, find_hierarchies
+
+
+class Api:
+    """Objects by URL, list, watch, merge patch, and pods that are only marked when they are deleted."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict] = {}
+        self.version = 0
+        self.writes: list[tuple[str, str, dict]] = []
+        self.watchers: list[tuple[str, asyncio.Queue]] = []
+        self.port = 0
+
+    @contextlib.asynccontextmanager
+    async def serve(self):
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    def changed(self, kind: str, path: str, obj: dict) -> None:
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        for prefix, queue in self.watchers:
+            if prefix == path.split("/")[-2]:
+                queue.put_nowait({"type": kind, "object": json.loads(json.dumps(obj))})
+
+    def put(self, path: str, obj: dict) -> dict:
+        kind = "MODIFIED" if path in self.objects else "ADDED"
+        obj["metadata"].setdefault("uid", str(uuid.uuid4()))
+        self.objects[path] = obj
+        self.changed(kind, path, obj)
+        return obj
+
+    def remove(self, path: str) -> None:
+        if (obj := self.objects.pop(path, None)) is not None:
+            self.changed("DELETED", path, obj)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        body = json.loads(await request.read() or b"null")
+        if request.method == "POST" and path.endswith("/token"):
+            status = {"token": "secret-token", "expirationTimestamp": "2099-01-01T00:00:00Z"}
+            return web.json_response({"status": status}, status=201)
+        if request.method != "GET":
+            self.writes.append((request.method, path, body))
+        if request.method == "POST":
+            name = f"{path}/{body['metadata']['name']}"
+            if name in self.objects:
+                return self.failure(409, "AlreadyExists")
+            return web.json_response(self.put(name, body), status=201)
+        own = path.removesuffix("/status")
+        if own in self.objects:
+            return self.one(request.method, own, body)
+        plural = path.split("/")[-1]
+        if request.method == "GET" and plural in ("pods", "nodes"):
+            if request.query.get("watch"):
+                return await self.watch(request, plural)
+            items = [obj for name, obj in self.objects.items() if name.split("/")[-2] == plural]
+            return web.json_response(
+                {"kind": "List", "metadata": {"resourceVersion": str(self.version)}, "items": items}
+            )
+        return self.failure(404, "NotFound")
+
+    def one(self, method: str, path: str, body: dict) -> web.Response:
+        obj = self.objects[path]
+        if method == "PATCH":
+            obj = self.put(path, merge_patch(obj, body))
+        elif method == "DELETE":
+            if (body or {}).get("gracePeriodSeconds") == 0:
+                self.remove(path)
+            else:
+                self.mark_deleted(path)
+        return web.json_response(obj)
+
+    def mark_deleted(self, path: str, grace: int = 30) -> None:
+        meta = {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace}
+        self.put(path, merge_patch(self.objects[path], {"metadata": meta}))
+
+    async def watch(self, request: web.Request, plural: str) -> web.StreamResponse:
+        queue: asyncio.Queue = asyncio.Queue()
+        self.watchers.append((plural, queue))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(json.dumps(await queue.get()).encode() + b"\n")
+
+    @staticmethod
+    def failure(code: int, reason: str) -> web.Response:
+        return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": reason}, status=code)
+
+    def pod(self, name: str, *command: str, container: dict | None = None, **spec) -> str:
+        path = f"/api/v1/namespaces/default/pods/{name}"
+        entry = {"name": "c", "image": "host", "command": list(command), **(container or {})}
+        self.put(
+            path,
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {
+                    "nodeName": "me",
+                    "restartPolicy": "Always",
+                    "automountServiceAccountToken": False,
+                    "containers": [entry],
+                    **spec,
+                },
+                "status": {"phase": "Pending"},
+            },
+        )
+        return path
+
+    def events(self, reason: str) -> list[str]:
+        return [body["message"] for method, _, body in self.writes if method == "POST" and body.get("reason") == reason]
+
+    def status(self, path: str) -> dict:
+        return self.objects[path].get("status") or {}
+
+    def state(self, path: str) -> dict:
+        return (self.status(path).get("containerStatuses") or [{"state": {}}])[0]["state"]
+
+
+async def until(condition, timeout: float = 8.0):
+    """Wait until `condition()` is true and return it."""
+    async with asyncio.timeout(timeout):
+        while not (value := condition()):
+            await asyncio.sleep(0.005)
+    return value
+
+
+@contextlib.asynccontextmanager
+async def running_agent(api: Api, root: Path):
+    server = f"http://127.0.0.1:{api.port}"
+    async with AsyncClient(KubeConfig(server)) as client:
+        agent = NodeAgent(client, "me", root, server, b"CA")
+        task = asyncio.create_task(agent.run())
+        try:
+            yield agent
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def marked(root: Path) -> list[int]:
+    """All processes of all pods under `root`."""
+    found = []
+    for pid in procfs.pids():
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            continue
+        stat = procfs.read_stat(pid)
+        if f"{procfs.MARKER}={root.resolve()}/".encode() in environ and stat and not stat.dead:
+            found.append(pid)
+    return found
+
+
+@pytest.fixture
+def root(tmp_path):
+    directory = tmp_path / "pods"
+    yield directory
+    procfs.send_signal(marked(directory), signal.SIGKILL)
+    for _ in range(200):
+        if not marked(directory):
+            break
+        time.sleep(0.01)
+    for pod in directory.iterdir():
+        for name in ("c", "one", "two"):
+            ContainerGroup(find_hierarchies(), pod.name, name).remove()
+
+
+@pytest.fixture
+async def api():
+    async with Api().serve() as made:
+        yield made
+
+
+@pytest.fixture
+async def agent(api, root):
+    async with running_agent(api, root) as made:
+        yield made
+
+
+async def test_node_and_lease_are_registered_and_made_again(api, agent):
+    node = "/api/v1/nodes/me"
+    await until(lambda: node in api.objects and api.status(node).get("conditions"))
+    assert api.objects[node]["metadata"]["labels"]["kubernetes.io/hostname"] == "me"
+    await until(lambda: "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/me" in api.objects)
+    await until(lambda: any(prefix == "nodes" for prefix, _ in api.watchers))
+    api.remove(node)
+    await until(lambda: node in api.objects)
+
+
+async def test_from_object_to_process_with_one_status_write(api, agent, root):
+    await until(lambda: any(prefix == "pods" for prefix, _ in api.watchers))
+    path = api.pod("p", "sh", "-c", "echo hello $WHO; sleep 600", container={"env": [{"name": "WHO", "value": "you"}]})
+    await until(lambda: "running" in api.state(path))
+    status = api.status(path)
+    assert status["phase"] == "Running" and status["podIP"] == "127.0.0.1" and status["qosClass"] == "BestEffort"
+    await until(lambda: api.events("Started"))
+    assert len([write for write in api.writes if "/pods/p" in write[1]]) == 1
+    log = await agent.streams.open_log("default", "p", LogOptions())
+    assert b"".join([chunk async for chunk in log]) == b"hello you\n"
+
+
+async def test_exec_sees_the_environment_of_the_container(api, agent):
+    path = api.pod("p", "sleep", "600", container={"env": [{"name": "WHO", "value": "you"}]})
+    await until(lambda: "running" in api.state(path))
+    session = await agent.streams.exec("default", "p", "", ["sh", "-c", "echo $WHO"], tty=False, stdin=False)
+    assert await session.read() == (STDOUT, b"you\n")
+    await session.close()
+    with pytest.raises(StatusError, match="not valid for pod"):
+        await agent.streams.exec("default", "p", "nope", ["true"], tty=False, stdin=False)
+
+
+async def test_deletion_is_graceful_and_final(api, agent, root):
+    path = api.pod("p", "sh", "-c", 'trap "exit 3" TERM; echo up; while :; do sleep 0.02; done')
+    await until(lambda: "running" in api.state(path))
+    directory = root / api.objects[path]["metadata"]["uid"]
+    await until(lambda: "up" in (directory / "c" / "0.log").read_text())
+    api.mark_deleted(path)
+    await until(lambda: path not in api.objects)
+    await until(lambda: not directory.exists())
+    assert marked(root) == []
+    final = [body for method, where, body in api.writes if where == f"{path}/status" and method == "PATCH"][-1]
+    assert final["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+    assert await until(lambda: api.events("Killing")) == ["Stopping container c"]
+
+
+async def test_never_restarted_pods_succeed_or_fail(api, agent):
+    good = api.pod("good", "true", restartPolicy="Never")
+    bad = api.pod("bad", "sh", "-c", "exit 5", restartPolicy="Never")
+    await until(lambda: api.status(good)["phase"] == "Succeeded" and api.status(bad)["phase"] == "Failed")
+    assert api.state(bad)["terminated"]["exitCode"] == 5
+
+
+async def test_a_crash_loop_restarts_once_and_backs_off(api, agent):
+    path = api.pod("p", "false")
+    await until(lambda: api.state(path).get("waiting", {}).get("reason") == "CrashLoopBackOff")
+    (status,) = api.status(path)["containerStatuses"]
+    assert status["restartCount"] == 1 and status["lastState"]["terminated"]["exitCode"] == 1
+    assert api.status(path)["phase"] == "Running"
+    assert await until(lambda: api.events("BackOff"))
+
+
+@pytest.mark.parametrize(
+    ("container", "reason", "text"),
+    [
+        ({"image": "nginx"}, "ErrImageNeverPull", 'use image "host"'),
+        ({"command": ["no-such-program"]}, "RunContainerError", "executable file not found"),
+        (
+            {"env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "no", "key": "k"}}}]},
+            "CreateContainerConfigError",
+            'configmap "no" not found',
+        ),
+    ],
+)
+async def test_what_cannot_start_says_why(api, agent, container, reason, text):
+    path = api.pod("p", "true", container=container)
+    waiting = await until(lambda: api.state(path).get("waiting"))
+    assert waiting["reason"] == reason and text in waiting["message"]
+    assert api.status(path)["phase"] == "Pending"
+    assert text in (await until(lambda: api.events("Failed")))[0]
+
+
+async def test_init_containers_run_in_order_first(api, agent, tmp_path):
+    order = tmp_path / "order"
+    init = [
+        {"name": name, "image": "host", "command": ["sh", "-c", f"echo {name} >> {order}"]} for name in ("one", "two")
+    ]
+    path = api.pod("p", "sh", "-c", f"echo main >> {order}; sleep 600", initContainers=init)
+    await until(lambda: "running" in api.state(path))
+    await until(lambda: order.exists() and order.read_text() == "one\ntwo\nmain\n")
+    assert [entry["ready"] for entry in api.status(path)["initContainerStatuses"]] == [True, True]
+
+
+async def test_probes_make_ready_and_restart(api, agent, tmp_path):
+    flag = tmp_path / "flag"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 0.02, "failureThreshold": 2}
+    path = api.pod("p", "sleep", "600", container={"readinessProbe": probe}, terminationGracePeriodSeconds=1)
+    await until(lambda: "running" in api.state(path))
+    assert not api.status(path)["containerStatuses"][0]["ready"]
+    flag.touch()
+    await until(lambda: api.status(path)["containerStatuses"][0]["ready"])
+    second = api.pod("q", "sleep", "600", container={"livenessProbe": {**probe, "exec": {"command": ["false"]}}})
+    await until(lambda: api.status(second).get("containerStatuses", [{}])[0].get("restartCount"))
+    assert any("Liveness probe failed" in message for message in api.events("Unhealthy"))
+
+
+async def test_credentials_are_written_for_the_pod_alone(api, agent, root):
+    path = api.pod("p", "sh", "-c", "cat $KUBECONFIG; sleep 600", automountServiceAccountToken=True)
+    await until(lambda: "running" in api.state(path))
+    directory = root / api.objects[path]["metadata"]["uid"]
+    assert (directory / "token").read_text() == "secret-token"
+    assert (directory / "token").stat().st_mode & 0o777 == 0o600
+    log = await until(lambda: (directory / "c" / "0.log").read_text())
+    assert f"{directory}/token" in log and "secret-token" not in log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_credentials_that_the_user_could_not_reach_are_an_error(api, agent, root):
+    context = {"runAsUser": 60800}
+    path = api.pod("p", "true", securityContext=context, automountServiceAccountToken=True)
+    waiting = await until(lambda: api.state(path).get("waiting"))
+    assert "no search permission" in waiting["message"], "directories of tests are closed to others"
+
+
+async def test_a_pod_that_no_node_takes_says_so(api, agent):
+    path = api.pod("p", "true", nodeName="", nodeSelector={"no": "match"})
+    condition = await until(lambda: api.status(path).get("conditions"))
+    assert condition[0]["reason"] == "Unschedulable"
+
+
+async def test_another_agent_adopts_what_runs_and_clears_what_is_gone(api, root):
+    async with running_agent(api, root):
+        keep, gone = api.pod("keep", "sleep", "600"), api.pod("gone", "sleep", "600")
+        await until(lambda: "running" in api.state(keep) and "running" in api.state(gone))
+    before = api.status(keep)
+    assert len(marked(root)) == 2, "the processes outlive the agent"
+    directory = root / api.objects[gone]["metadata"]["uid"]
+    del api.objects[gone]
+    async with running_agent(api, root) as agent:
+        await until(lambda: not directory.exists())
+        await until(lambda: agent.streams._find("default", "keep"))
+        await asyncio.sleep(0.05)
+        assert api.status(keep) == before, "nothing has changed for who was adopted"
+        (pid,) = marked(root)
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: api.status(keep)["containerStatuses"][0]["restartCount"] == 1)
+        last = api.status(keep)["containerStatuses"][0]["lastState"]["terminated"]
+        assert (last["exitCode"], last["signal"]) == (137, 9)
+
+
+AGENT = """
+import asyncio, sys
+from pathlib import Path
+from kube.client.aio import AsyncClient
+from kube.client.config import KubeConfig
+from solo.node.agent import NodeAgent
+from solo.node.cgroups import ContainerGroup, find_hierarchies
+
+async def main():
+    async with AsyncClient(KubeConfig(sys.argv[1])) as client:
+        agent = NodeAgent(client, "me", Path(sys.argv[2]), sys.argv[1], b"CA")
+        print("ready", flush=True)
+        await agent.run()
+
+asyncio.run(main())
+"""
+
+
+async def test_an_agent_killed_again_and_again_neither_doubles_nor_loses_a_process(api, root):
+    paths = [api.pod(f"p{number}", "sh", "-c", "echo $$$$; sleep 600") for number in range(4)]
+    command = [sys.executable, "-c", AGENT, f"http://127.0.0.1:{api.port}", str(root)]
+    for pause in (0.02, 0.03, 0.04):
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert await process.stdout.readline()
+        await asyncio.sleep(pause)
+        process.kill()
+        await process.wait()
+    async with running_agent(api, root):
+        await until(lambda: all("running" in api.state(path) for path in paths))
+        for path in paths:
+            uid = api.objects[path]["metadata"]["uid"]
+            assert api.status(path)["containerStatuses"][0]["restartCount"] == 0
+            log = root / uid / "c" / "0.log"
+            await until(lambda log=log: log.read_text())
+            assert len(log.read_text().split()) == 1, "started exactly once"
+        assert len(marked(root)) == 8, "a shell and its sleep for each pod"

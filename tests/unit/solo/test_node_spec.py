@@ -1,0 +1,264 @@
+"""What a pod's spec asks for: refusals, identities, environment, restart decisions, status."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from kube.machinery.resources import CONFIGMAPS, SECRETS
+from solo.node import environment, lifecycle, podspec, status
+from solo.node.cgroups import ContainerGroup, find_hierarchies
+from solo.node.environment import ConfigError
+from solo.node.launch import CAPABILITIES
+from solo.node.lifecycle import Step
+from solo.node.records import ContainerRecord, Terminated
+
+NOW = "2026-01-02T03:04:05Z"
+
+
+def pod(container: dict | None = None, **spec) -> dict:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "c", "image": "host", "command": ["true"], **(container or {})}], **spec},
+    }
+
+
+def test_an_ordinary_pod_is_not_refused():
+    volumes = [{"name": "h", "hostPath": {"path": "/srv/"}}, {"name": "kube-api-access-x", "projected": {}}]
+    mounts = [{"name": "h", "mountPath": "/srv"}, {"name": "kube-api-access-x", "mountPath": "/var/run/secrets"}]
+    context = {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}
+    made = pod({"volumeMounts": mounts, "securityContext": context}, volumes=volumes, hostNetwork=True)
+    assert podspec.refusals(made, agent_uid=0) == []
+
+
+@pytest.mark.parametrize(
+    ("container", "spec", "reason", "text"),
+    [
+        ({"image": "nginx"}, {}, "ErrImageNeverPull", 'use image "host"'),
+        ({"command": []}, {}, "CreateContainerConfigError", "no command specified"),
+        ({}, {"volumes": [{"name": "v", "emptyDir": {}}]}, "ContainerCreating", "only hostPath"),
+        ({}, {"hostAliases": [{"ip": "1.2.3.4"}]}, "CreateContainerConfigError", "hostAliases"),
+        ({"securityContext": {"readOnlyRootFilesystem": True}}, {}, "CreateContainerConfigError", "readOnlyRoot"),
+        ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, {}, "CreateContainerConfigError", "secc"),
+        ({"livenessProbe": {"grpc": {"port": 1}}}, {}, "CreateContainerConfigError", "grpc"),
+        ({"stdin": True}, {}, "CreateContainerConfigError", "stdin"),
+        ({"securityContext": {"runAsNonRoot": True}}, {}, "CreateContainerConfigError", "runAsNonRoot"),
+        (
+            {"securityContext": {"runAsUser": 5, "capabilities": {"add": ["SYS_ADMIN"]}}},
+            {},
+            "CreateContainerConfigError",
+            "NET_BIND_SERVICE",
+        ),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(container, spec, reason, text):
+    (refusal,) = podspec.refusals(pod(container, **spec), agent_uid=0)
+    assert refusal.waiting_reason == reason and text in refusal.message
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [{"mountPath": "/elsewhere"}, {"mountPath": "/srv", "subPath": "x"}, {"mountPath": "/srv", "readOnly": True}],
+)
+def test_a_host_path_appears_only_at_its_own_path(mount):
+    made = pod({"volumeMounts": [{"name": "h", **mount}]}, volumes=[{"name": "h", "hostPath": {"path": "/srv"}}])
+    (refusal,) = podspec.refusals(made, agent_uid=0)
+    assert refusal.event_reason == "FailedMount"
+
+
+def test_identity_of_container_over_pod():
+    made = pod(
+        {"securityContext": {"runAsUser": 60800, "capabilities": {"add": ["CAP_NET_BIND_SERVICE"]}}},
+        securityContext={"runAsUser": 1, "runAsGroup": 7, "supplementalGroups": [8], "fsGroup": 9},
+    )
+    who = podspec.identity(made, made["spec"]["containers"][0], agent_uid=0)
+    assert (who.uid, who.gid, who.groups, who.ambient) == (60800, 7, (8, 9), (CAPABILITIES["NET_BIND_SERVICE"],))
+
+
+def test_a_user_without_a_group_never_gets_the_group_of_root():
+    made = pod({"securityContext": {"runAsUser": 60800}})
+    assert podspec.identity(made, made["spec"]["containers"][0], agent_uid=0).gid == 60800
+
+
+@pytest.mark.parametrize("context", [{"runAsUser": 5}, {"runAsGroup": 5}, {"capabilities": {"add": ["KILL"]}}])
+def test_an_unprivileged_agent_refuses_other_identities(context):
+    made = pod({"securityContext": context})
+    with pytest.raises(ValueError):
+        podspec.identity(made, made["spec"]["containers"][0], agent_uid=1000)
+    own = pod({"securityContext": {"runAsUser": 1000}})
+    assert podspec.identity(own, own["spec"]["containers"][0], agent_uid=1000).uid is None
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "1"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+    ],
+)
+def test_qos(resources, expected):
+    assert podspec.qos_class(pod({"resources": resources})) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("$(A)/$(B)", "1/$(B)"), ("$$(A)", "$(A)"), ("$$$(A)", "$1"), ("$A ${A} $( $(A", "$A ${A} $( $(A"), ("", "")],
+)
+def test_expansion(text, expected):
+    assert environment.expand(text, {"A": "1"}) == expected
+
+
+async def test_environment_from_every_source():
+    async def read(resource, namespace, name):
+        assert namespace == "ns"
+        return {
+            (CONFIGMAPS, "cm"): {"data": {"key": "from cm"}},
+            (SECRETS, "s"): {"data": {"pw": base64.b64encode(b"hidden").decode()}},
+        }.get((resource, name))
+
+    made = pod(
+        {
+            "envFrom": [
+                {"configMapRef": {"name": "cm"}, "prefix": "P_"},
+                {"secretRef": {"name": "no", "optional": True}},
+            ],
+            "env": [
+                {"name": "A", "value": "x"},
+                {"name": "B", "value": "$(A)$(P_key)"},
+                {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "pw"}}},
+                {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+                {"name": "OPT", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "no", "optional": True}}},
+            ],
+            "resources": {"limits": {"memory": "100M"}},
+        }
+    )
+    env = await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+    assert env == {
+        "P_key": "from cm", "A": "x", "B": "xfrom cm", "PW": "hidden", "NAME": "p", "APP": "web", "MEM": "96",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ({"configMapKeyRef": {"name": "no", "key": "k"}}, 'configmap "no" not found'),
+        ({"secretKeyRef": {"name": "there", "key": "k"}}, "couldn't find key k in Secret ns/there"),
+        ({"fieldRef": {"fieldPath": "spec.nothing"}}, "unsupported fieldPath"),
+    ],
+)
+async def test_missing_sources_are_named(source, text):
+    async def read(_resource, _namespace, name):
+        return {"data": {}} if name == "there" else None
+
+    made = pod({"env": [{"name": "X", "valueFrom": source}]})
+    with pytest.raises(ConfigError, match=text):
+        await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+
+
+def ended(code: int) -> Terminated:
+    return Terminated(code, "Error" if code else "Completed", NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "init", "step"),
+    [
+        ("Always", 0, False, Step.START),
+        ("Always", 0, True, Step.SUCCEEDED),
+        ("Always", 1, True, Step.START),
+        ("OnFailure", 0, False, Step.SUCCEEDED),
+        ("OnFailure", 1, False, Step.START),
+        ("Never", 1, False, Step.FAILED),
+        ("Never", 1, True, Step.FAILED),
+    ],
+)
+def test_restart_policy(policy, code, init, step):
+    assert lifecycle.decide(ContainerRecord("c", terminated=ended(code)), policy, 0.0, init=init).step is step
+
+
+def test_back_off_grows_to_five_minutes_and_is_forgotten_after_a_long_run():
+    record, waits = ContainerRecord("c"), []
+    for _ in range(8):
+        lifecycle.back_off(record, 1.0, 1000.0)
+        waits.append(record.retry_at - 1000.0 if record.retry_at else 0.0)
+    assert waits == [0, 10, 20, 40, 80, 160, 300, 300]
+    lifecycle.back_off(record, 600.0, 1000.0)
+    assert record.retry_at == 0
+
+
+def views(**fields) -> dict:
+    record = fields.pop("record")
+    return {"c": status.ContainerView(record, **fields)}
+
+
+def test_status_of_a_running_pod():
+    record = ContainerRecord("c", pid=5, started_at=NOW, restarts=1, last=ended(1))
+    built = status.build(pod(), views(record=record, ready=True, started=True), NOW)
+    assert built["phase"] == "Running" and built["podIP"] == "127.0.0.1"
+    assert {entry["type"]: entry["status"] for entry in built["conditions"]} == dict.fromkeys(
+        ("Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
+    )
+    (entry,) = built["containerStatuses"]
+    assert entry["state"] == {"running": {"startedAt": NOW}} and entry["lastState"]["terminated"]["exitCode"] == 1
+    assert status.changes(built, built) == {}
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "waiting", "phase"),
+    [
+        ("Always", 1, ("CrashLoopBackOff", ""), "Running"),
+        ("Never", 0, None, "Succeeded"),
+        ("Never", 1, None, "Failed"),
+        ("OnFailure", 0, None, "Succeeded"),
+        ("OnFailure", 1, None, "Running"),
+    ],
+)
+def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
+    record = ContainerRecord("c", started_at=NOW, terminated=ended(code))
+    built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW)
+    assert built["phase"] == phase
+    assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
+
+
+def test_conditions_keep_their_transition_times_and_those_of_others():
+    before = pod()
+    before["status"] = {
+        "conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"},
+            {"type": "example.org/gate", "status": "True"},
+        ]
+    }
+    before["spec"]["readinessGates"] = [{"conditionType": "example.org/gate"}]
+    record = ContainerRecord("c", pid=5, started_at=NOW)
+    built = status.build(before, views(record=record, ready=True, started=True), NOW)["conditions"]
+    assert built[1]["lastTransitionTime"] == "2020-01-01T00:00:00Z" and built[1]["status"] == "True"
+    assert built[-1] == {"type": "example.org/gate", "status": "True"}
+
+
+def test_cgroup_hierarchies_are_found_by_the_mount_table(tmp_path):
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
+    found = find_hierarchies(
+        f"cgroup2 {tmp_path} cgroup2 rw 0 0\nc /sys/fs/cgroup/memory cgroup rw,memory 0 0\n/dev/sda / ext4 rw 0 0\n"
+    )
+    assert found.unified == tmp_path and found.controllers == {"cpu", "memory"}
+    assert str(found.legacy["memory"]) == "/sys/fs/cgroup/memory"
+    problems = ContainerGroup(found, "uid", "c").prepare(memory=1 << 20, cpu=0.5)
+    assert len(problems) == 2, "a directory that is no control group must not look like one"
+
+
+def test_grace_period_of_the_deletion_wins():
+    made = pod(terminationGracePeriodSeconds=60)
+    assert podspec.grace_period(made) == 60
+    made["metadata"]["deletionGracePeriodSeconds"] = 0
+    assert podspec.grace_period(made) == 0
+
+
+def test_seconds_between():
+    assert lifecycle.seconds_between("2026-01-01T00:00:00Z", "2026-01-01T00:01:30Z") == 90
+    assert lifecycle.seconds_between("", NOW) == 0

@@ -1,0 +1,264 @@
+"""The store: concurrency rules, visibility after commit, history, failures and restarts."""
+
+import asyncio
+import sqlite3
+import stat
+
+import pytest
+
+from kube.machinery.errors import StatusError
+from solo.store import Key, Store, StoreError
+from solo.store import watch as watch_module
+
+
+def key(name, namespace="ns", resource="pods"):
+    return Key(resource, namespace, name)
+
+
+def obj(name, value=0):
+    return {"metadata": {"name": name, "namespace": "ns"}, "value": value}
+
+
+@pytest.fixture
+async def store(tmp_path):
+    opened = Store.open(tmp_path / "state.db")
+    yield opened
+    await opened.close()
+
+
+async def test_create_get_update_delete(store):
+    first = await store.create(key("a"), obj("a"))
+    assert first.obj["metadata"]["resourceVersion"] == str(first.rv)
+    assert store.get(key("a")) is first
+    second = await store.update(key("a"), obj("a", 1), first.rv)
+    assert second.rv > first.rv and store.get(key("a")).obj["value"] == 1
+    gone = await store.delete(key("a"), second.rv)
+    assert gone.rv > second.rv and gone.obj["value"] == 1
+    assert store.get(key("a")) is None and store.revision == gone.rv
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        (lambda s: s.create(key("a"), obj("a")), 409),
+        (lambda s: s.update(key("a"), obj("a"), 999), 409),
+        (lambda s: s.delete(key("a"), 999), 409),
+        (lambda s: s.update(key("b"), obj("b"), None), 404),
+        (lambda s: s.delete(key("b"), None), 404),
+    ],
+)
+async def test_refused_writes_change_nothing(store, action, code):
+    first = await store.create(key("a"), obj("a"))
+    with pytest.raises(StatusError) as caught:
+        await action(store)
+    assert caught.value.code == code
+    assert store.list("pods") == ([first], first.rv)
+
+
+async def test_the_object_given_is_not_changed(store):
+    mine = obj("a")
+    await store.create(key("a"), mine)
+    assert "resourceVersion" not in mine["metadata"]
+
+
+async def test_concurrent_updates_of_one_key_let_one_win(store):
+    first = await store.create(key("a"), obj("a"))
+    results = await asyncio.gather(
+        *(store.update(key("a"), obj("a", n), first.rv) for n in range(10)), return_exceptions=True
+    )
+    assert sum(not isinstance(result, Exception) for result in results) == 1
+    assert {r.code for r in results if isinstance(r, Exception)} == {409}
+
+
+async def test_concurrent_creates_of_one_key_let_one_win(store):
+    results = await asyncio.gather(*(store.create(key("a"), obj("a", n)) for n in range(5)), return_exceptions=True)
+    assert [r.reason for r in results if isinstance(r, Exception)] == ["AlreadyExists"] * 4
+
+
+async def test_nothing_is_visible_before_the_commit(store):
+    task = asyncio.ensure_future(store.create(key("a"), obj("a")))
+    await asyncio.sleep(0)
+    assert store.get(key("a")) is None and store.revision == 0
+    await task
+    assert store.get(key("a")) is not None
+
+
+async def test_many_writes_share_transactions(store, monkeypatch):
+    sizes = []
+    commit = store._database.commit
+    monkeypatch.setattr(
+        store._database, "commit", lambda events, floor: (sizes.append(len(events)), commit(events, floor))
+    )
+    await asyncio.gather(*(store.create(key(f"p{n}"), obj(f"p{n}")) for n in range(100)))
+    assert sum(sizes) == 100 and len(sizes) <= 2
+
+
+async def test_a_cancelled_writer_does_not_lose_the_write(store):
+    task = asyncio.ensure_future(store.create(key("a"), obj("a")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await store.update(key("a"), obj("a", 2), None)
+    assert store.get(key("a")).obj["value"] == 2
+
+
+async def test_list_is_sorted_and_by_namespace(store):
+    for namespace, name in [("b", "x"), ("a", "z"), ("a", "y"), ("a-b", "q")]:
+        await store.create(key(name, namespace), obj(name))
+    assert [(s.key.namespace, s.key.name) for s in store.list("pods")[0]] == [
+        ("a", "y"), ("a", "z"), ("a-b", "q"), ("b", "x"),
+    ]  # fmt: skip
+    assert [s.key.name for s in store.list("pods", "a")[0]] == ["y", "z"]
+    await store.delete(key("y", "a"), None)
+    assert [s.key.name for s in store.list("pods", "a")[0]] == ["z"]
+    assert store.list("secrets")[0] == []
+
+
+async def test_watch_gets_past_and_future_in_order(store):
+    first = await store.create(key("a"), obj("a"))
+    second = await store.update(key("a"), obj("a", 1), None)
+    with store.watch("pods", "ns", first.rv) as watch:
+        await store.create(key("b", "other"), obj("b"))
+        await store.create(key("c", resource="secrets"), obj("c"))
+        gone = await store.delete(key("a"), None)
+        events = [await anext(watch), await anext(watch)]
+        assert [(e.type, e.rv) for e in events] == [("MODIFIED", second.rv), ("DELETED", gone.rv)]
+        assert events[0].prev is first and events[1].prev is second
+        assert events[1].wire.startswith(b'{"type":"DELETED","object":{') and events[1].wire.endswith(b"}}\n")
+        assert watch.bookmark_rv == store.revision
+
+
+async def test_watch_batch_times_out_empty_and_ends(store):
+    watch = store.watch("pods", None, 0)
+    assert await watch.batch(0.01) == []
+    waiting = asyncio.ensure_future(watch.batch(5))
+    await store.create(key("a"), obj("a"))
+    assert [e.stored.key.name for e in await waiting] == ["a"]
+    watch.close()
+    assert [e async for e in watch] == []
+    with pytest.raises(StopAsyncIteration):
+        await watch.batch(1)
+
+
+async def test_a_slow_watcher_is_cut_off_and_can_resume(store, monkeypatch):
+    monkeypatch.setattr(watch_module, "QUEUE_LIMIT", 3)
+    slow = store.watch("pods", None, 0)
+    for n in range(6):
+        await store.create(key(f"p{n}"), obj(f"p{n}"))
+    seen = [event async for event in slow]
+    assert slow.lagged and [e.stored.key.name for e in seen] == ["p0", "p1", "p2"]
+    rest = await store.watch("pods", None, seen[-1].rv).batch(1)
+    assert [e.stored.key.name for e in rest] == ["p3", "p4", "p5"]
+
+
+async def test_history_is_bounded_and_expires(tmp_path):
+    store = Store.open(tmp_path / "state.db", max_events=10)
+    for n in range(30):
+        await store.create(key(f"p{n}"), obj(f"p{n}"))
+    with pytest.raises(StatusError) as caught:
+        store.watch("pods", None, 19)
+    assert caught.value.code == 410 and caught.value.reason == "Expired"
+    assert len(await store.watch("pods", None, 20).batch(1)) == 10
+    with pytest.raises(StatusError, match="too large resource version"):
+        store.watch("pods", None, 31)
+    await store.close()
+
+
+async def test_the_log_on_disk_is_trimmed_with_its_floor(tmp_path, monkeypatch):
+    monkeypatch.setattr("solo.store.store.TRIM_EVERY", 5)
+    store = Store.open(tmp_path / "state.db", max_events=10)
+    for n in range(30):
+        await store.create(key(f"p{n}"), obj(f"p{n}"))
+    await store.close()
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        rows = db.execute("SELECT count(*) FROM log").fetchone()[0]
+    db.close()
+    assert rows < 18
+    again = Store.open(tmp_path / "state.db", max_events=10)
+    with pytest.raises(StatusError):
+        again.watch("pods", None, 11)
+    assert len(again.list("pods")[0]) == 30
+    await again.close()
+
+
+async def test_restart_keeps_objects_revision_and_history(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    first = await store.create(key("a"), obj("a"))
+    await store.update(key("a"), obj("a", 1), None)
+    await store.create(key("b"), obj("b"))
+    gone = await store.delete(key("b"), None)
+    await store.close()
+    again = Store.open(tmp_path / "state.db")
+    assert again.revision == gone.rv and [s.obj["value"] for s in again.list("pods")[0]] == [1]
+    events = await again.watch("pods", None, first.rv).batch(1)
+    assert [(e.type, e.stored.key.name) for e in events] == [("MODIFIED", "a"), ("ADDED", "b"), ("DELETED", "b")]
+    assert events[0].prev.obj["value"] == 0
+    assert (await again.create(key("c"), obj("c"))).rv > gone.rv
+    await again.close()
+
+
+async def test_file_is_private_and_single_owner(store, tmp_path):
+    await store.create(key("a"), obj("a"))
+    for file in tmp_path.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    with pytest.raises(StoreError, match="in use by another process"):
+        Store.open(tmp_path / "state.db")
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="newer version"):
+        Store.open(tmp_path / "state.db")
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    (tmp_path / "state.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(tmp_path / "state.db")
+
+
+async def test_a_full_disk_fails_the_write_and_recovers(store):
+    await store.create(key("a"), obj("a"))
+    before = store.revision
+    connection = store._database._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StatusError, match="disk is full") as caught:
+        await store.create(key("big"), obj("big", "x" * 100_000))
+    assert caught.value.code == 503
+    assert store.get(key("big")) is None and store.revision == before
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert (await store.create(key("big"), obj("big", "x" * 100_000))).rv > before
+
+
+async def test_a_lost_connection_is_opened_anew(store, caplog):
+    await store.create(key("a"), obj("a"))
+    store._database._connection.close()
+    with pytest.raises(StatusError):
+        await store.create(key("b"), obj("b"))
+    await store.create(key("b"), obj("b"))
+    assert len(store.list("pods")[0]) == 2
+
+
+async def test_a_failing_listener_disturbs_nobody(store, caplog):
+    seen = []
+
+    def fail(event):
+        raise RuntimeError("listener")
+
+    store.add_listener("pods", fail)
+    store.add_listener("pods", lambda event: seen.append((event.type, store.get(event.stored.key) is not None)))
+    await store.create(key("a"), obj("a"))
+    assert seen == [("ADDED", True)]
+
+
+async def test_writes_after_close_are_refused(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    watch = store.watch("pods", None, 0)
+    await store.close()
+    assert [event async for event in watch] == []
+    with pytest.raises(StatusError, match="shutting down"):
+        await store.create(key("a"), obj("a"))

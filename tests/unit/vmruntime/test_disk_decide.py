@@ -1,0 +1,171 @@
+"""What is done about a disk: each case one line of a table. Bytes are neither lost nor made up unasked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vmruntime.api import names
+from vmruntime.controllers.disk_decide import (
+    Plan,
+    Situation,
+    Step,
+    Wait,
+    decide,
+    growth_failed,
+    origin_wait,
+    status,
+    storage_class_condition,
+)
+from vmruntime.engines.base import DiskObservation, DiskOrigin, DiskPhase
+
+ABSENT = DiskObservation(DiskPhase.ABSENT)
+WHOLE = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30)
+IMPORTING = DiskObservation(DiskPhase.IMPORTING, 45.34)
+FAILED = DiskObservation(DiskPhase.FAILED, message="the server answered 404")
+
+
+def disk(phase: str = "", held: bool = True, deleting: bool = False, size: str = "1Gi", reason: str = "") -> dict:
+    metadata: dict[str, Any] = {"name": "d", "namespace": "default", "uid": "u", "generation": 2}
+    metadata["finalizers"] = [names.DISK_FINALIZER] if held else []
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return {"metadata": metadata, "spec": {"size": size}, "status": {"phase": phase, "reason": reason} if phase else {}}
+
+
+@pytest.mark.parametrize(
+    ("obj", "seen", "more", "step", "phase", "reason"),
+    [
+        (disk(held=False), ABSENT, {}, Step.ADD_FINALIZER, "", ""),
+        (disk(), ABSENT, {}, Step.ENSURE, "", ""),
+        (disk("Pending"), ABSENT, {}, Step.ENSURE, "", ""),
+        (disk("ImportInProgress"), ABSENT, {}, Step.ENSURE, "", ""),
+        (disk("ErrorConfiguration"), ABSENT, {}, Step.ENSURE, "", ""),
+        (disk(), IMPORTING, {}, Step.NONE, "ImportInProgress", "Importing"),
+        (disk("ImportInProgress"), FAILED, {}, Step.NONE, "Failed", "ImportFailed"),
+        (disk("Failed"), ABSENT, {}, Step.NONE, "", ""),
+        (disk("ImportInProgress"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
+        # Data that was there and is gone is an error, and stays one.
+        (disk("Succeeded"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
+        (disk("Failed", reason="DataMissing"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
+        (disk("Failed", reason="DataMissing"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
+        (disk("Failed", reason="DataMissing", held=False), ABSENT, {"active": False}, Step.NONE, "", ""),
+        # Growing, while nobody has it open.
+        (disk("Succeeded", size="2Gi"), WHOLE, {}, Step.GROW, "", ""),
+        (disk("Succeeded", size="2Gi"), WHOLE, {"users": ["m"]}, Step.GROW, "", ""),
+        (
+            disk("Succeeded", size="2Gi"),
+            WHOLE,
+            {"users": ["m"], "running_users": ["m"]},
+            Step.NONE,
+            "Succeeded",
+            "GrowthWaits",
+        ),
+        (
+            disk("Succeeded", size="2Gi"),
+            WHOLE,
+            {"users": ["m"], "running_users": ["m"], "writers": ["m"]},
+            Step.GROW,
+            "",
+            "",
+        ),
+        # A copy waits for the disk that it is made of, and only until it is made.
+        (disk(), ABSENT, {"origin": Wait("SourceInUse", "")}, Step.NONE, "Pending", "SourceInUse"),
+        (disk("Pending"), ABSENT, {"origin": None}, Step.ENSURE, "", ""),
+        (disk(), IMPORTING, {"origin": Wait("SourceMissing", "")}, Step.NONE, "ImportInProgress", "Importing"),
+        (disk("Succeeded"), WHOLE, {"origin": Wait("SourceMissing", "")}, Step.NONE, "Succeeded", "Ready"),
+        # Deletion waits for the machines that list it.
+        (disk("Succeeded", deleting=True), WHOLE, {"users": ["m"]}, Step.NONE, "Succeeded", "DeletionWaits"),
+        (disk("Succeeded", deleting=True), WHOLE, {}, Step.DELETE, "", ""),
+        (disk(deleting=True), IMPORTING, {}, Step.DELETE, "", ""),
+        (disk("Succeeded", deleting=True, held=False), WHOLE, {}, Step.NONE, "", ""),
+        # While the runtime is off nothing is made and nothing holds a disk, but its data stays.
+        (disk("Succeeded"), WHOLE, {"active": False}, Step.REMOVE_FINALIZER, "", ""),
+        (disk("Succeeded", held=False), WHOLE, {"active": False}, Step.NONE, "", ""),
+        (disk(held=False), ABSENT, {"active": False}, Step.NONE, "Pending", "RuntimeDisabled"),
+        (disk("ImportInProgress", held=False), ABSENT, {"active": False}, Step.NONE, "Pending", "RuntimeDisabled"),
+        (disk("Succeeded", deleting=True), WHOLE, {"active": False}, Step.DELETE, "", ""),
+    ],
+)
+def test_table(
+    obj: dict[str, Any], seen: DiskObservation, more: dict[str, Any], step: Step, phase: str, reason: str
+) -> None:
+    plan = decide(Situation(obj, seen, **more))
+    assert (plan.step, plan.phase, plan.reason) == (step, phase, reason)
+
+
+def test_who_holds_a_disk_is_named() -> None:
+    plan = decide(Situation(disk("Succeeded", deleting=True), WHOLE, users=["a", "b"]))
+    assert plan.message.endswith("in use by VirtualMachines a, b")
+
+
+def test_progress_is_looked_at_again_and_has_one_decimal() -> None:
+    plan = decide(Situation(disk(), IMPORTING))
+    assert plan.after is not None
+    assert plan.changes["progress"] == "45.3%"
+
+
+def test_what_is_known_of_the_source_comes_and_stays() -> None:
+    origin = DiskOrigin("qcow2.xz", 1000, "ab")
+    seen = DiskObservation(DiskPhase.IMPORTING, 10.0, rate=93.12, origin=origin)
+    obj = disk()
+    written = status(obj, decide(Situation(obj, seen)), [], "")
+    assert (written["rate"], written["sourceFormat"], written["sourceSize"]) == ("93.1 MB/s", "qcow2.xz", "1000")
+    assert written["sourceChecksum"] == "sha256:ab"
+    obj = {**obj, "status": written}
+    done = status(obj, decide(Situation(obj, WHOLE)), [], "")
+    assert "rate" not in done
+    assert done["sourceFormat"] == "qcow2.xz"
+
+
+def test_a_growth_that_fails_leaves_the_disk_as_usable_as_it_was() -> None:
+    obj = disk("Succeeded", size="2Gi")
+    plan = growth_failed(decide(Situation(obj, WHOLE)), "GrowthWaits", "not now")
+    written = status(obj, plan, [], "")
+    assert (written["phase"], written["reason"], written["virtualSize"]) == ("Succeeded", "GrowthWaits", str(1 << 30))
+    assert plan.after is not None
+
+
+@pytest.mark.parametrize(
+    ("origin", "writers", "reason"),
+    [
+        (None, [], "SourceMissing"),
+        (disk("Succeeded", deleting=True), [], "SourceMissing"),
+        (disk("ImportInProgress"), [], "SourceNotReady"),
+        (disk("Succeeded"), ["m"], "SourceInUse"),
+        (disk("Succeeded"), [], None),
+    ],
+)
+def test_what_a_copy_waits_for(origin: dict | None, writers: list[str], reason: str | None) -> None:
+    wait = origin_wait("base", origin, writers)
+    assert (wait.reason if wait else None) == reason
+    assert wait is None or '"base"' in wait.message
+
+
+def test_a_storage_class_that_means_nothing_is_told() -> None:
+    obj = disk("Succeeded")
+    assert storage_class_condition(obj, False) == []
+    obj["spec"]["storageClassName"] = "fast"
+    assert storage_class_condition(obj, True) == []
+    (condition,) = storage_class_condition(obj, False)
+    written = status(obj, decide(Situation(obj, WHOLE)), [], "", [condition])
+    assert [entry["type"] for entry in written["conditions"]] == ["Ready", "StorageClassIgnored"]
+    assert '"fast"' in written["conditions"][1]["message"]
+
+
+def test_status_of_a_whole_disk() -> None:
+    obj = disk("ImportInProgress")
+    written = status(obj, decide(Situation(obj, WHOLE)), ["m"], "2026-01-01T00:00:00Z")
+    assert (written["phase"], written["progress"], written["format"]) == ("Succeeded", "100.0%", "raw")
+    assert written["virtualSize"] == str(1 << 30)
+    assert written["attachedTo"] == ["m"]
+    assert written["readyTime"] == "2026-01-01T00:00:00Z"
+    assert written["conditions"][0]["status"] == "True"
+    again = status({**obj, "status": written}, decide(Situation(obj, WHOLE)), ["m"], "2027-01-01T00:00:00Z")
+    assert again == written
+
+
+def test_a_plan_without_a_phase_leaves_the_phase_alone() -> None:
+    written = status(disk("Failed"), Plan(Step.NONE), [], "")
+    assert written == {"phase": "Failed", "reason": ""}
