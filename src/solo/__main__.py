@@ -70,12 +70,16 @@ class _Ready:
         self._descriptor = descriptor
 
     def tell(self, line: str) -> None:
-        if self._descriptor is None:
+        """Raises StartError if whoever started us is gone: nobody knows of this server."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
             return
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, f"{line}\n".encode())
-            os.close(self._descriptor)
-        self._descriptor = None
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        except OSError as problem:
+            raise StartError(f"whoever started this server did not wait for it: {problem.strerror}") from problem
+        finally:
+            os.close(descriptor)
 
 
 async def _serve(settings: Settings, ready: _Ready) -> None:
@@ -120,14 +124,18 @@ def main(arguments: list[str] | None = None) -> int:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_serve(settings, ready))
     except StartError as problem:
-        ready.tell(f"ERROR {problem}")
         logger.error("%s", problem)
-        return 1
+        return _fail(ready, problem)
     except Exception as problem:
-        ready.tell(f"ERROR {problem}")
         logger.exception("the server failed")
-        return 1
+        return _fail(ready, problem)
     return 0
+
+
+def _fail(ready: _Ready, problem: Exception) -> int:
+    with contextlib.suppress(StartError):
+        ready.tell(f"ERROR {problem}")
+    return 1
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,10 +158,11 @@ def test_a_cluster_that_does_not_exist_is_named_with_those_that_do(fresh: Cluste
     assert 'there is no cluster "other"' in done.stderr
 
 
-@pytest.mark.parametrize("seconds", [0.15, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("seconds", [0, 0.15, 0.35, 0.55])
 def test_ctrl_c_while_creating_leaves_nothing(fresh: Cluster, seconds: float) -> None:
     words = ("bmctl", "create", "cluster", "-c", "fresh", "--workspace", str(fresh.workspace))
     terminal = Terminal.start(fresh, *words)
+    eventually(fresh.directory.exists, what="it has begun")
     time.sleep(seconds)
     terminal.interrupt()
     code = terminal.wait()
@@ -168,6 +171,34 @@ def test_ctrl_c_while_creating_leaves_nothing(fresh: Cluster, seconds: float) ->
         assert code == 130
         eventually(lambda: fresh.processes() == {}, 10, "no process is left")
         assert not fresh.directory.exists()
+
+
+def test_a_server_whose_starter_is_gone_does_not_stay(tmp_path: Path) -> None:
+    """As when `bmctl create` is killed before the API answers: nobody would know of the server."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "solo", "--data", str(tmp_path / "data"), "--port", "0", "--ready-fd", str(writer)]
+    done = subprocess.run(command, pass_fds=[writer], capture_output=True, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert "whoever started this server did not wait for it" in done.stderr
+
+
+def test_clusters_created_at_once_get_ports_of_their_own(fresh: Cluster) -> None:
+    """Both look for the first free port; the one that comes second goes on to the next."""
+    words = ["bmctl", "create", "cluster", "--workspace", str(fresh.workspace), "-c"]
+    creations = [
+        subprocess.Popen([*words, name], env=fresh.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for name in ("fresh", "other")
+    ]
+    outcomes = [creation.communicate(timeout=60) for creation in creations]
+    other = Cluster(fresh.workspace, "other")
+    try:
+        assert [creation.returncode for creation in creations] == [0, 0], outcomes
+        assert fresh.kubectl("get", "namespaces").stdout
+        assert other.kubectl("get", "namespaces").stdout
+    finally:
+        other.bmctl("reset", "-c", "other", "--yes")
 
 
 def test_what_a_killed_create_left_can_be_reset(fresh: Cluster) -> None:

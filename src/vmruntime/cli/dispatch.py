@@ -45,10 +45,16 @@ def main(program: str, about: str, commands: Sequence[Command], argv: Sequence[s
         code = _dispatch(program, about, commands, argv)
         sys.stdout.flush()
         return code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         pass  # The reader (head, less) has gone.
     except OSError as error:
         print(f"error: {_describe(error)}", file=sys.stderr)
+    finally:
+        # The outcome stands: a Ctrl-C while Python takes itself apart must not replace the exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     _drop_output()
     return EXIT_FAILED
 
@@ -135,9 +141,6 @@ def _run(program: str, command: Command, argv: Sequence[str]) -> int:
         print(f"error: {_explain(error)}", file=sys.stderr)
     except Interrupted as notice:
         print(f"\n{notice}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_FAILED
 

@@ -34,11 +34,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     cluster = workspace.named(args.workspace, args.cluster)
-    record = Record(args.listen, _port(args.listen, args.port))
-    create(cluster, record)
+    record = _create_on_a_free_port(cluster, args.listen, args.port)
     say(f"Created cluster {cluster.name}; its API answers on https://{record.listen}:{record.port}")
     print(f"export KUBECONFIG={cluster.kubeconfig}")
     return 0
+
+
+def _create_on_a_free_port(cluster: Cluster, listen: str, wanted: int | None) -> Record:
+    while True:
+        record = Record(listen, _port(listen, wanted))
+        try:
+            create(cluster, record)
+            return record
+        except CommandError:
+            # Somebody else, another `create` as like as not, may have taken the port between the look and the start.
+            if wanted is not None or _is_free(listen, record.port):
+                raise
 
 
 def create(cluster: Cluster, record: Record) -> None:
