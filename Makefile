@@ -18,7 +18,7 @@ demo-clean: ## take the demo away again, its disks included
 
 test: ## set up, then all tests
 	@scripts/setup.sh dev
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests -n auto --maxprocesses 4 --dist loadfile
 
 test-unit: ## the tests of the logic alone (seconds)
 	@scripts/setup.sh dev
