@@ -59,8 +59,9 @@ class Api:
         self._reviews = reviews
         self._discovery = Discovery(catalog, address)
         self._openapi = OpenApi(catalog)
-        self._lister = Lister(store)
-        self._watcher = Watcher(store)
+        self._views = registry.views
+        self._lister = Lister(store, registry.views)
+        self._watcher = Watcher(store, registry.views)
         self._writer = Writer(registry, self._authorize)
         self.pods = PodHandlers()
 
@@ -210,7 +211,8 @@ class Api:
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
-        return responses.one(kind, stored, call.output, call.include, 200, warnings)
+        shown = await self._views.one(kind, stored)
+        return responses.one(kind, shown, call.output, call.include, 200, warnings)
 
     def _selection(self, call: Call) -> Selection:
         query = call.request.query
@@ -223,7 +225,7 @@ class Api:
         if call.info.verb == "watch":
             options = WatchOptions.read(query)
             return await self._watcher.serve(call.request, kind, namespace, selection, call.output, options)
-        page, meta = self._lister.page(kind, namespace, selection, query)
+        page, meta = await self._lister.page(kind, namespace, selection, query)
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
         return responses.many(kind, page, meta, call.output, call.include, warnings)
 
@@ -250,7 +252,7 @@ class Api:
         if info.subresource == "eviction":
             return await self._writer.evict(call)
         if info.verb == "get":
-            return self._writer.read_scale(call) if info.subresource == "scale" else await self._get(call)
+            return await (self._writer.read_scale(call) if info.subresource == "scale" else self._get(call))
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))
 
     async def _token(self, call: Call) -> web.Response:

@@ -194,6 +194,7 @@ class Writer:
         options, context = await self._delete_options(call)
         kind, namespace = call.kind, call.info.namespace
         found, revision = self._registry.store.list(kind.store_resource, namespace or None)
+        found = await self._registry.views.all(kind, found)
         deleted = []
         for stored in found:
             if not selection.everything and not selection.matches(stored):
@@ -226,13 +227,14 @@ class Writer:
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 
-    def read_scale(self, call: Call) -> web.Response:
+    async def read_scale(self, call: Call) -> web.Response:
         """GET of the scale subresource."""
         kind, info = call.kind, call.info
         stored = self._registry.store.get(Key(kind.store_resource, info.namespace, info.name))
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
-        return responses.value(scale.read(kind, stored.obj), call.output)
+        shown = await self._registry.views.one(kind, stored)
+        return responses.value(scale.read(kind, shown.obj), call.output)
 
 
 def _object(value: Any) -> Obj:

@@ -54,7 +54,7 @@ class CrdCleaner:
     async def _judge_names(self, crd: Stored) -> None:
         """Look again whether the names are free now: every write of a definition decides that anew."""
         try:
-            kind = self._registry.catalog.preferred(CRDS.group_resource)
+            kind = self._registry.catalog.storage_kind(CRDS.group_resource)
             assert kind is not None
             await self._registry.update(kind, "", crd.key.name, copy, RequestContext(SYSTEM))
         except StatusError as problem:
@@ -83,7 +83,7 @@ class CrdCleaner:
     async def _empty(self, group_resource: str) -> bool:
         """Delete every object that is not being deleted already; whether none is left."""
         store = self._registry.store
-        kind = self._registry.catalog.preferred(group_resource)
+        kind = self._registry.catalog.storage_kind(group_resource)
         if kind is not None:
             for stored in store.list(group_resource)[0]:
                 if not dig(stored.obj, "metadata", "deletionTimestamp"):
@@ -93,7 +93,7 @@ class CrdCleaner:
         return store.count(group_resource) == 0
 
     async def _release(self, crd: Stored) -> None:
-        kind = self._registry.catalog.preferred(CRDS.group_resource)
+        kind = self._registry.catalog.storage_kind(CRDS.group_resource)
         assert kind is not None
 
         def drop(obj: dict[str, object]) -> dict[str, object]:
@@ -108,7 +108,7 @@ class CrdCleaner:
 
 async def expire_events(registry: Registry) -> None:
     """Delete events an hour after they last happened (kube-apiserver's --event-ttl)."""
-    kind = registry.catalog.preferred(EVENTS.group_resource)
+    kind = registry.catalog.storage_kind(EVENTS.group_resource)
     assert kind is not None
     while True:
         horizon = time.time() - EVENT_SECONDS

@@ -113,7 +113,7 @@ async def test_a_definition_is_served_at_once(world):
         ({"group": "other.com"}, 'metadata.name: Invalid value: "widgets.example.com"'),
         ({"scope": "Galaxy"}, "spec.scope: Unsupported value"),
         ({"versions": []}, "spec.versions"),
-        ({"conversion": {"strategy": "Webhook"}}, "webhook conversion is not served here"),
+        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.webhookClientConfig: Required value"),
     ],
 )
 async def test_bad_definitions(world, changes, text):
@@ -150,18 +150,6 @@ async def test_an_update_needs_the_version(world):
         await world.change("a", metadata={"name": "a"})
     assert refused.value.code == 422
     assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.value.message
-
-
-async def test_versions_share_objects(world):
-    versions = copy.deepcopy(CRD["spec"]["versions"])
-    versions.append({**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False})
-    await world.define(versions=versions)
-    stored, _ = await world.create({"spec": {"color": "red"}}, "v1beta1")
-    assert stored["apiVersion"] == "example.com/v1"
-    old = world.catalog.lookup("example.com", "v1beta1", "widgets")
-    raw = world.store.get(Key("widgets.example.com", "", "a")).raw
-    assert old.served_raw(raw).startswith(b'{"apiVersion":"example.com/v1beta1","kind":"Widget","metadata":{')
-    assert list(world.catalog.groups()["example.com"]) == ["v1", "v1beta1"]
 
 
 async def test_deletion_takes_the_objects_along(world):
