@@ -59,6 +59,8 @@ class Api:
         self._reviews = reviews
         self._discovery = Discovery(catalog, address)
         self._openapi = OpenApi(catalog)
+        self._stopping = False
+        self._health = health.Health(lambda: store.writable, lambda: not self._stopping)
         self._views = registry.views
         self._lister = Lister(store, registry.views)
         self._watcher = Watcher(store, registry.views)
@@ -73,6 +75,7 @@ class Api:
 
     def stop(self) -> None:
         """End the streams that would go on by themselves."""
+        self._stopping = True
         self._watcher.stop()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -153,7 +156,7 @@ class Api:
         if parts == ["version"]:
             return responses.value(version_info(), Output())
         if parts[0] in health.ENDPOINTS:
-            return health.answer(request, parts, self._store)
+            return self._health.answer(request, parts)
         if parts[0] == "openapi":
             return self._openapi.answer(request, parts)
         return _not_found_page()
