@@ -134,16 +134,33 @@ def _custom(item: ServedResource, convert: Callable[[Json], Json]) -> Json:
         # kubectl takes any properties for all that there may be.
         out: Json = {"type": "object", "x-kubernetes-group-version-kind": [_gvk(item.resource, item.resource.kind)]}
     else:
-        out = _with_type_and_metadata(convert(schema), item.resource)
+        out = _with_type_and_metadata(_with_embedded(convert(schema)), item.resource)
     if item.selectable:
         out["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in item.selectable]
     return out
 
 
-def _with_type_and_metadata(schema: Json, resource: Resource) -> Json:
+def _object_fields() -> Json:
     text = f"Standard object's metadata. More info: {_CONVENTIONS}#metadata"
-    metadata = {"description": text, "$ref": _V2_REF + builtin.OBJECT_META}
-    properties = {**(schema.get("properties") or {}), **_type_meta(), "metadata": metadata}
+    return {**_type_meta(), "metadata": {"description": text, "$ref": _V2_REF + builtin.OBJECT_META}}
+
+
+def _with_embedded(schema: Json) -> Json:
+    """A schema in which embedded resources have the fields that every object has."""
+    out = dict(schema)
+    if isinstance(out.get("properties"), dict):
+        out["properties"] = {name: _with_embedded(child) for name, child in out["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(out.get(key), dict):
+            out[key] = _with_embedded(out[key])
+    if out.get("x-kubernetes-embedded-resource") and out.get("type") == "object":
+        out["properties"] = {**(out.get("properties") or {}), **_object_fields()}
+        out["required"] = [*dict.fromkeys([*(out.get("required") or ()), "kind", "apiVersion"])]
+    return out
+
+
+def _with_type_and_metadata(schema: Json, resource: Resource) -> Json:
+    properties = {**(schema.get("properties") or {}), **_object_fields()}
     kinds = [_gvk(resource, resource.kind)]
     return {"type": "object", **schema, "properties": properties, "x-kubernetes-group-version-kind": kinds}
 
