@@ -69,7 +69,7 @@ class CustomStrategy(Strategy):
 
     def decode(self, obj: Obj) -> list[str]:
         unknown = decode_metadata(obj, self.kind, self.version)
-        return unknown + [f'unknown field "{path}"' for path in self.compiled.prune(obj)]
+        return sorted(unknown + [f'unknown field "{path}"' for path in self.compiled.prune(obj)])
 
     def openapi_schema(self) -> Obj:
         return self._schema
