@@ -250,10 +250,7 @@ def _validate_schema(version: Obj, field: str, known: list[Any]) -> list[Cause]:
             causes.append(_invalid(place, detail, schema))
     if schema.get("nullable"):
         causes.append(cause("FieldValueForbidden", f"{place}.nullable", "nullable cannot be true at the root"))
-    for item in check_structural(schema):
-        joint = "." if item.field and item.field[0] != "[" else ""
-        causes.append(Cause(item.reason, item.message, f"{place}{joint}{item.field}"))
-    return causes
+    return causes + check_structural(schema, place)
 
 
 def _simple_path(path: str, field: str) -> list[Cause]:

@@ -68,13 +68,16 @@ class CrdStrategy(BuiltinStrategy):
             self._establish(obj)
 
     def _establish(self, obj: Obj) -> None:
+        self._decide_names(obj)
+        approved = approval(obj)
+        if approved is not None:
+            set_condition(obj["status"], "KubernetesAPIApprovalPolicyConformant", *approved)
+
+    def _decide_names(self, obj: Obj) -> None:
         spec = obj.get("spec") or {}
         status = obj["status"] = {**(obj.get("status") or {})}
         accepted, refused = self._accept_names(obj, status.get("acceptedNames") or {})
         status["acceptedNames"] = accepted
-        approved = approval(obj)
-        if approved is not None:
-            set_condition(status, "KubernetesAPIApprovalPolicyConformant", *approved)
         storage = next((item.get("name") for item in spec.get("versions") or [] if item.get("storage")), None)
         stored = list(status.get("storedVersions") or [])
         if storage and storage not in stored:
