@@ -242,6 +242,7 @@ class Writer:
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
         shown = await self._registry.views.one(kind, stored)
+        scale.check_readable(kind, shown.obj)
         return responses.value(scale.read(kind, shown.obj), call.output)
 
 

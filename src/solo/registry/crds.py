@@ -20,6 +20,7 @@ Obj = dict[str, Any]
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+_NOT_AT_THE_END = ("create", "patch", "update")
 _STAGES = {None: 3, "beta": 2, "alpha": 1}
 
 
@@ -203,6 +204,14 @@ def kinds_of(crd: Obj, since: int) -> Served | None:
     return Served(tuple(found[item["name"]] for item in versions if item.get("served")), found[storage])
 
 
+def _deprecation(spec: Obj, name: str, kind: str) -> str:
+    """The warning for a deprecated version, with the best of those that are better."""
+    group, own = spec["group"], version_priority(name)
+    others = [item["name"] for item in spec["versions"] if item.get("served") and not item.get("deprecated")]
+    best = max((other for other in others if version_priority(other) > own), key=version_priority, default=None)
+    return f"{group}/{name} {kind} is deprecated{f'; use {group}/{best} {kind}' if best else ''}"
+
+
 def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: bool) -> Kind:
     group, name = spec["group"], version["name"]
     resource = Resource(group, name, kinds["plural"], kinds["kind"], spec["scope"] == "Namespaced")
@@ -215,7 +224,7 @@ def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: boo
     schema = dig(version, "schema", "openAPIV3Schema") or {}
     warning = ""
     if version.get("deprecated"):
-        warning = version.get("deprecationWarning") or f"{group}/{name} {kinds['kind']} is deprecated"
+        warning = version.get("deprecationWarning") or _deprecation(spec, name, kinds["kind"])
     return Kind(
         resource,
         CustomStrategy(
@@ -231,7 +240,7 @@ def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: boo
         singular=kinds.get("singular") or "",
         list_kind=kinds.get("listKind") or "",
         subresources=tuple(subresources),
-        verbs=CUSTOM_VERBS,
+        verbs=tuple(verb for verb in CUSTOM_VERBS if not terminating or verb not in _NOT_AT_THE_END),
         storage_version=f"{group}/{storage}",
         custom=True,
         columns=tuple(

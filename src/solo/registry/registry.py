@@ -162,9 +162,9 @@ class Registry:
 
     def _accept_new(self, kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> None:
         if kind.terminating:
-            raise errors.method_not_allowed(
-                "create not allowed while custom resource definition is terminating", kind.resource.group_resource
-            )
+            refusal = errors.method_not_allowed("create", kind.resource.group_resource)
+            refusal.message = "create not allowed while custom resource definition is terminating"
+            raise refusal
         self._decode(kind, obj, context)
         metadata = obj["metadata"]
         meta.check_identity(metadata, name, namespace)
