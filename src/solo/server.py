@@ -32,6 +32,7 @@ from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
 from solo.registry.policies import PolicyAdmission
 from solo.registry.registry import Attributes, Registry
+from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
 from solo.store import Key, Store, StoreError
 
@@ -163,11 +164,11 @@ class Server:
     def _assemble(self, store: Store, pki: Pki) -> tuple[Api, Registry]:
         access = Authorizer(store)
         catalog = Catalog(store, builtin_kinds(self._node_view))
-        registry = Registry(store, catalog)
+        self._webhooks = WebhookCaller(store)
+        registry = Registry(store, catalog, views=Views(self._webhooks.post))
         registry.add_admission(RoleAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
         registry.add_admission(PolicyAdmission(store, catalog))
-        self._webhooks = WebhookCaller(store)
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
         tokens = TokenAuthority(pki.token_key_pem, self._uid_of)

@@ -23,6 +23,7 @@ _V3_REF = "#/components/schemas/"
 _PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _STRATEGIC = "application/strategic-merge-patch+json"
 _JSON = "application/json"
+_CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
 _SCALE = Resource("autoscaling", "v1", "scales", "Scale")
 
 
@@ -36,6 +37,8 @@ class ServedResource:
     verbs: Sequence[str] = ALL_VERBS
     subresources: Sequence[str] = ()
     list_kind: str = ""
+    selectable: Sequence[str] = ()
+    """Fields that a field selector may name besides the metadata's."""
 
     @property
     def name(self) -> str:
@@ -92,7 +95,7 @@ def _schemas(resources: Iterable[ServedResource], custom: Callable[[Json], Json]
     pending = [builtin.DELETE_OPTIONS, builtin.STATUS, builtin.PATCH, builtin.WATCH_EVENT]
     for item in resources:
         if item.schema is not None:
-            found[item.name] = _with_type_and_metadata(custom(item.schema), item.resource)
+            found[item.name] = _custom(item, custom)
             found[item.list_name] = _list_schema(item)
             pending += [builtin.OBJECT_META, builtin.LIST_META]
         else:
@@ -125,10 +128,39 @@ def _gvk(resource: Resource, kind: str) -> Json:
     return {"group": resource.group, "version": resource.version, "kind": kind}
 
 
+def _custom(item: ServedResource, convert: Callable[[Json], Json]) -> Json:
+    schema = item.schema or {}
+    if convert is _custom_v2 and schema.get("x-kubernetes-preserve-unknown-fields"):
+        # kubectl takes any properties for all that there may be.
+        out: Json = {"type": "object", "x-kubernetes-group-version-kind": [_gvk(item.resource, item.resource.kind)]}
+    else:
+        out = _with_type_and_metadata(_with_embedded(convert(schema)), item.resource)
+    if item.selectable:
+        out["x-kubernetes-selectable-fields"] = [{"fieldPath": path} for path in item.selectable]
+    return out
+
+
+def _object_fields() -> Json:
+    text = f"Standard object's metadata. More info: {_CONVENTIONS}#metadata"
+    return {**_type_meta(), "metadata": {"description": text, "$ref": _V2_REF + builtin.OBJECT_META}}
+
+
+def _with_embedded(schema: Json) -> Json:
+    """A schema in which embedded resources have the fields that every object has."""
+    out = dict(schema)
+    if isinstance(out.get("properties"), dict):
+        out["properties"] = {name: _with_embedded(child) for name, child in out["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(out.get(key), dict):
+            out[key] = _with_embedded(out[key])
+    if out.get("x-kubernetes-embedded-resource") and out.get("type") == "object":
+        out["properties"] = {**(out.get("properties") or {}), **_object_fields()}
+        out["required"] = [*dict.fromkeys([*(out.get("required") or ()), "kind", "apiVersion"])]
+    return out
+
+
 def _with_type_and_metadata(schema: Json, resource: Resource) -> Json:
-    text = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/"
-    metadata = {"description": f"{text}api-conventions.md#metadata", "$ref": _V2_REF + builtin.OBJECT_META}
-    properties = {**(schema.get("properties") or {}), **_type_meta(), "metadata": metadata}
+    properties = {**(schema.get("properties") or {}), **_object_fields()}
     kinds = [_gvk(resource, resource.kind)]
     return {"type": "object", **schema, "properties": properties, "x-kubernetes-group-version-kind": kinds}
 
@@ -136,11 +168,14 @@ def _with_type_and_metadata(schema: Json, resource: Resource) -> Json:
 def _list_schema(item: ServedResource) -> Json:
     kind = item.list_kind or f"{item.resource.kind}List"
     items = {
-        "description": f"List of {item.resource.plural}.",
+        "description": f"List of {item.resource.plural}. More info: {_CONVENTIONS}",
         "type": "array",
         "items": {"$ref": _V2_REF + item.name},
     }
-    metadata = {"description": "Standard list metadata.", "$ref": _V2_REF + builtin.LIST_META}
+    metadata = {
+        "description": f"Standard list metadata. More info: {_CONVENTIONS}#types-kinds",
+        "$ref": _V2_REF + builtin.LIST_META,
+    }
     return {
         "description": f"{kind} is a list of {item.resource.kind}",
         "type": "object",
@@ -150,16 +185,24 @@ def _list_schema(item: ServedResource) -> Json:
     }
 
 
+_UNSAYABLE = ("nullable", "x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
+
+
 def _custom_v2(schema: Json) -> Json:
     """A structural schema without what Swagger 2 cannot say (apiextensions' ToStructuralOpenAPIV2)."""
     dropped = {"nullable", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-validations"}
     out = {key: value for key, value in schema.items() if key not in dropped}
-    if schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields"):
-        for key in ("type", "items", "properties", "additionalProperties", "required"):
+    if any(schema.get(key) for key in _UNSAYABLE):
+        for key in ("type", "items", "properties", "additionalProperties"):
             out.pop(key, None)
         return out
     if isinstance(schema.get("properties"), dict):
-        out["properties"] = {name: _custom_v2(child) for name, child in schema["properties"].items()}
+        properties = schema["properties"]
+        out["properties"] = {name: _custom_v2(child) for name, child in properties.items()}
+        required = [name for name in schema.get("required") or () if not (properties.get(name) or {}).get("nullable")]
+        out.pop("required", None)
+        if required:
+            out["required"] = required
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             out[key] = _custom_v2(schema[key])

@@ -59,8 +59,11 @@ class Api:
         self._reviews = reviews
         self._discovery = Discovery(catalog, address)
         self._openapi = OpenApi(catalog)
-        self._lister = Lister(store)
-        self._watcher = Watcher(store)
+        self._stopping = False
+        self._health = health.Health(lambda: store.writable, lambda: not self._stopping)
+        self._views = registry.views
+        self._lister = Lister(store, registry.views)
+        self._watcher = Watcher(store, registry.views)
         self._writer = Writer(registry, self._authorize)
         self.pods = PodHandlers()
 
@@ -72,6 +75,7 @@ class Api:
 
     def stop(self) -> None:
         """End the streams that would go on by themselves."""
+        self._stopping = True
         self._watcher.stop()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -152,7 +156,7 @@ class Api:
         if parts == ["version"]:
             return responses.value(version_info(), Output())
         if parts[0] in health.ENDPOINTS:
-            return health.answer(request, parts, self._store)
+            return self._health.answer(request, parts)
         if parts[0] == "openapi":
             return self._openapi.answer(request, parts)
         return _not_found_page()
@@ -210,7 +214,8 @@ class Api:
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
-        return responses.one(kind, stored, call.output, call.include, 200, warnings)
+        shown = await self._views.one(kind, stored)
+        return responses.one(kind, shown, call.output, call.include, 200, warnings)
 
     def _selection(self, call: Call) -> Selection:
         query = call.request.query
@@ -223,7 +228,7 @@ class Api:
         if call.info.verb == "watch":
             options = WatchOptions.read(query)
             return await self._watcher.serve(call.request, kind, namespace, selection, call.output, options)
-        page, meta = self._lister.page(kind, namespace, selection, query)
+        page, meta = await self._lister.page(kind, namespace, selection, query)
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
         return responses.many(kind, page, meta, call.output, call.include, warnings)
 
@@ -250,7 +255,7 @@ class Api:
         if info.subresource == "eviction":
             return await self._writer.evict(call)
         if info.verb == "get":
-            return self._writer.read_scale(call) if info.subresource == "scale" else await self._get(call)
+            return await (self._writer.read_scale(call) if info.subresource == "scale" else self._get(call))
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))
 
     async def _token(self, call: Call) -> web.Response:

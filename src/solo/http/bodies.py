@@ -21,14 +21,19 @@ MAX_DEPTH = 200
 MAX_YAML_NODES = 500_000
 APPLY_PATCH = "application/apply-patch+yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+_OPERATION_FIELDS = {"op", "path", "from", "value"}
 _ACCEPTED = (JSON, YAML, PROTOBUF)
 
 _decode = msgspec.json.Decoder().decode
 
 
-def decode_object(body: bytes, media_type: str, kind: str) -> Obj:
-    """The object in a body. Raises 400 where it is none, 415 for a media type that is not spoken."""
-    value = decode_value(body, media_type, kind)
+def decode_object(body: bytes, media_type: str, kind: str, repeated: list[str] | None = None) -> Obj:
+    """The object in a body. Raises 400 where it is none, 415 for a media type that is not spoken.
+
+    A key that a YAML document has twice counts as given the last time; what `fieldValidation` says of it is appended to
+    `repeated`.
+    """
+    value = decode_value(body, media_type, kind, repeated)
     if not isinstance(value, dict):
         names = {list: "array", str: "string", bool: "bool", type(None): "null"}
         shown = names.get(type(value), "number")
@@ -36,10 +41,10 @@ def decode_object(body: bytes, media_type: str, kind: str) -> Obj:
     return value
 
 
-def decode_value(body: bytes, media_type: str, kind: str) -> Any:
-    """The value in a body, an object or (for a JSON patch) a list."""
+def decode_value(body: bytes, media_type: str, kind: str, repeated: list[str] | None = None) -> Any:
+    """The value in a body, an object or (for a JSON patch) a list; else as `decode_object`."""
     if media_type in (YAML, APPLY_PATCH):
-        value = _decode_yaml(body, kind)
+        value = _decode_yaml(body, kind, repeated if repeated is not None else [])
     elif media_type == PROTOBUF:
         value = _decode_protobuf(body)
     elif media_type == JSON or media_type.endswith("+json"):
@@ -90,13 +95,43 @@ def _check_depth(value: Any) -> None:
     raise errors.bad_request(f"the object is nested more than {MAX_DEPTH} levels deep")
 
 
-def duplicate_fields(body: bytes, media_type: str) -> list[str]:
+def duplicate_fields(body: bytes) -> list[str]:
     """Fields that a JSON body gives twice, as `fieldValidation` reports them."""
-    if media_type == YAML:
-        return []  # refused while decoding
     found: list[str] = []
     _collect(json.loads(body, object_pairs_hook=_mark_duplicates), "", found)
     return found
+
+
+def patch_problems(patch: Any, body: bytes) -> list[str]:
+    """What `fieldValidation` says of a patch itself: fields that are there twice, or that no operation has."""
+    repeated = duplicate_fields(body)
+    if not isinstance(patch, list):
+        return repeated
+    unknown = [
+        f'json patch unknown field "[{index}].{key}"'
+        for index, operation in enumerate(patch)
+        if isinstance(operation, dict)
+        for key in operation.keys() - _OPERATION_FIELDS
+    ]
+    return unknown + [f"json patch {text}" for text in repeated]
+
+
+def field_places(value: Any) -> dict[str, int]:
+    """The place in the document of every field, by its path."""
+    places: dict[str, int] = {}
+
+    def walk(item: Any, path: str) -> None:
+        if isinstance(item, dict):
+            for key, child in item.items():
+                where = f"{path}.{key}" if path else key
+                places[where] = len(places)
+                walk(child, where)
+        elif isinstance(item, list):
+            for index, child in enumerate(item):
+                walk(child, f"{path}[{index}]")
+
+    walk(value, "")
+    return places
 
 
 class _Duplicates(dict[str, Any]):
@@ -126,14 +161,19 @@ def _collect(value: Any, path: str, found: list[str]) -> None:
             _collect(item, f"{path.rstrip('.')}[{index}].", found)
 
 
-def _decode_yaml(body: bytes, kind: str) -> Any:
+def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
     if body[:1] == b"{":
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             return _decode(body)  # JSON is YAML, and this reader of it is a hundred times faster
     import yaml
 
     try:
-        value = yaml.load(body, Loader=_loader())
+        loader = _loader()(body)
+        loader.repeated = repeated
+        try:
+            value = loader.get_single_data()
+        finally:
+            loader.dispose()
         if _expanded(value, {}) > MAX_YAML_NODES:
             raise errors.bad_request("the YAML document's aliases expand to too much")
         # The same restrictions as JSON: string keys, no dates, no bytes.
@@ -161,19 +201,21 @@ def _expanded(value: Any, known: dict[int, int]) -> int:
 
 @lru_cache(maxsize=1)
 def _loader() -> Any:
-    """A safe loader with the scalars that kubectl's YAML has: no dates, no base-60 numbers; duplicate keys refused."""
+    """A safe loader with the scalars that kubectl's YAML has: no dates, no base-60 numbers. It notes duplicate keys."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(base):  # type: ignore[misc]
+        repeated: list[str]
+
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f'key "{key}" already set in map', node.start_mark
-                    )
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
+                    if key.value in seen:
+                        self.repeated.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
+                    seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     dropped = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")

@@ -18,6 +18,7 @@ from kube.machinery import errors
 from kube.machinery.errors import Cause, StatusError, cause
 from solo.http.selection import Selection
 from solo.registry.kinds import Kind
+from solo.registry.views import BATCH, Views
 from solo.store import Key, Store, Stored
 
 Obj = dict[str, Any]
@@ -54,16 +55,17 @@ class Snapshots:
 class Lister:
     """Answers list requests from the store's cache."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, views: Views) -> None:
         self._store = store
+        self._views = views
         self._snapshots = Snapshots()
 
-    def page(
+    async def page(
         self, kind: Kind, namespace: str | None, selection: Selection, query: Mapping[str, str]
     ) -> tuple[list[Stored], Obj]:
         """The objects of one page and the list's metadata.
 
-        Raises 400, 410, 422 or 504 as `StatusError`.
+        Raises 400, 410, 422 or 504 as `StatusError`, and 500 for objects that cannot be converted.
         """
         _check_versions(self._store, query)
         limit = _number(query, "limit")
@@ -76,7 +78,7 @@ class Lister:
         else:
             items, revision = self._store.list(kind.store_resource, namespace)
             start = 0
-        page, position = _page(items, start, limit, selection)
+        page, position = await self._page(kind, items, start, limit, selection)
         meta: Obj = {"resourceVersion": str(revision)}
         if position < len(items):
             self._snapshots.keep(kind.store_resource, namespace, revision, items)
@@ -86,6 +88,22 @@ class Lister:
         elif kind.custom:
             meta = {"continue": "", **meta}
         return page, meta
+
+    async def _page(
+        self, kind: Kind, items: Sequence[Stored], start: int, limit: int, selection: Selection
+    ) -> tuple[list[Stored], int]:
+        """The selected objects from `start` on, at most `limit`, and the position after them."""
+        if selection.everything:
+            end = min(start + limit, len(items)) if limit else len(items)
+            return await self._views.all(kind, items[start:end]), end
+        page: list[Stored] = []
+        for first in range(start, len(items), BATCH):
+            for position, stored in enumerate(await self._views.all(kind, items[first : first + BATCH]), first):
+                if selection.matches(stored):
+                    if limit and len(page) == limit:
+                        return page, position
+                    page.append(stored)
+        return page, len(items)
 
     def _resume(self, kind: Kind, namespace: str | None, token: str) -> tuple[list[Stored], int, int]:
         revision, place = _read_token(token)
@@ -97,20 +115,6 @@ class Lister:
             items = current
         start = bisect_right(items, place, key=lambda stored: (stored.key.namespace, stored.key.name))
         return items, revision, start
-
-
-def _page(items: Sequence[Stored], start: int, limit: int, selection: Selection) -> tuple[list[Stored], int]:
-    """The selected objects from `start` on, at most `limit`, and the position after them."""
-    if selection.everything:
-        end = min(start + limit, len(items)) if limit else len(items)
-        return list(items[start:end]), end
-    page: list[Stored] = []
-    for position in range(start, len(items)):
-        if selection.matches(items[position]):
-            if limit and len(page) == limit:
-                return page, position
-            page.append(items[position])
-    return page, len(items)
 
 
 def _number(query: Mapping[str, str], name: str) -> int:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
 
-from kube.machinery import errors
-from solo.http.discovery import GIT_VERSION
+from kube.machinery import builtin, errors
+from kube.machinery.resources import Resource
+from solo.http.discovery import GIT_VERSION, REVIEWS
 from solo.http.negotiation import JSON
 from solo.http.responses import raw_json
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
+from solo.registry.strategy import METADATA_FIELDS
+
+if TYPE_CHECKING:
+    from kube.machinery.openapi import ServedResource
 
 Obj = dict[str, Any]
 
 _PROTOBUF = "protobuf"
 _V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_YEAR_SECONDS = 365 * 24 * 3600
 _encode = msgspec.json.Encoder().encode
 
 
@@ -28,10 +36,13 @@ class OpenApi:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._generation = -1
-        self._documents: dict[str, bytes] = {}
+        self._documents: dict[str, tuple[bytes, str]] = {}
 
     def answer(self, request: web.Request, parts: list[str]) -> web.Response:
-        """`/openapi/v3`, `/openapi/v3/apis/GROUP/VERSION` and `/openapi/v2`. Raises 404 or 406."""
+        """`/openapi/v3`, `/openapi/v3/apis/GROUP/VERSION` and `/openapi/v2`. Raises 404 or 406.
+
+        A document asked for by its hash may be kept for ever; by another hash, the client is sent to the present one.
+        """
         if self._generation != self._catalog.generation:
             self._generation = self._catalog.generation
             self._documents.clear()
@@ -41,10 +52,43 @@ class OpenApi:
                 return web.Response(body=_empty_v2(), content_type=_V2_PROTOBUF)
             raise errors.not_acceptable([JSON])
         key = "/".join(parts[1:])
-        body = self._documents.get(key)
-        if body is None:
-            body = self._documents[key] = self._build(parts[1:])
-        return raw_json(body)
+        wanted = request.query.get("hash")
+        if wanted and len(parts) > 2 and (digest := self._digest(parts[2:])) != wanted:
+            return web.Response(status=301, headers={"Location": f"{request.path}?hash={digest}"})
+        found = self._documents.get(key)
+        if found is None:
+            body = self._build(parts[1:])
+            found = self._documents[key] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+        body, tag = found
+        cached = request.headers.get("If-None-Match") == tag
+        response = web.Response(status=304) if cached else raw_json(body)
+        response.headers.update({"ETag": tag, "Vary": "Accept", "Cache-Control": "no-cache, private"})
+        if wanted:
+            expires = formatdate(time.time() + _YEAR_SECONDS, usegmt=True)
+            response.headers.update({"Cache-Control": "public, immutable", "Expires": expires})
+        return response
+
+    def _kinds(self, parts: list[str]) -> tuple[str, list[ServedResource]]:
+        """The group version at `api/VERSION` or `apis/GROUP/VERSION`, and what it serves. Raises 404."""
+        if parts[0] == "api" and len(parts) == 2:
+            group, version = "", parts[1]
+        elif parts[0] == "apis" and len(parts) == 3:
+            group, version = parts[1], parts[2]
+        else:
+            raise errors.path_not_found()
+        found = [_served(kind) for kind in self._catalog.groups().get(group, {}).get(version, [])]
+        found += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
+        if not found:
+            raise errors.path_not_found()
+        return f"{group}/{version}" if group else version, found
+
+    def _digest(self, parts: list[str]) -> str:
+        """A hash that changes when the document would, without making the document. Raises 404."""
+        seen = hashlib.sha512(GIT_VERSION.encode())
+        for item in self._kinds(parts)[1]:
+            seen.update(item.resource.path().encode())
+            seen.update(_encode([item.schema, item.verbs, item.subresources, item.list_kind, item.selectable]))
+        return seen.hexdigest().upper()
 
     def _build(self, parts: list[str]) -> bytes:
         from kube.machinery.openapi import openapi_v2_document, openapi_v3_document
@@ -53,26 +97,20 @@ class OpenApi:
             return _encode({"paths": self._index()})
         if parts == ["v2"]:
             # One version a kind: the definitions of further versions of a custom resource have names of their own.
-            return _encode(openapi_v2_document([_served(kind) for kind in self._catalog], GIT_VERSION))
-        if parts[:2] == ["v3", "api"] and len(parts) == 3:
-            group, version = "", parts[2]
-        elif parts[:2] == ["v3", "apis"] and len(parts) == 4:
-            group, version = parts[2], parts[3]
-        else:
+            everything = [*map(_served, self._catalog), *map(_review, REVIEWS)]
+            return _encode(openapi_v2_document(everything, GIT_VERSION))
+        if parts[0] != "v3":
             raise errors.path_not_found()
-        kinds = self._catalog.groups().get(group, {}).get(version)
-        if not kinds:
-            raise errors.path_not_found()
-        group_version = f"{group}/{version}" if group else version
-        return _encode(openapi_v3_document(group_version, [_served(kind) for kind in kinds], GIT_VERSION))
+        group_version, served = self._kinds(parts[1:])
+        return _encode(openapi_v3_document(group_version, served, GIT_VERSION))
 
     def _index(self) -> Obj:
-        paths: Obj = {}
-        for group, versions in self._catalog.groups().items():
-            for version, kinds in versions.items():
-                path = f"apis/{group}/{version}" if group else f"api/{version}"
-                paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest(kinds)}"}
-        return paths
+        versions = {(group, version) for group, listed in self._catalog.groups().items() for version in listed}
+        versions |= {(item.group, item.version) for item in REVIEWS}
+        paths = [f"apis/{group}/{version}" if group else f"api/{version}" for group, version in sorted(versions)]
+        return {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._digest(path.split('/'))}"} for path in paths
+        }
 
 
 def _empty_v2() -> bytes:
@@ -89,17 +127,7 @@ def _empty_v2() -> bytes:
     return text(1, b"2.0") + text(2, info) + text(8, b"") + text(9, b"")
 
 
-def _digest(kinds: list[Kind]) -> str:
-    """A hash that changes when the document would, without making the document."""
-    seen = hashlib.sha256(GIT_VERSION.encode())
-    for kind in kinds:
-        seen.update(kind.resource.path().encode())
-        if kind.schema is not None:
-            seen.update(_encode(kind.schema))
-    return seen.hexdigest().upper()
-
-
-def _served(kind: Kind) -> Any:
+def _served(kind: Kind) -> ServedResource:
     from kube.machinery.openapi import ServedResource
 
     return ServedResource(
@@ -109,4 +137,11 @@ def _served(kind: Kind) -> Any:
         verbs=kind.verbs,
         subresources=tuple(item.name for item in kind.subresources),
         list_kind=kind.list_kind,
+        selectable=tuple(field for field in kind.strategy.fields if kind.custom and field not in METADATA_FIELDS),
     )
+
+
+def _review(resource: Resource) -> ServedResource:
+    from kube.machinery.openapi import ServedResource
+
+    return ServedResource(resource, definition=builtin.definition_for(resource), verbs=("create",))

@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 
 from kube.machinery.selectors import label_selector_from_dict
+from solo.registry.calling import CallError
 from solo.registry.objects import dig
-from solo.registry.webhooks import CallError
 from solo.store import Key, Store
 
 Obj = dict[str, Any]

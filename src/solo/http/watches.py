@@ -20,7 +20,9 @@ from solo.http import responses, tables
 from solo.http.lists import invalid_options, parse_version
 from solo.http.negotiation import JSON, TABLE, Output
 from solo.http.selection import Selection
+from solo.registry.catalog import same_service
 from solo.registry.kinds import Kind
+from solo.registry.views import Views
 from solo.store import Event, Store, Stored, Watch
 
 Obj = dict[str, Any]
@@ -67,19 +69,25 @@ class WatchOptions:
 
 
 class Watcher:
-    """Serves watches; `stop` ends all of them, so that the server can go. Those of a kind end with its definition."""
+    """Serves watches; `stop` ends all of them, so that the server can go.
 
-    def __init__(self, store: Store) -> None:
+    Those of a custom resource end when its definition is changed or goes: kube-apiserver ends them then, too, and who
+    watches comes back for what is served now.
+    """
+
+    def __init__(self, store: Store, views: Views) -> None:
         self._store = store
+        self._views = views
         self._open: set[Watch] = set()
         self._stopped = False
         store.add_listener(CRDS.group_resource, self._definition_changed)
 
     def _definition_changed(self, event: Event) -> None:
-        if event.type == "DELETED":
-            for watch in tuple(self._open):
-                if watch.resource == event.stored.key.name:
-                    watch.close()
+        if event.type == "MODIFIED" and event.prev is not None and same_service(event.prev.obj, event.stored.obj):
+            return
+        for watch in tuple(self._open):
+            if watch.resource == event.stored.key.name:
+                watch.close()
 
     def stop(self) -> None:
         """End every stream after what it has already been given."""
@@ -102,7 +110,7 @@ class Watcher:
         response.enable_chunked_encoding()
         await response.prepare(request)
         try:
-            backlog, watch = self._begin(kind, namespace, selection, options)
+            backlog, watch = await self._begin(kind, namespace, selection, options)
         except StatusError as problem:
             await response.write(_line("ERROR", problem.to_status()))
             await response.write_eof()
@@ -115,18 +123,20 @@ class Watcher:
                 if backlog is not None and options.initial and options.bookmarks:
                     await response.write(encoder.bookmark(watch.bookmark_rv, initial_end=True))
                 if not self._stopped:
-                    await self._follow(response, watch, selection, encoder, options)
+                    await self._follow(response, kind, watch, selection, encoder, options)
+            except StatusError as problem:
+                await response.write(_line("ERROR", problem.to_status()))
             finally:
                 self._open.discard(watch)
         await response.write_eof()
         return response
 
-    def _begin(
+    async def _begin(
         self, kind: Kind, namespace: str | None, selection: Selection, options: WatchOptions
     ) -> tuple[list[Stored] | None, Watch]:
         """The present state to begin with (None: nothing to begin with) and the subscription that follows it.
 
-        Raises 410 when the history does not reach back.
+        Raises 410 when the history does not reach back, 500 when an object cannot be converted.
         """
         resource = kind.store_resource
         from_start = options.version in ("", "0") and options.initial is not False
@@ -135,6 +145,11 @@ class Watcher:
             if options.version and int(options.version) > revision:
                 raise errors.expired(f"Too large resource version: {options.version}, current: {revision}")
             watch = self._store.watch(resource, namespace, revision)
+            try:
+                items = await self._views.all(kind, items)
+            except StatusError:
+                watch.close()
+                raise
             return [stored for stored in items if selection.everything or selection.matches(stored)], watch
         since = self._store.revision if options.version in ("", "0") else int(options.version)
         return None, self._store.watch(resource, namespace, since)
@@ -142,6 +157,7 @@ class Watcher:
     async def _follow(
         self,
         response: web.StreamResponse,
+        kind: Kind,
         watch: Watch,
         selection: Selection,
         encoder: _Encoder,
@@ -158,7 +174,8 @@ class Watcher:
                     await response.write(_line("ERROR", problem.to_status()))
                 return
             if events:
-                lines = [line for event in events if (line := _select(event, selection, encoder))]
+                shown = await self._views.events(kind, events)
+                lines = [line for event in shown if (line := _select(event, selection, encoder))]
                 if lines:
                     await response.write(b"".join(lines))
             elif options.bookmarks:
@@ -194,7 +211,7 @@ class _Encoder:
         self._output = output
         self._include = include
         self._header = True
-        self._verbatim = not output.transform and kind.storage_version == kind.resource.api_version
+        self._verbatim = not output.transform and not kind.renames
 
     def event(self, event: Event) -> bytes:
         if self._verbatim:

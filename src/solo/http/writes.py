@@ -21,7 +21,7 @@ from solo.http.paths import RequestInfo
 from solo.http.selection import Selection
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
-from solo.registry.context import DeleteOptions, RequestContext, check_dry_run, check_field_validation
+from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.kinds import Kind
 from solo.registry.registry import Applied, Registry, Result
 from solo.store import Key, Stored
@@ -104,11 +104,12 @@ class Writer:
         return responses.one(call.kind, result, call.output, call.include, 201, context.warnings)
 
     async def _object(self, call: Call, context: RequestContext) -> Obj:
-        body = await read_body(call.request)
-        kind = call.kind.resource.kind
-        obj = bodies.decode_object(body, call.media_type, kind)
+        body, found = await read_body(call.request), context.body
+        obj = bodies.decode_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
-            context.report_unknown(kind, call.kind.resource.version, bodies.duplicate_fields(body, call.media_type))
+            found.repeated = bodies.duplicate_fields(body)
+            if found.repeated and not call.kind.custom:
+                found.places = bodies.field_places(obj)
         return obj
 
     async def update(self, call: Call) -> web.Response:
@@ -124,14 +125,19 @@ class Writer:
         if call.applies and call.info.subresource != "scale":
             return await self._apply(call, body, context)
         check_force("force" in call.request.query, "PatchOptions")
-        apply = self._patcher(call, body)
+        apply = self._patcher(call, body, context)
         if call.info.subresource == "scale":
             return await self._change_scale(call, context, apply)
         return await self._change(call, context, apply)
 
     async def _apply(self, call: Call, body: bytes, context: RequestContext) -> web.Response:
         info, kind = call.info, call.kind
-        applied = bodies.decode_object(body, APPLY_PATCH, kind.resource.kind)
+        repeated: list[str] = []
+        applied = bodies.decode_object(body, APPLY_PATCH, kind.resource.kind, repeated)
+        if repeated and context.field_validation == "Strict":
+            text = "\n  ".join(["yaml: unmarshal errors:", *repeated])
+            raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {text}")
+        context.warnings += repeated if context.field_validation == "Warn" else []
         force = (call.request.query.get("force") or "false").lower() not in _FALSE
         key = Key(kind.store_resource, info.namespace, info.name)
         status = 200 if self._registry.store.get(key) is not None else 201
@@ -161,7 +167,7 @@ class Writer:
         shown = scale.read(kind, responses.served_object(kind, result))
         return responses.value(shown, call.output, 200, context.warnings)
 
-    def _patcher(self, call: Call, body: bytes) -> Callable[[Obj], Obj]:
+    def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Callable[[Obj], Obj]:
         """The function that a patch request stands for. It works on a value of its own."""
         media_type = call.media_type
         definition = call.kind.strategy.patch_schema()
@@ -171,6 +177,8 @@ class Writer:
         if media_type not in accepted or media_type == APPLY_PATCH:
             raise errors.unsupported_media_type(accepted)
         patch = bodies.decode_value(body, media_type, "Patch")
+        if context.field_validation != "Ignore":
+            context.body = BodyProblems(bodies.patch_problems(patch, body), is_patch=True)
         if media_type == JSON_PATCH:
             if not isinstance(patch, list):
                 raise errors.bad_request("a JSON patch must be a list of operations")
@@ -194,6 +202,7 @@ class Writer:
         options, context = await self._delete_options(call)
         kind, namespace = call.kind, call.info.namespace
         found, revision = self._registry.store.list(kind.store_resource, namespace or None)
+        found = await self._registry.views.all(kind, found)
         deleted = []
         for stored in found:
             if not selection.everything and not selection.matches(stored):
@@ -226,13 +235,15 @@ class Writer:
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 
-    def read_scale(self, call: Call) -> web.Response:
+    async def read_scale(self, call: Call) -> web.Response:
         """GET of the scale subresource."""
         kind, info = call.kind, call.info
         stored = self._registry.store.get(Key(kind.store_resource, info.namespace, info.name))
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
-        return responses.value(scale.read(kind, stored.obj), call.output)
+        shown = await self._registry.views.one(kind, stored)
+        scale.check_readable(kind, shown.obj)
+        return responses.value(scale.read(kind, shown.obj), call.output)
 
 
 def _object(value: Any) -> Obj:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from kube.machinery.resources import CRDS
 from solo.registry.builtins import GROUP_ORDER
-from solo.registry.crds import CrdStrategy, established, kinds_of, version_priority
+from solo.registry.crds import CrdStrategy, Served, established, kinds_of, version_priority
 from solo.registry.kinds import Kind
-from solo.store import Event, Store
+from solo.registry.objects import dig
+from solo.store import Event, Store, Stored
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +24,14 @@ class Catalog:
 
     def __init__(self, store: Store, builtins: Iterable[Kind]) -> None:
         self._builtins = {(kind.resource.group, kind.resource.version, kind.resource.plural): kind for kind in builtins}
-        self._custom: dict[str, list[Kind]] = {}
+        self._custom: dict[str, Served] = {}
         self._by_path: dict[tuple[str, str, str], Kind] = {}
         self.generation = 0
         definitions = self._builtins[CRDS.group, CRDS.version, CRDS.plural].strategy
         assert isinstance(definitions, CrdStrategy)
         definitions.neighbours = lambda: (stored.obj for stored in store.list(CRDS.group_resource)[0])
         for stored in store.list(CRDS.group_resource)[0]:
-            self._custom[stored.key.name] = kinds_of(stored.obj)
+            self._take(stored)
         self._rebuild()
         store.add_listener(CRDS.group_resource, self._crd_changed)
 
@@ -40,15 +42,22 @@ class Catalog:
         else:
             before = event.prev.obj if event.prev is not None else None
             crd = event.stored.obj
-            if before is not None and _same_service(before, crd):
+            if before is not None and same_service(before, crd):
                 return
-            self._custom[name] = kinds_of(crd)
+            self._take(event.stored)
         self._rebuild()
+
+    def _take(self, stored: Stored) -> None:
+        served = kinds_of(stored.obj, stored.rv)
+        if served is not None:
+            self._custom[stored.key.name] = served
+        else:
+            self._custom.pop(stored.key.name, None)
 
     def _rebuild(self) -> None:
         self._by_path = dict(self._builtins)
-        for kinds in self._custom.values():
-            for kind in kinds:
+        for served in self._custom.values():
+            for kind in served.kinds:
                 self._by_path.setdefault((kind.resource.group, kind.resource.version, kind.resource.plural), kind)
         self.generation += 1
 
@@ -68,11 +77,11 @@ class Catalog:
             None,
         )
 
-    def preferred(self, group_resource: str) -> Kind | None:
-        """A kind of `widgets.example.com` in its best served version."""
+    def storage_kind(self, group_resource: str) -> Kind | None:
+        """The kind of `widgets.example.com` in the version in which it is stored, which need not be served."""
         custom = self._custom.get(group_resource)
-        if custom:
-            return custom[0]
+        if custom is not None:
+            return custom.storage
         return next((kind for kind in self._builtins.values() if kind.store_resource == group_resource), None)
 
     def __iter__(self) -> Iterator[Kind]:
@@ -92,12 +101,11 @@ class Catalog:
         }
 
 
-def _same_service(before: dict[str, object], after: dict[str, object]) -> bool:
+def same_service(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether two states of a CRD serve the same: a status write changes nothing."""
-    old_meta, new_meta = before["metadata"], after["metadata"]
-    assert isinstance(old_meta, dict) and isinstance(new_meta, dict)
-    if established(before) != established(after):
-        return False
-    return before["spec"] == after["spec"] and bool(old_meta.get("deletionTimestamp")) == bool(
-        new_meta.get("deletionTimestamp")
-    )
+    return _service(before) == _service(after)
+
+
+def _service(crd: dict[str, Any]) -> tuple[object, ...]:
+    deleted = bool(dig(crd, "metadata", "deletionTimestamp"))
+    return established(crd), deleted, crd["spec"], dig(crd, "status", "acceptedNames")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRDS, EVENTS
 from solo.registry.bootstrap import SYSTEM
 from solo.registry.context import DeleteOptions, RequestContext
-from solo.registry.crds import CLEANUP_FINALIZER, condition_is_true
+from solo.registry.crds import CLEANUP_FINALIZER, condition_is_true, set_condition
 from solo.registry.objects import copy, dig
 from solo.registry.registry import Registry
 from solo.store import Event, Stored
@@ -54,7 +55,7 @@ class CrdCleaner:
     async def _judge_names(self, crd: Stored) -> None:
         """Look again whether the names are free now: every write of a definition decides that anew."""
         try:
-            kind = self._registry.catalog.preferred(CRDS.group_resource)
+            kind = self._registry.catalog.storage_kind(CRDS.group_resource)
             assert kind is not None
             await self._registry.update(kind, "", crd.key.name, copy, RequestContext(SYSTEM))
         except StatusError as problem:
@@ -71,10 +72,32 @@ class CrdCleaner:
         try:
             if await self._empty(name):
                 await self._release(crd)
+            else:
+                await self._tell(crd, "InstanceDeletionInProgress", "CustomResource deletion is in progress")
         except StatusError as problem:
             if problem.reason not in ("NotFound", "Conflict"):
                 logger.warning("cannot finish the deletion of %s yet: %s", name, problem)
+                await self._tell(crd, "InstanceDeletionFailed", f"could not delete instances: {problem}")
             asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._wake.set)
+
+    async def _tell(self, crd: Stored, reason: str, message: str) -> None:
+        """Say in the definition's status how its deletion goes."""
+        kind = self._registry.catalog.storage_kind(CRDS.group_resource)
+        assert kind is not None
+        conditions = dig(crd.obj, "status", "conditions") or []
+        if any(item.get("reason") == reason and item.get("message") == message for item in conditions):
+            return
+
+        def change(obj: dict[str, Any]) -> dict[str, Any]:
+            changed: dict[str, Any] = copy(obj)
+            set_condition(changed["status"], "Terminating", "True", reason, message)
+            return changed
+
+        try:
+            context = RequestContext(SYSTEM)
+            await self._registry.update(kind, "", crd.key.name, change, context, subresource="status")
+        except StatusError as problem:
+            logger.debug("the status of %s stays as it is: %s", crd.key.name, problem)
 
     def _instance_changed(self, event: Event) -> None:
         if event.type == "DELETED":
@@ -83,7 +106,7 @@ class CrdCleaner:
     async def _empty(self, group_resource: str) -> bool:
         """Delete every object that is not being deleted already; whether none is left."""
         store = self._registry.store
-        kind = self._registry.catalog.preferred(group_resource)
+        kind = self._registry.catalog.storage_kind(group_resource)
         if kind is not None:
             for stored in store.list(group_resource)[0]:
                 if not dig(stored.obj, "metadata", "deletionTimestamp"):
@@ -93,7 +116,7 @@ class CrdCleaner:
         return store.count(group_resource) == 0
 
     async def _release(self, crd: Stored) -> None:
-        kind = self._registry.catalog.preferred(CRDS.group_resource)
+        kind = self._registry.catalog.storage_kind(CRDS.group_resource)
         assert kind is not None
 
         def drop(obj: dict[str, object]) -> dict[str, object]:
@@ -108,7 +131,7 @@ class CrdCleaner:
 
 async def expire_events(registry: Registry) -> None:
     """Delete events an hour after they last happened (kube-apiserver's --event-ttl)."""
-    kind = registry.catalog.preferred(EVENTS.group_resource)
+    kind = registry.catalog.storage_kind(EVENTS.group_resource)
     assert kind is not None
     while True:
         horizon = time.time() - EVENT_SECONDS

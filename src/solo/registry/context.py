@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError, cause
 from solo.auth.authn import User
+
+
+@dataclass(slots=True)
+class BodyProblems:
+    """What is odd about a request's body: fields that are there twice, in words.
+
+    `places` is given where problems are reported in the order of the document, as those of typed JSON are.
+    """
+
+    repeated: list[str] = field(default_factory=list)
+    places: Mapping[str, int] | None = None
+    is_patch: bool = False
+
+    def with_unknown(self, unknown: list[str]) -> list[str]:
+        """These problems and unknown fields, once each."""
+        if self.places is None:
+            return [*self.repeated, *unknown]
+        places, paths = self.places, {_path(text) for text in unknown}
+        listed = [*unknown, *(text for text in self.repeated if _path(text) not in paths)]
+        return sorted(listed, key=lambda text: places.get(_path(text), len(places)))
+
+
+def _path(problem: str) -> str:
+    """The field that a problem is about: `unknown field "spec.x"`."""
+    return problem.partition('"')[2].removesuffix('"')
+
+
+def _as_one_error(problems: list[str]) -> list[str]:
+    """Problems of a YAML document are one error of its reader."""
+    lines = [text for text in problems if text.startswith("line ")]
+    if not lines:
+        return problems
+    return ["\n  ".join(["yaml: unmarshal errors:", *lines]), *(text for text in problems if text not in lines)]
 
 
 @dataclass(slots=True)
@@ -22,19 +56,20 @@ class RequestContext:
     field_validation: str = "Warn"
     manager: str = "solo"
     warnings: list[str] = field(default_factory=list)
+    body: BodyProblems = field(default_factory=lambda: BodyProblems())
 
-    def report_unknown(self, kind: str, version: str, problems: list[str]) -> None:
-        """Deal with unknown and duplicate fields as `fieldValidation` asks (KEP-2885).
+    def report_unknown(self, kind: str, version: str, unknown: list[str]) -> None:
+        """Deal with unknown fields, and with those that the body has twice, as `fieldValidation` asks (KEP-2885).
 
         Raises 400 under Strict.
         """
+        problems = self.body.with_unknown(unknown)
         if not problems or self.field_validation == "Ignore":
             return
         if self.field_validation == "Strict":
-            raise errors.bad_request(
-                f'{kind} in version "{version}" cannot be handled as a {kind}: '
-                f"strict decoding error: {', '.join(problems)}"
-            )
+            text = f"strict decoding error: {', '.join(_as_one_error(problems))}"
+            subject = f'{kind} in version "{version}" cannot be handled as a {kind}: '
+            raise errors.bad_request(text if self.body.is_patch else subject + text)
         self.warnings.extend(problems)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from kube.machinery import names
 from kube.machinery.durations import now_rfc3339
-from kube.machinery.errors import Cause, cause
+from kube.machinery.errors import Cause
 from kube.machinery.resources import Resource
-from solo.registry.custom import CustomStrategy
+from solo.registry.crd_rules import approval, validate_definition, validate_names
+from solo.registry.custom import CustomStrategy, Family
 from solo.registry.kinds import CUSTOM_VERBS, SCALE, STATUS, Kind, PrinterColumn, Subresource
 from solo.registry.objects import child, dig, quote
 from solo.registry.strategy import BuiltinStrategy
@@ -19,6 +20,7 @@ Obj = dict[str, Any]
 
 CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?")
+_NOT_AT_THE_END = ("create", "patch", "update")
 _STAGES = {None: 3, "beta": 2, "alpha": 1}
 
 
@@ -48,7 +50,11 @@ class CrdStrategy(BuiltinStrategy):
             kinds["singular"] = kinds["kind"].lower()
         if not kinds.get("listKind") and kinds.get("kind"):
             kinds["listKind"] = kinds["kind"] + "List"
-        child(spec, "conversion").setdefault("strategy", "None")
+        conversion = child(spec, "conversion")
+        conversion.setdefault("strategy", "None")
+        service = dig(conversion, "webhook", "clientConfig", "service")
+        if isinstance(service, dict):
+            service.setdefault("port", 443)
 
     def prepare_create(self, obj: Obj) -> None:
         finalizers = obj["metadata"].setdefault("finalizers", [])
@@ -63,6 +69,12 @@ class CrdStrategy(BuiltinStrategy):
             self._establish(obj)
 
     def _establish(self, obj: Obj) -> None:
+        self._decide_names(obj)
+        approved = approval(obj)
+        if approved is not None:
+            set_condition(obj["status"], "KubernetesAPIApprovalPolicyConformant", *approved)
+
+    def _decide_names(self, obj: Obj) -> None:
         spec = obj.get("spec") or {}
         status = obj["status"] = {**(obj.get("status") or {})}
         accepted, refused = self._accept_names(obj, status.get("acceptedNames") or {})
@@ -114,14 +126,10 @@ class CrdStrategy(BuiltinStrategy):
         set_condition(status, "Terminating", "True", "InstanceDeletionPending", message)
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = _validate_spec(obj)
-        if old is not None:
-            for path in (("group",), ("scope",), ("names", "kind"), ("names", "plural")):
-                value = dig(obj, "spec", *path)
-                if value != dig(old, "spec", *path):
-                    field = ".".join(("spec", *path))
-                    causes.append(cause("FieldValueInvalid", field, "field is immutable", quote(str(value))))
-        return causes
+        return validate_definition(obj, old)
+
+    def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
+        return validate_names(dig(obj, "status", "acceptedNames") or {}, "status.acceptedNames")
 
 
 def established(crd: Obj) -> bool:
@@ -160,124 +168,6 @@ def _take_null_defaults(value: Any) -> list[Obj]:
     return found
 
 
-def _validate_spec(obj: Obj) -> list[Cause]:
-    spec = obj["spec"]
-    kinds = spec.get("names") or {}
-    causes = []
-    group, plural = spec.get("group") or "", kinds.get("plural") or ""
-    name = dig(obj, "metadata", "name") or ""
-    if name != f"{plural}.{group}":
-        causes.append(
-            cause("FieldValueInvalid", "metadata.name", 'must be spec.names.plural+"."+spec.group', quote(name))
-        )
-    if not group:
-        causes.append(cause("FieldValueRequired", "spec.group"))
-    else:
-        causes += [cause("FieldValueInvalid", "spec.group", text, quote(group)) for text in _group(group)]
-    if spec.get("scope") not in ("Cluster", "Namespaced"):
-        printed = quote(spec.get("scope") or "")
-        detail = 'supported values: "Cluster", "Namespaced"'
-        causes.append(cause("FieldValueNotSupported", "spec.scope", detail, printed))
-    causes += _validate_names(kinds)
-    return causes + _validate_versions(spec)
-
-
-def _group(group: str) -> list[str]:
-    problems = names.dns1123_subdomain(group)
-    if not problems and "." not in group:
-        problems = ["should be a domain with at least one dot"]
-    return problems
-
-
-def _validate_names(kinds: Obj) -> list[Cause]:
-    causes = []
-    for key in ("plural", "singular", "kind", "listKind"):
-        value = kinds.get(key) or ""
-        if not value:
-            causes.append(cause("FieldValueRequired", f"spec.names.{key}"))
-            continue
-        checked = value if key in ("plural", "singular") else value.lower()
-        causes += [
-            cause("FieldValueInvalid", f"spec.names.{key}", text, quote(value)) for text in names.dns1035_label(checked)
-        ]
-    for key in ("shortNames", "categories"):
-        for index, value in enumerate(kinds.get(key) or []):
-            causes += [
-                cause("FieldValueInvalid", f"spec.names.{key}[{index}]", text, quote(value))
-                for text in names.dns1035_label(value)
-            ]
-    if kinds.get("kind") and kinds.get("kind") == kinds.get("listKind"):
-        detail = "kind and listKind may not be the same"
-        causes.append(cause("FieldValueInvalid", "spec.names.listKind", detail, quote(kinds["listKind"])))
-    return causes
-
-
-def _validate_versions(spec: Obj) -> list[Cause]:
-    versions = spec.get("versions") or []
-    causes = []
-    if not versions:
-        causes.append(cause("FieldValueRequired", "spec.versions", "must have at least one version"))
-    seen: set[str] = set()
-    for index, version in enumerate(versions):
-        field = f"spec.versions[{index}]"
-        name = version.get("name") or ""
-        causes += [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in names.dns1035_label(name)]
-        if name in seen:
-            causes.append(cause("FieldValueInvalid", f"{field}.name", "must be unique", quote(name)))
-        seen.add(name)
-        causes += _validate_schema(version, field, only=len(versions) == 1)
-        causes += _validate_columns(version, field)
-    stored = [version for version in versions if version.get("storage")]
-    if versions and len(stored) != 1:
-        detail = "must have exactly one version marked as storage version"
-        causes.append(cause("FieldValueInvalid", "spec.versions", detail, "[]"))
-    conversion = dig(spec, "conversion", "strategy")
-    if conversion not in ("None", "Webhook"):
-        detail = 'supported values: "None", "Webhook"'
-        causes.append(cause("FieldValueNotSupported", "spec.conversion.strategy", detail, quote(str(conversion))))
-    elif conversion == "Webhook":
-        detail = "webhook conversion is not served here; use None"
-        causes.append(cause("FieldValueForbidden", "spec.conversion.strategy", detail))
-    return causes
-
-
-def _validate_schema(version: Obj, field: str, *, only: bool) -> list[Cause]:
-    from kube.machinery.schema import check_structural
-
-    schema = dig(version, "schema", "openAPIV3Schema")
-    if schema is None:
-        detail = "schemas are required"
-        return [cause("FieldValueRequired", f"{field}.schema.openAPIV3Schema", detail)]
-    # A single version's schema is reported under the name that v1beta1 gave it, as kube-apiserver does.
-    prefix = "spec.validation.openAPIV3Schema" if only else f"{field}.schema.openAPIV3Schema"
-    return [
-        Cause(item.reason, item.message, f"{prefix}{'.' if item.field and item.field[0] != '[' else ''}{item.field}")
-        for item in check_structural(schema)
-    ]
-
-
-def _validate_columns(version: Obj, field: str) -> list[Cause]:
-    from kube.machinery.jsonpath import compile_jsonpath
-
-    causes = []
-    for index, column in enumerate(version.get("additionalPrinterColumns") or []):
-        place = f"{field}.additionalPrinterColumns[{index}]"
-        if not column.get("name"):
-            causes.append(cause("FieldValueRequired", f"{place}.name"))
-        if column.get("type") not in ("string", "integer", "number", "boolean", "date"):
-            detail = "must be one of boolean,date,integer,number,string"
-            causes.append(cause("FieldValueInvalid", f"{place}.type", detail, quote(str(column.get("type") or ""))))
-        path = column.get("jsonPath") or ""
-        if not path:
-            causes.append(cause("FieldValueRequired", f"{place}.JSONPath"))
-            continue
-        try:
-            compile_jsonpath(path)
-        except ValueError as problem:
-            causes.append(cause("FieldValueInvalid", f"{place}.jsonPath", str(problem), quote(path)))
-    return causes
-
-
 def version_priority(version: str) -> tuple[int, int, int, str]:
     """Sort key of versions, highest first when reversed: GA, beta, alpha, others (CRD "Version priority")."""
     found = _VERSION.fullmatch(version)
@@ -286,17 +176,40 @@ def version_priority(version: str) -> tuple[int, int, int, str]:
     return (_STAGES[found[2]], int(found[1]), int(found[3] or 0), "")
 
 
-def kinds_of(crd: Obj) -> list[Kind]:
-    """The kinds that a definition serves, one a version, highest version first; none until it is established."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The kinds of a definition: those that are served, highest version first, and that of the storage version, by
+    which all objects can be written whether it is served or not.
+    """
+
+    kinds: tuple[Kind, ...]
+    storage: Kind
+
+
+def kinds_of(crd: Obj, since: int) -> Served | None:
+    """The kinds of a definition, which is as it is since a revision; None until it is established."""
     if not established(crd):
-        return []
+        return None
     spec = crd["spec"]
-    kinds = spec["names"]
+    kinds = {**spec["names"], **(dig(crd, "status", "acceptedNames") or {})}
     storage = next(version["name"] for version in spec["versions"] if version.get("storage"))
-    served = [version for version in spec["versions"] if version.get("served")]
-    served.sort(key=lambda version: version_priority(version["name"]), reverse=True)
+    versions = sorted(spec["versions"], key=lambda version: version_priority(version["name"]), reverse=True)
     terminating = bool(dig(crd, "metadata", "deletionTimestamp"))
-    return [_kind(spec, kinds, version, storage, terminating=terminating) for version in served]
+    found = {version["name"]: _kind(spec, kinds, version, storage, terminating=terminating) for version in versions}
+    webhook = dig(spec, "conversion", "webhook") if dig(spec, "conversion", "strategy") == "Webhook" else None
+    strategies = {kind.resource.api_version: kind.strategy for kind in found.values()}
+    family = Family(since, webhook, strategies)
+    for kind in found.values():
+        kind.family = family
+    return Served(tuple(found[item["name"]] for item in versions if item.get("served")), found[storage])
+
+
+def _deprecation(spec: Obj, name: str, kind: str) -> str:
+    """The warning for a deprecated version, with the best of those that are better."""
+    group, own = spec["group"], version_priority(name)
+    others = [item["name"] for item in spec["versions"] if item.get("served") and not item.get("deprecated")]
+    best = max((other for other in others if version_priority(other) > own), key=version_priority, default=None)
+    return f"{group}/{name} {kind} is deprecated{f'; use {group}/{best} {kind}' if best else ''}"
 
 
 def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: bool) -> Kind:
@@ -311,7 +224,7 @@ def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: boo
     schema = dig(version, "schema", "openAPIV3Schema") or {}
     warning = ""
     if version.get("deprecated"):
-        warning = version.get("deprecationWarning") or f"{group}/{name} {kinds['kind']} is deprecated"
+        warning = version.get("deprecationWarning") or _deprecation(spec, name, kinds["kind"])
     return Kind(
         resource,
         CustomStrategy(
@@ -327,7 +240,7 @@ def _kind(spec: Obj, kinds: Obj, version: Obj, storage: str, *, terminating: boo
         singular=kinds.get("singular") or "",
         list_kind=kinds.get("listKind") or "",
         subresources=tuple(subresources),
-        verbs=CUSTOM_VERBS,
+        verbs=tuple(verb for verb in CUSTOM_VERBS if not terminating or verb not in _NOT_AT_THE_END),
         storage_version=f"{group}/{storage}",
         custom=True,
         columns=tuple(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from kube.machinery.errors import Cause, cause
 from kube.machinery.resources import Resource
@@ -12,8 +14,23 @@ from solo.registry.strategy import METADATA_FIELDS, Strategy, decode_metadata, k
 
 if TYPE_CHECKING:
     from kube.machinery.schema import Schema
+    from solo.store import Stored
 
 Obj = dict[str, Any]
+
+
+@dataclass(eq=False, slots=True)
+class Family:
+    """What the versions of one custom resource share.
+
+    `since` is the revision at which its definition came to be as it is. `webhook` is None for conversion strategy None.
+    `strategies` has the versions, those that are not served among them, and `kept` objects in one, by apiVersion.
+    """
+
+    since: int
+    webhook: Obj | None
+    strategies: Mapping[str, Strategy]
+    kept: dict[str, WeakKeyDictionary[Stored, Stored]] = field(default_factory=dict)
 
 
 class CustomStrategy(Strategy):
@@ -52,7 +69,7 @@ class CustomStrategy(Strategy):
 
     def decode(self, obj: Obj) -> list[str]:
         unknown = decode_metadata(obj, self.kind, self.version)
-        return unknown + [f'unknown field "{path}"' for path in self.compiled.prune(obj)]
+        return sorted(unknown + [f'unknown field "{path}"' for path in self.compiled.prune(obj)])
 
     def openapi_schema(self) -> Obj:
         return self._schema

@@ -11,6 +11,7 @@ from solo.registry.books import FieldBooks
 from solo.registry.objects import decode, encode
 
 if TYPE_CHECKING:
+    from solo.registry.custom import Family
     from solo.registry.strategy import Strategy
 
 Obj = dict[str, Any]
@@ -50,10 +51,10 @@ class PrinterColumn:
 class Kind:
     """A resource in one served version.
 
-    `storage_version` is the apiVersion that stored objects carry; the versions of a custom resource share their
-    objects, and a difference is only in that field (conversion strategy None). `stored_as` is set for a kind that
-    shares the objects of another resource (events.k8s.io those of the core events): `renames` then has the top-level
-    fields that are called differently, served name to stored name.
+    `storage_version` is the apiVersion in which objects are written. The versions of a custom resource share their
+    objects: `family` is what they have in common, and objects come from the store through `solo.registry.views`.
+    `stored_as` is set for a kind that shares the objects of another resource (events.k8s.io those of the core events):
+    `renames` then has the top-level fields that are called differently, served name to stored name.
     """
 
     resource: Resource
@@ -71,11 +72,12 @@ class Kind:
     deprecation_warning: str = ""
     schema: Obj | None = None
     terminating: bool = False
+    family: Family | None = None
     stored_as: str = ""
     renames: Mapping[str, str] = field(default_factory=dict)
     _served_names: Mapping[str, str] = field(init=False)
     books: FieldBooks = field(init=False)
-    _prefix: bytes = field(default=b"", init=False)
+    prefix: bytes = field(default=b"", init=False)
 
     def __post_init__(self) -> None:
         self.books = FieldBooks(self.resource, self.strategy)
@@ -83,7 +85,8 @@ class Kind:
         self.list_kind = self.list_kind or self.resource.kind + "List"
         self.storage_version = self.storage_version or self.resource.api_version
         self._served_names = {stored: served for served, stored in self.renames.items()}
-        self._prefix = f'{{"apiVersion":"{self.storage_version}","kind":"{self.resource.kind}",'.encode()
+        version = self.resource.api_version if self.custom else self.storage_version
+        self.prefix = f'{{"apiVersion":"{version}","kind":"{self.resource.kind}",'.encode()
 
     @property
     def store_resource(self) -> str:
@@ -94,21 +97,14 @@ class Kind:
         return next((sub for sub in self.subresources if sub.name == name), None)
 
     def served_raw(self, raw: bytes) -> bytes:
-        """The stored bytes as this version serves them."""
-        if self.storage_version == self.resource.api_version:
-            return raw
-        if self.renames:
-            return encode(self.served(decode(raw)))
-        return (
-            f'{{"apiVersion":"{self.resource.api_version}","kind":"{self.resource.kind}",'.encode()
-            + raw[len(self._prefix) :]
-        )
+        """The bytes of an object in this version as they are served."""
+        return encode(self.served(decode(raw))) if self.renames else raw
 
     def item_raw(self, raw: bytes) -> bytes:
         """The stored bytes as an item of a list: built-in kinds leave apiVersion and kind to the list."""
         if self.custom or self.renames:
             return self.served_raw(raw)
-        return b"{" + raw[len(self._prefix) :]
+        return b"{" + raw[len(self.prefix) :]
 
     def served(self, obj: Obj) -> Obj:
         """A shallow copy of a stored object with this version's apiVersion."""

@@ -63,7 +63,9 @@ def validate(meta: Obj, name_check: NameCheck, *, namespaced: bool) -> list[Caus
         causes += [cause("FieldValueInvalid", "metadata.name", text, quote(name)) for text in name_check(name)]
     if namespaced and not meta.get("namespace"):
         causes.append(cause("FieldValueRequired", "metadata.namespace"))
-    return causes + validate_labels(meta.get("labels") or {}, "metadata.labels") + _annotations(meta) + _links(meta)
+    causes += validate_labels(meta.get("labels") or {}, "metadata.labels")
+    causes += validate_annotations(meta.get("annotations") or {}, "metadata.annotations")
+    return causes + _links(meta)
 
 
 def validate_labels(labels: Obj, field: str) -> list[Cause]:
@@ -75,19 +77,15 @@ def validate_labels(labels: Obj, field: str) -> list[Cause]:
     return causes
 
 
-def _annotations(meta: Obj) -> list[Cause]:
+def validate_annotations(annotations: Obj, field: str) -> list[Cause]:
+    """Keys are qualified names in either case; all together are not too long."""
     causes = []
     size = 0
-    for key, value in (meta.get("annotations") or {}).items():
+    for key, value in annotations.items():
         size += len(key) + len(value)
-        causes += [
-            cause("FieldValueInvalid", "metadata.annotations", text, quote(key))
-            for text in names.qualified_name(key.lower())
-        ]
+        causes += [cause("FieldValueInvalid", field, text, quote(key)) for text in names.qualified_name(key.lower())]
     if size > _ANNOTATIONS_LIMIT:
-        causes.append(
-            cause("FieldValueTooLong", "metadata.annotations", f"may not be more than {_ANNOTATIONS_LIMIT} bytes")
-        )
+        causes.append(cause("FieldValueTooLong", field, f"may not be more than {_ANNOTATIONS_LIMIT} bytes"))
     return causes
 
 

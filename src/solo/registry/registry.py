@@ -21,6 +21,7 @@ from solo.registry.catalog import Catalog
 from solo.registry.context import DeleteOptions, RequestContext
 from solo.registry.kinds import Kind
 from solo.registry.objects import dig
+from solo.registry.views import Views
 from solo.store import Key, Store, Stored
 
 Obj = dict[str, Any]
@@ -99,9 +100,12 @@ class _Locks:
 class Registry:
     """All writes to all kinds."""
 
-    def __init__(self, store: Store, catalog: Catalog, admission: Sequence[Admission] = ()) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, admission: Sequence[Admission] = (), views: Views | None = None
+    ) -> None:
         self.store = store
         self.catalog = catalog
+        self.views = views or Views()
         self._admission = list(admission)
         self._mutations: list[Mutation] = []
         self._locks = _Locks()
@@ -158,9 +162,9 @@ class Registry:
 
     def _accept_new(self, kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> None:
         if kind.terminating:
-            raise errors.method_not_allowed(
-                "create not allowed while custom resource definition is terminating", kind.resource.group_resource
-            )
+            refusal = errors.method_not_allowed("create", kind.resource.group_resource)
+            refusal.message = "create not allowed while custom resource definition is terminating"
+            raise refusal
         self._decode(kind, obj, context)
         metadata = obj["metadata"]
         meta.check_identity(metadata, name, namespace)
@@ -180,8 +184,9 @@ class Registry:
             if self.store.get(key) is not None:
                 raise errors.already_exists(kind.store_resource, name)
             return kind.stored(obj)
+        stored = await self.views.to_storage(kind, obj)
         async with self._locks.hold(key):
-            return await self.store.create(key, kind.stored(obj))
+            return await self.views.one(kind, await self.store.create(key, stored))
 
     def _decode(self, kind: Kind, obj: Obj, context: RequestContext) -> None:
         """Check and prune the object in place; the field manager reads managedFields by itself."""
@@ -240,11 +245,11 @@ class Registry:
             current = self.store.get(key)
             if current is None:
                 raise errors.not_found(kind.resource.group_resource, name)
-            old = kind.served(current.obj)
+            old = kind.served((await self.views.one(kind, current)).obj)
             obj = change(old)
             self._accept_changed(kind, current, obj, context)
             obj = kind.books.of(subresource).update(old, obj, context.manager, now=now_rfc3339())
-            return await self._change(kind, current, obj, subresource, context)
+            return await self._change(kind, current, old, obj, subresource, context)
 
     def _accept_changed(self, kind: Kind, current: Stored, obj: Obj, context: RequestContext) -> None:
         self._decode(kind, obj, context)
@@ -252,8 +257,10 @@ class Registry:
         self._check_version(kind, obj["metadata"], current)
         kind.strategy.default(obj)
 
-    async def _change(self, kind: Kind, current: Stored, obj: Obj, subresource: str, context: RequestContext) -> Result:
-        old, key = kind.served(current.obj), current.key
+    async def _change(
+        self, kind: Kind, current: Stored, old: Obj, obj: Obj, subresource: str, context: RequestContext
+    ) -> Result:
+        key = current.key
         wanted = Attributes("UPDATE", kind, key.namespace, key.name, obj, old, subresource, context)
         obj = await self._mutate(wanted)
         self._prepare(kind, obj, old, subresource)
@@ -291,12 +298,16 @@ class Registry:
             kind.strategy.prepare_update(obj, old)
 
     async def _store_update(self, kind: Kind, key: Key, obj: Obj, current: Stored, context: RequestContext) -> Result:
-        final = kind.stored(obj)
+        if context.dry_run:
+            return kind.stored(obj)
+        final = await self.views.to_storage(kind, obj)
         if deletion.complete(kind.strategy, final):
-            return final if context.dry_run else await self.store.delete(key, current.rv, final)
-        if final == current.obj or same_but_for_times(final, current.obj):
-            return current
-        return final if context.dry_run else await self.store.update(key, final, current.rv)
+            stored = await self.store.delete(key, current.rv, final)
+        elif final == current.obj or same_but_for_times(final, current.obj):
+            stored = current
+        else:
+            stored = await self.store.update(key, final, current.rv)
+        return await self.views.one(kind, stored)
 
     # ---- apply
 
@@ -334,9 +345,10 @@ class Registry:
             current = self.store.get(key)
             if current is None:
                 raise errors.not_found(kind.resource.group_resource, key.name)
-            obj = self._merge(kind, kind.served(current.obj), applied, context)
+            old = kind.served((await self.views.one(kind, current)).obj)
+            obj = self._merge(kind, old, applied, context)
             self._accept_changed(kind, current, obj, context)
-            return await self._change(kind, current, obj, applied.subresource, context)
+            return await self._change(kind, current, old, obj, applied.subresource, context)
 
     def _merge(self, kind: Kind, live: Obj | None, applied: Applied, context: RequestContext) -> Obj:
         manager = kind.books.of(applied.subresource)
@@ -358,16 +370,21 @@ class Registry:
                 raise errors.not_found(kind.resource.group_resource, name)
             kind.strategy.refuse_deletion(current.obj)
             deletion.check_preconditions(kind, current, options)
-            old = kind.served(current.obj)
+            shown = await self.views.one(kind, current)
+            old = kind.served(shown.obj)
             await self._admit(Attributes("DELETE", kind, namespace, name, None, old, "", context))
             marked = deletion.mark(kind.strategy, current.obj, options)
             if deletion.complete(kind.strategy, marked):
-                return Deleted(current if context.dry_run else await self.store.delete(key, current.rv), gone=True)
+                if not context.dry_run:
+                    stored = await self.store.delete(key, current.rv)
+                    shown = await self.views.one(kind, stored)
+                return Deleted(shown, gone=True)
             if marked == current.obj:
-                return Deleted(current, gone=False)
+                return Deleted(shown, gone=False)
             if context.dry_run:
-                return Deleted(marked, gone=False)
-            return Deleted(await self.store.update(key, marked, current.rv), gone=False)
+                return Deleted({**old, "metadata": marked["metadata"]}, gone=False)
+            stored = await self.store.update(key, marked, current.rv)
+            return Deleted(await self.views.one(kind, stored), gone=False)
 
 
 def check_type(kind: Kind, obj: Obj) -> None:

@@ -35,6 +35,13 @@ def read(kind: Kind, obj: Obj) -> Obj:
     return shown
 
 
+def check_readable(kind: Kind, obj: Obj) -> None:
+    """Raises 500, as kube-apiserver answers, for a custom resource without replicas."""
+    if kind.custom and dig(obj, *_paths(kind)[0]) is None:
+        path = ".".join(("", *_paths(kind)[0]))
+        raise errors.internal(f'the spec replicas field "{path}" does not exist')
+
+
 def write(kind: Kind, obj: Obj, wanted: Obj) -> Obj:
     """The object with the replicas that a Scale asks for."""
     if wanted.get("kind", "Scale") != "Scale":

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.resources import ADMISSION_GROUP
+from solo.registry.calling import Caller, CallError
 from solo.registry.catalog import Catalog
 from solo.registry.matching import Matcher
 from solo.registry.objects import copy
@@ -29,14 +30,6 @@ VARIABLES = ("object", "oldObject", "request")
 _MUTATING = f"mutatingwebhookconfigurations.{ADMISSION_GROUP}"
 _VALIDATING = f"validatingwebhookconfigurations.{ADMISSION_GROUP}"
 _DRY = ("None", "NoneOnDryRun")
-
-
-class CallError(Exception):
-    """A webhook could not be called, or did not answer in time."""
-
-
-Caller = Callable[[Obj, Obj, float], Awaitable[Any]]
-"""Posts a review to a `clientConfig` within a number of seconds and returns the decoded answer. Raises CallError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Key(NamedTuple):
 class Stored:
     """One version of one object. `obj` is shared by everybody who reads it and must not be changed."""
 
-    __slots__ = ("_obj", "key", "raw", "rv")
+    __slots__ = ("__weakref__", "_obj", "key", "raw", "rv")
 
     def __init__(self, key: Key, rv: int, raw: bytes, obj: Obj | None = None) -> None:
         self.key = key

@@ -88,6 +88,8 @@ class Store:
         self._queue: _Group = []
         self._busy = False
         self._closing = False
+        self.writable = True
+        """Whether the newest writes reached the disk."""
         self._watches: dict[str, set[Watch]] = {}
         self._listeners: dict[str, list[Listener]] = {}
         for stored in snapshot.objects:
@@ -250,6 +252,7 @@ class Store:
             known = isinstance(exc, sqlite3.Error)
             logger.error("%d writes to %s failed: %s", len(group), self._database.path, exc, exc_info=not known)
             error = errors.service_unavailable(f"the change could not be written to disk: {exc}")
+        self.writable = error is None
         for write in group:
             if error is None:
                 self._publish(write.event)

@@ -76,7 +76,7 @@ def test_null_metadata_fields_are_dropped() -> None:
 
 def test_unknown_fields_are_removed_and_named() -> None:
     unknown, spec = pruned({"foo": 1, "list": [{"bar": "x", "baz": 1}], "map": {"x": {"y": 1, "k": "v"}}})
-    assert unknown == ["spec.list[0].baz", "spec.map.x.y", "spec.foo"]
+    assert unknown == ["spec.foo", "spec.list[0].baz", "spec.map.x.y"]
     assert spec == {"list": [{"bar": "x"}], "map": {"x": {"k": "v"}}}
 
 

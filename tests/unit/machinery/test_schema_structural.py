@@ -141,3 +141,50 @@ def test_go_patterns(pattern: str, text: str, matches: bool) -> None:
 def test_patterns_that_go_refuses(pattern: str) -> None:
     with pytest.raises(RegexError):
         compile_go_regex(pattern)
+
+
+@pytest.mark.parametrize(
+    ("field", "where", "message"),
+    [
+        ({"type": "null"}, ".type", "Forbidden: type cannot be set to null, use nullable as an alternative"),
+        (
+            {"type": "string", "x-kubernetes-map-type": "atomic"},
+            ".type",
+            'Invalid value: "string": must be object if x-kubernetes-map-type is specified',
+        ),
+        (
+            {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object"}},
+            ".items.x-kubernetes-map-type",
+            "Invalid value: null: must be atomic as item of a list with x-kubernetes-list-type=set",
+        ),
+        ({"type": "object", "default": {"a": 1}}, ".default", 'Invalid value: {"a":1}: must not have unknown fields'),
+        (
+            {"type": "integer", "maximum": 3, "default": 4},
+            ".default",
+            "Invalid value: 4: default in body should be less than or equal to 3",
+        ),
+        (
+            {"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}},
+            ".items.x-kubernetes-validations[0].rule",
+            'Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema '
+            f"within {at('.items')}",
+        ),
+        (
+            {"type": "integer", "x-kubernetes-validations": [{"rule": "self > 0", "optionalOldSelf": True}]},
+            ".x-kubernetes-validations[0].optionalOldSelf",
+            "Invalid value: true: may not be set if oldSelf is not used in rule",
+        ),
+        (
+            {"type": "integer", "x-kubernetes-validations": [{"rule": "self\n> 0"}]},
+            ".x-kubernetes-validations[0].message",
+            "Required value: message must be specified if rule contains line breaks",
+        ),
+        (
+            {"type": "object", "x-kubernetes-validations": [{"rule": "true", "fieldPath": ".no"}]},
+            ".x-kubernetes-validations[0].fieldPath",
+            'Invalid value: ".no": fieldPath must be a valid path',
+        ),
+    ],
+)
+def test_what_a_definition_must_not_say(field: dict[str, Any], where: str, message: str) -> None:
+    assert (at(where), message) in problems(field)

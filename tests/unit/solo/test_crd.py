@@ -113,7 +113,12 @@ async def test_a_definition_is_served_at_once(world):
         ({"group": "other.com"}, 'metadata.name: Invalid value: "widgets.example.com"'),
         ({"scope": "Galaxy"}, "spec.scope: Unsupported value"),
         ({"versions": []}, "spec.versions"),
-        ({"conversion": {"strategy": "Webhook"}}, "webhook conversion is not served here"),
+        ({"preserveUnknownFields": True}, "spec.preserveUnknownFields: Invalid value: true: cannot set to true"),
+        (
+            {"conversion": {"strategy": "None", "webhook": {"conversionReviewVersions": ["v1"]}}},
+            "spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set",
+        ),
+        ({"conversion": {"strategy": "Webhook"}}, "spec.conversion.webhookClientConfig: Required value"),
     ],
 )
 async def test_bad_definitions(world, changes, text):
@@ -121,6 +126,50 @@ async def test_bad_definitions(world, changes, text):
         await world.define(**changes)
     assert refused.value.code == 422
     assert text in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"selectableFields": [{"jsonPath": ".spec"}]},
+            'spec.selectableFields[0]: Invalid value: ".spec": must point to a field of type string',
+        ),
+        ({"selectableFields": [{"jsonPath": ".spec.no"}]}, "is an invalid path: does not refer to a valid field"),
+        (
+            {"subresources": {"scale": {"specReplicasPath": ".a", "statusReplicasPath": ".status.b"}}},
+            'spec.subresources.scale.specReplicasPath: Invalid value: ".a": should be a json path under .spec',
+        ),
+        ({"deprecationWarning": "old"}, "can only be set for deprecated versions"),
+        (
+            {"additionalPrinterColumns": [{"name": "a", "type": "odd", "jsonPath": ".spec"}]},
+            'spec.additionalPrinterColumns[0].type: Invalid value: "odd": must be one of boolean,date,integer,number',
+        ),
+    ],
+)
+async def test_bad_versions(world, changes, text):
+    with pytest.raises(StatusError) as refused:
+        await world.define(versions=[{**CRD["spec"]["versions"][0], **changes}])
+    assert text in refused.value.message
+
+
+async def test_groups_of_kubernetes_itself_need_an_approval(world):
+    crd = copy.deepcopy(CRD)
+    crd["metadata"]["name"], crd["spec"]["group"] = "widgets.x.k8s.io", "x.k8s.io"
+    with pytest.raises(StatusError) as refused:
+        await world.registry.create(world.crds, "", "", copy.deepcopy(crd), RequestContext(ADMIN))
+    assert 'must have approval annotation "api-approved.kubernetes.io"' in refused.value.message
+    crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, for a test"}
+    made = (await world.registry.create(world.crds, "", "", crd, RequestContext(ADMIN))).obj
+    assert condition(made, "KubernetesAPIApprovalPolicyConformant")[:2] == ("False", "UnapprovedAnnotation")
+
+
+async def test_a_deprecated_version_names_a_better_one(world):
+    versions = copy.deepcopy(CRD["spec"]["versions"])
+    versions.append({**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False, "deprecated": True})
+    await world.define(versions=versions)
+    kind = world.catalog.lookup("example.com", "v1beta1", "widgets")
+    assert kind.deprecation_warning == "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget"
 
 
 async def test_default_prune_validate(world):
@@ -150,18 +199,6 @@ async def test_an_update_needs_the_version(world):
         await world.change("a", metadata={"name": "a"})
     assert refused.value.code == 422
     assert "metadata.resourceVersion: Invalid value: 0: must be specified for an update" in refused.value.message
-
-
-async def test_versions_share_objects(world):
-    versions = copy.deepcopy(CRD["spec"]["versions"])
-    versions.append({**copy.deepcopy(versions[0]), "name": "v1beta1", "storage": False})
-    await world.define(versions=versions)
-    stored, _ = await world.create({"spec": {"color": "red"}}, "v1beta1")
-    assert stored["apiVersion"] == "example.com/v1"
-    old = world.catalog.lookup("example.com", "v1beta1", "widgets")
-    raw = world.store.get(Key("widgets.example.com", "", "a")).raw
-    assert old.served_raw(raw).startswith(b'{"apiVersion":"example.com/v1beta1","kind":"Widget","metadata":{')
-    assert list(world.catalog.groups()["example.com"]) == ["v1", "v1beta1"]
 
 
 async def test_deletion_takes_the_objects_along(world):

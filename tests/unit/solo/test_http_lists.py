@@ -12,6 +12,7 @@ from solo.http.negotiation import JSON, PARTIAL_LIST, TABLE, Output
 from solo.http.selection import read_selection
 from solo.http.watches import WatchOptions, _Encoder, _select
 from solo.registry.builtins import builtin_kinds
+from solo.registry.views import Views
 from solo.store import Event, Key, Store
 
 KINDS = {kind.resource.plural: kind for kind in builtin_kinds(lambda: ("node", {}))}
@@ -34,43 +35,43 @@ async def add(store, namespace, name, labels=None):
     return await store.create(Key("configmaps", namespace, name), obj)
 
 
-def page(lister, namespace=None, labels="", fields="", **query):
-    items, meta = lister.page(CONFIGMAPS, namespace, read_selection(CONFIGMAPS, labels, fields), query)
+async def page(lister, namespace=None, labels="", fields="", **query):
+    items, meta = await lister.page(CONFIGMAPS, namespace, read_selection(CONFIGMAPS, labels, fields), query)
     return [f"{item.key.namespace}/{item.key.name}" for item in items], meta
 
 
 async def test_order_and_selectors(store):
-    lister = Lister(store)
-    assert page(lister)[0] == ["a/c0", "a/c1", "a/c2", "b/c0", "b/c1", "b/c2"]
-    assert page(lister, "b", "n in (0,2)")[0] == ["b/c0", "b/c2"]
-    assert page(lister, None, "", "metadata.name=c1")[0] == ["a/c1", "b/c1"]
-    assert page(lister, "a", "n=2", "metadata.name=c1")[0] == []
-    assert page(lister, "none")[0] == []
+    lister = Lister(store, Views())
+    assert (await page(lister))[0] == ["a/c0", "a/c1", "a/c2", "b/c0", "b/c1", "b/c2"]
+    assert (await page(lister, "b", "n in (0,2)"))[0] == ["b/c0", "b/c2"]
+    assert (await page(lister, None, "", "metadata.name=c1"))[0] == ["a/c1", "b/c1"]
+    assert (await page(lister, "a", "n=2", "metadata.name=c1"))[0] == []
+    assert (await page(lister, "none"))[0] == []
 
 
 async def test_pages_show_one_moment(store):
-    lister = Lister(store)
-    first, meta = page(lister, limit="4")
+    lister = Lister(store, Views())
+    first, meta = await page(lister, limit="4")
     assert (len(first), meta["remainingItemCount"]) == (4, 2)
     await add(store, "a", "c00")
     await add(store, "b", "zz")
-    rest, after = page(lister, limit="4", **{"continue": meta["continue"]})
+    rest, after = await page(lister, limit="4", **{"continue": meta["continue"]})
     assert rest == ["b/c1", "b/c2"]
     assert after == {"resourceVersion": meta["resourceVersion"]}
 
 
 async def test_pages_of_a_selection(store):
-    lister = Lister(store)
-    first, meta = page(lister, labels="n=1", limit="1")
+    lister = Lister(store, Views())
+    first, meta = await page(lister, labels="n=1", limit="1")
     assert (first, "remainingItemCount" in meta) == (["a/c1"], False)
-    assert page(lister, labels="n=1", limit="1", **{"continue": meta["continue"]})[0] == ["b/c1"]
+    assert (await page(lister, labels="n=1", limit="1", **{"continue": meta["continue"]}))[0] == ["b/c1"]
 
 
 async def test_a_forgotten_page_is_gone(store):
-    _, meta = page(Lister(store), limit="1")
+    _, meta = await page(Lister(store, Views()), limit="1")
     await add(store, "c", "new")
     with pytest.raises(StatusError) as refused:
-        page(Lister(store), limit="1", **{"continue": meta["continue"]})
+        await page(Lister(store, Views()), limit="1", **{"continue": meta["continue"]})
     assert refused.value.code == 410
 
 
@@ -88,7 +89,7 @@ async def test_a_forgotten_page_is_gone(store):
 )
 async def test_bad_list_options(store, query, code):
     with pytest.raises(StatusError) as refused:
-        page(Lister(store), **query)
+        await page(Lister(store, Views()), **query)
     assert refused.value.code == code
 
 

@@ -102,7 +102,6 @@ def test_yaml_scalars(text, value):
         (b"[1]", JSON, 400),
         (b"\xff", JSON, 400),
         (b"{}", "text/html", 415),
-        (b"a: 1\na: 2\n", YAML, 400),
         (b"a: !!python/object:os.system {}", YAML, 400),
         (b"- 1", YAML, 400),
         (b'{"a":' * 5000 + b"1" + b"}" * 5000, JSON, 400),
@@ -126,12 +125,12 @@ def test_yaml_aliases_do_not_explode():
 
 def test_duplicate_fields():
     body = b'{"a":1,"b":{"c":1,"c":2},"l":[{"d":1,"d":2}],"a":3}'
-    assert bodies.duplicate_fields(body, JSON) == [
+    assert bodies.duplicate_fields(body) == [
         'duplicate field "a"',
         'duplicate field "b.c"',
         'duplicate field "l[0].d"',
     ]
-    assert bodies.duplicate_fields(msgspec.json.encode({"a": {"b": [1]}}), JSON) == []
+    assert bodies.duplicate_fields(msgspec.json.encode({"a": {"b": [1]}})) == []
 
 
 async def test_a_body_that_does_not_come_is_given_up():

@@ -9,6 +9,7 @@ from typing import Any
 
 from kube.machinery.cel.environment import environment, error_type
 from kube.machinery.cel.escape import add_aliases, find_aliases
+from kube.machinery.cel.syntax import Expr, read_checked
 
 
 class CelError(Exception):
@@ -71,6 +72,10 @@ class Program:
         if value.type() == error_type():
             raise CelError(_translate(plain))
         return plain
+
+    def syntax(self) -> Expr:
+        """The expression's syntax tree."""
+        return read_checked(self._compiled.serialize())
 
     def refers_to(self, variable: str) -> frozenset[str]:
         """Fields that the expression selects of a variable (`variables.a`), for providing only what is needed."""

@@ -26,13 +26,18 @@ _ROOT_FIELDS: dict[str, Node] = {
 }
 
 
+def with_root_fields(node: Node) -> Node:
+    """The schema of a Kubernetes object with type and names, as rules see it."""
+    return {**node, "properties": {**(node.get("properties") or {}), **_ROOT_FIELDS}}
+
+
 def undefined_field(expression: str, node: Node, *, whole_object: bool) -> str | None:
     """The compiler error for the first selection of a field that is not in the schema; None if there is none.
 
     With `whole_object` the node is a Kubernetes object's: type and names belong to it.
     """
     if whole_object:
-        node = {**node, "properties": {**(node.get("properties") or {}), **_ROOT_FIELDS}}
+        node = with_root_fields(node)
     for token in _TOKEN.finditer(expression):
         chain = token["chain"]
         if chain is None:

@@ -63,17 +63,24 @@ class Schema:
     def validate(self, obj: Obj, old: Obj | None = None) -> list[Cause]:
         """All that is wrong with an object, in kube-apiserver's words; empty if it is valid.
 
-        With `old` (an update) unchanged parts are not reported and transition rules are evaluated.
+        With `old` (an update) unchanged parts are not reported and transition rules are evaluated. Duplicates in sets
+        and maps are not reported to an object that had some before.
         """
         errors: list[Cause] = []
         self._validator(obj, MISSING if old is None else old, "", errors)
-        if self._lists is not None:
-            self._lists(obj, "", errors)
+        if self._lists is not None and (old is None or not self._duplicates(old)):
+            errors += self._duplicates(obj)
         if self._rules is not None:
             if any(error.reason in _BLOCKING for error in errors):
                 errors.append(_NOT_CHECKED)
             else:
                 self._rules(obj, MISSING if old is None else old, False, "", errors)
+        return errors
+
+    def _duplicates(self, obj: Obj) -> list[Cause]:
+        errors: list[Cause] = []
+        if self._lists is not None:
+            self._lists(obj, "", errors)
         return errors
 
 

@@ -83,6 +83,7 @@ class PrunerCompiler:
                         continue
                     else:
                         removed.append(key)
+                        unknown.append(f"{path}.{key}" if path else key)
                         continue
                 if type(child) is dict or type(child) is list:
                     below = self.compile(node)
@@ -90,7 +91,6 @@ class PrunerCompiler:
                         below(child, f"{path}.{key}" if path else key, unknown)
             for key in removed:
                 del value[key]
-                unknown.append(f"{path}.{key}" if path else key)
 
         return prune
 

@@ -42,6 +42,14 @@ def compile_rule(rule: dict[str, Any], expression: str) -> Program:
     return compile_cel(expression, VARIABLES)
 
 
+def compile_for_cost(rule: dict[str, Any], expression: str) -> Program:
+    """The program of an expression as it is written, for reckoning its cost. Raises CelCompileError."""
+    try:
+        return compile_cel(expression, VARIABLES)
+    except CelCompileError:
+        return compile_rule(rule, expression)
+
+
 class Rule:
     """One rule of one schema node."""
 

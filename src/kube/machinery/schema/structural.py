@@ -7,14 +7,12 @@ redefined, patterns and rules compile, list types fit.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from kube.machinery.cel import CelCompileError
 from kube.machinery.errors import Cause, cause
 from kube.machinery.goregex import RegexError, compile_go_regex
-from kube.machinery.schema.celtypes import undefined_field
-from kube.machinery.schema.rules import compile_rule
+from kube.machinery.schema.defaultcheck import check_defaults
+from kube.machinery.schema.rulecheck import check_all_rules
 from kube.machinery.schema.values import show
 
 Node = dict[str, Any]
@@ -54,6 +52,8 @@ def check_structural(schema: Node, path: str = "") -> list[Cause]:
     errors: list[Cause] = []
     _check_node(schema, _ROOT, path, errors)
     _check_complete(schema, schema, path, path, errors)
+    if not errors:  # only then rules and defaults can be understood
+        errors = check_all_rules(schema, path) + check_defaults(schema, path)
     relative = (Cause(error.reason, error.message, error.field.removeprefix(".")) for error in errors)
     return sorted(relative, key=lambda error: (error.field, error.message))
 
@@ -85,8 +85,8 @@ def _check_node(node: Any, level: str, path: str, errors: list[Cause]) -> None:
             _check_node(extra, _FIELD, f"{path}.additionalProperties", errors)
     _check_extensions(node, path, errors)
     _check_list_type(node, path, errors)
+    _check_map_type(node, path, errors)
     _check_values(node, path, errors, nested=False)
-    _check_rules(node, path, errors, whole_object=level == _ROOT)
 
 
 def _check_type(node: Node, level: str, path: str, errors: list[Cause]) -> None:
@@ -101,6 +101,9 @@ def _check_type(node: Node, level: str, path: str, errors: list[Cause]) -> None:
     elif not declared:
         if not free:
             errors.append(cause("FieldValueRequired", f"{path}.type", _TYPE_MISSING[level]))
+    elif declared == "null":
+        text = "type cannot be set to null, use nullable as an alternative"
+        errors.append(cause("FieldValueForbidden", f"{path}.type", text))
     elif declared not in _TYPES:
         supported = ", ".join(f'"{name}"' for name in _TYPES)
         text = f"supported values: {supported}"
@@ -156,11 +159,11 @@ def _check_extensions(node: Node, path: str, errors: list[Cause]) -> None:
 
 def _check_list_type(node: Node, path: str, errors: list[Cause]) -> None:
     list_type, keys = node.get("x-kubernetes-list-type"), node.get("x-kubernetes-list-map-keys") or []
-    where, keys_path = f"{path}.x-kubernetes-list-type", f"{path}.x-kubernetes-list-map-keys"
+    where = f"{path}.x-kubernetes-list-type"
     if list_type is None:
         if keys:
             text = "must be map if x-kubernetes-list-map-keys is non-empty"
-            errors.append(cause("FieldValueInvalid", where, text, "null"))
+            errors.append(cause("FieldValueRequired", where, text))
         return
     if list_type not in ("atomic", "set", "map"):
         text = 'supported values: "atomic", "map", "set"'
@@ -173,9 +176,39 @@ def _check_list_type(node: Node, path: str, errors: list[Cause]) -> None:
     items = node.get("items") if isinstance(node.get("items"), dict) else {}
     if list_type == "map":
         _check_map_keys(items or {}, keys, path, errors)
-    elif keys:
-        text = "must not be specified if x-kubernetes-list-type is not map"
-        errors.append(cause("FieldValueForbidden", keys_path, text))
+    elif list_type == "set":
+        _check_set_items(items or {}, f"{path}.items", errors)
+    if keys and list_type != "map":
+        text = "must be map if x-kubernetes-list-map-keys is non-empty"
+        errors.append(cause("FieldValueInvalid", where, text, show(list_type)))
+
+
+def _check_set_items(items: Node, path: str, errors: list[Cause]) -> None:
+    """Elements of a set are compared as wholes, so they must not be merged field by field."""
+    text = "must be atomic as item of a list with x-kubernetes-list-type=set"
+    kind, list_type, map_type = (items.get(key) for key in ("type", "x-kubernetes-list-type", "x-kubernetes-map-type"))
+    if kind == "array" and list_type not in (None, "atomic"):
+        errors.append(cause("FieldValueInvalid", f"{path}.x-kubernetes-list-type", text, show(list_type)))
+    elif kind == "object" and map_type != "atomic":
+        errors.append(cause("FieldValueInvalid", f"{path}.x-kubernetes-map-type", text, show(map_type)))
+    if items.get("nullable"):
+        text = "cannot be nullable when x-kubernetes-list-type is set"
+        errors.append(cause("FieldValueForbidden", f"{path}.nullable", text))
+
+
+def _check_map_type(node: Node, path: str, errors: list[Cause]) -> None:
+    map_type, declared = node.get("x-kubernetes-map-type"), node.get("type") or ""
+    if map_type is None:
+        return
+    if declared != "object":
+        text = "must be object if x-kubernetes-map-type is specified"
+        if declared:
+            errors.append(cause("FieldValueInvalid", f"{path}.type", text, show(declared)))
+        else:
+            errors.append(cause("FieldValueRequired", f"{path}.type", text))
+    if map_type not in ("atomic", "granular"):
+        text = 'supported values: "atomic", "granular"'
+        errors.append(cause("FieldValueNotSupported", f"{path}.x-kubernetes-map-type", text, show(map_type)))
 
 
 def _check_map_keys(items: Node, keys: list[str], path: str, errors: list[Cause]) -> None:
@@ -186,8 +219,11 @@ def _check_map_keys(items: Node, keys: list[str], path: str, errors: list[Cause]
         text = "must be object if parent array's x-kubernetes-list-type is map"
         errors.append(cause("FieldValueInvalid", f"{path}.items.type", text, show(items.get("type") or "")))
         return
+    if len(set(keys)) < len(keys):
+        where = f"{path}.x-kubernetes-list-map-keys"
+        errors.append(cause("FieldValueInvalid", where, "must not contain duplicate entries", show(keys)))
     properties = items.get("properties") or {}
-    for key in keys:
+    for key in dict.fromkeys(keys):
         where = f"{path}.items.properties[{key}]"
         if key not in properties:
             text = "entries must all be names of item properties"
@@ -267,59 +303,3 @@ def _check_branch(branch: Node, structure: Node | None, where: str, place: str, 
     for name, child in (branch.get("properties") or {}).items():
         below, defined = f"{where}.properties[{name}]", f"{place}.properties[{name}]"
         _check_branch(child, declared.get(name), below, defined, errors)
-
-
-def _check_rules(node: Node, path: str, errors: list[Cause], *, whole_object: bool) -> None:
-    rules = node.get("x-kubernetes-validations") or []
-    for index, rule in enumerate(rules):
-        where = f"{path}.x-kubernetes-validations[{index}]"
-        expression = str(rule.get("rule") or "")
-        if not expression.strip():
-            errors.append(cause("FieldValueRequired", f"{where}.rule", "rule is not specified"))
-            continue
-        problem = None
-        if not rule.get("optionalOldSelf"):  # there, oldSelf is an optional and has methods instead of fields
-            problem = undefined_field(expression, node, whole_object=whole_object)
-        problem = problem or _compile_problem(rule, expression, "BOOL")
-        if problem:
-            text = f"compilation failed: {problem}"
-            errors.append(cause("FieldValueInvalid", f"{where}.rule", text, _show_rule(rule)))
-        _check_message(rule, where, errors)
-
-
-def _check_message(rule: Node, where: str, errors: list[Cause]) -> None:
-    expression = rule.get("messageExpression")
-    problem = _compile_problem(rule, expression, "STRING") if expression else None
-    if problem:
-        text = f"messageExpression compilation failed: {problem}"
-        errors.append(cause("FieldValueInvalid", f"{where}.messageExpression", text, _show_rule(rule)))
-    message = str(rule.get("message") or "")
-    if message and not message.strip():
-        text = "message must be non-empty if specified"
-        errors.append(cause("FieldValueInvalid", f"{where}.message", text, show(message)))
-    elif "\n" in message.strip():
-        text = "message must not contain line breaks"
-        errors.append(cause("FieldValueInvalid", f"{where}.message", text, show(message)))
-
-
-def _compile_problem(rule: Node, expression: str, wanted: str) -> str | None:
-    try:
-        program = compile_rule(rule, expression)
-    except CelCompileError as error:
-        return str(error)
-    fits = program.result_type in (wanted, "DYN")
-    return None if fits else f"must evaluate to a {wanted.lower()}"
-
-
-def _show_rule(rule: Node) -> str:
-    """A rule as Go prints the structure, with `<`, `>` and `&` escaped as its JSON encoder does."""
-    fields = {
-        "Rule": rule.get("rule", ""),
-        "Message": rule.get("message", ""),
-        "MessageExpression": rule.get("messageExpression", ""),
-        "Reason": rule.get("reason"),
-        "FieldPath": rule.get("fieldPath", ""),
-        "OptionalOldSelf": rule.get("optionalOldSelf"),
-    }
-    text = "{" + ",".join(f"{show(name)}:{show(value)}" for name, value in fields.items()) + "}"
-    return re.sub(r"[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)

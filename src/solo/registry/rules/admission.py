@@ -143,7 +143,11 @@ class WebhookStrategy(BuiltinStrategy):
             if name in seen:
                 causes.append(cause("FieldValueDuplicate", f"{field}.name", "", quote(name)))
             seen.add(name)
-            causes += _webhook_name(name, f"{field}.name") + _webhook(hook, field) + _client_config(hook, field)
+            causes += (
+                _webhook_name(name, f"{field}.name")
+                + _webhook(hook, field)
+                + validate_client_config(hook.get("clientConfig") or {}, f"{field}.clientConfig")
+            )
         return causes
 
 
@@ -186,18 +190,18 @@ def _webhook(hook: Obj, field: str) -> list[Cause]:
     return causes
 
 
-def _client_config(hook: Obj, field: str) -> list[Cause]:
-    config = hook.get("clientConfig") or {}
+def validate_client_config(config: Obj, field: str) -> list[Cause]:
+    """Where a webhook is: exactly one of an https URL and a service."""
     url, service = config.get("url"), config.get("service")
     if (url is None) == (service is None):
-        return [cause("FieldValueRequired", f"{field}.clientConfig", "exactly one of url or service is required")]
+        return [cause("FieldValueRequired", field, "exactly one of url or service is required")]
     if service is None:
         parts = urlsplit(str(url))
         if parts.scheme != "https" or not parts.hostname:
             detail = "must be an https URL with a host"
-            return [cause("FieldValueInvalid", f"{field}.clientConfig.url", detail, quote(str(url)))]
+            return [cause("FieldValueInvalid", f"{field}.url", detail, quote(str(url)))]
         return []
-    place = f"{field}.clientConfig.service"
+    place = f"{field}.service"
     return [cause("FieldValueRequired", f"{place}.{key}") for key in ("name", "namespace") if not service.get(key)]
 
 

@@ -1,0 +1,217 @@
+"""The rules of a schema (`x-kubernetes-validations`) when a definition is written: are they complete, do they compile,
+and can their evaluation be afforded (apiextensions' ValidateCustomResourceDefinitionOpenAPISchema)?
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kube.machinery.cel import CelCompileError, Program
+from kube.machinery.errors import Cause, cause
+from kube.machinery.schema import cost
+from kube.machinery.schema.celtypes import undefined_field, with_root_fields
+from kube.machinery.schema.fieldpath import FieldPathError, schema_at
+from kube.machinery.schema.rules import compile_for_cost, compile_rule, uses_old_self
+from kube.machinery.schema.values import show
+
+Node = dict[str, Any]
+
+_REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+_HELP = (
+    "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are "
+    "declared)"
+)
+_EXPENSIVE_SHOWN = 4
+
+
+@dataclass(slots=True)
+class Total:
+    """What all rules of a schema cost together, and the dearest of them."""
+
+    cost: int = 0
+    dearest: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, path: str, amount: int) -> None:
+        """Count an expression's cost."""
+        self.cost = min(self.cost + amount, cost.MAX)
+        self.dearest = sorted([*self.dearest, (amount, path)], reverse=True)[:_EXPENSIVE_SHOWN]
+
+    def problems(self, path: str) -> list[Cause]:
+        """What to say if it is too much."""
+        if self.cost <= cost.TOTAL_LIMIT:
+            return []
+        text = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema"
+        causes = [cause("FieldValueForbidden", place, text) for _, place in self.dearest]
+        name = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
+        return [*causes, cause("FieldValueForbidden", path, _too_dear(name, self.cost, cost.TOTAL_LIMIT))]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where a node is: whether it is the whole object, how often it may be there (None: no bound), and the path of the
+    list above it whose elements cannot be told apart between two versions of an object."""
+
+    whole_object: bool
+    times: int | None
+    uncorrelatable: str = ""
+
+
+def check_rules(node: Node, path: str, where: Surroundings, total: Total, errors: list[Cause]) -> None:
+    """Append what is wrong with the rules of one node."""
+    rules = node.get("x-kubernetes-validations") or []
+    before = len(errors)
+    for index, rule in enumerate(rules):
+        _check_texts(rule, node, f"{path}.x-kubernetes-validations[{index}]", where, errors)
+    if len(errors) > before:
+        return
+    for index, rule in enumerate(rules):
+        _check_expressions(rule, node, f"{path}.x-kubernetes-validations[{index}]", where, total, errors)
+
+
+def _check_texts(rule: Node, node: Node, place: str, where: Surroundings, errors: list[Cause]) -> None:
+    expression, message = str(rule.get("rule") or ""), str(rule.get("message") or "")
+    if not expression.strip():
+        errors.append(cause("FieldValueRequired", f"{place}.rule", "rule is not specified"))
+    elif message and not message.strip():
+        text = "message must be non-empty if specified"
+        errors.append(cause("FieldValueInvalid", f"{place}.message", text, show(message)))
+    elif _lines(message):
+        text = "message must not contain line breaks"
+        errors.append(cause("FieldValueInvalid", f"{place}.message", text, show(message)))
+    elif _lines(expression) and not message.strip():
+        text = "message must be specified if rule contains line breaks"
+        errors.append(cause("FieldValueRequired", f"{place}.message", text))
+    expression = str(rule.get("messageExpression") or "")
+    if expression and not expression.strip():
+        text = "messageExpression must be non-empty if specified"
+        errors.append(cause("FieldValueRequired", f"{place}.messageExpression", text))
+    reason = rule.get("reason")
+    if reason is not None and reason not in _REASONS:
+        text = f"supported values: {', '.join(map(show, _REASONS))}"
+        errors.append(cause("FieldValueNotSupported", f"{place}.reason", text, show(reason)))
+    _check_field_path(rule, node, f"{place}.fieldPath", where, errors)
+
+
+def _check_field_path(rule: Node, node: Node, place: str, where: Surroundings, errors: list[Cause]) -> None:
+    path = str(rule.get("fieldPath") or "")
+    if not path:
+        return
+    text = ""
+    if not path.strip():
+        text = "fieldPath must be non-empty if specified"
+    elif "\n" in path or "\r" in path:
+        text = "fieldPath must not contain line breaks"
+    else:
+        try:
+            schema_at(path, node, whole_object=where.whole_object)
+        except FieldPathError:
+            text = "fieldPath must be a valid path"
+    if text:
+        errors.append(cause("FieldValueInvalid", place, text, show(path)))
+
+
+def _lines(text: str) -> bool:
+    return "\n" in text.strip() or "\r" in text.strip()
+
+
+def _check_expressions(
+    rule: Node, node: Node, place: str, where: Surroundings, total: Total, errors: list[Cause]
+) -> None:
+    expression = str(rule["rule"])
+    if not rule.get("optionalOldSelf"):  # there, oldSelf is an optional and has methods instead of fields
+        problem = undefined_field(expression, node, whole_object=where.whole_object)
+        if problem:
+            errors.append(_not_compiled(rule, f"{place}.rule", f"compilation failed: {problem}"))
+            return
+    try:
+        program = _compiled(rule, expression, "BOOL")
+    except CelCompileError as error:
+        errors.append(_not_compiled(rule, f"{place}.rule", f"compilation failed: {error}"))
+        return
+    shown = with_root_fields(node) if where.whole_object else node
+    often = where.times if where.times is not None else cost.unbounded_cardinality(node)
+    _check_cost(program, shown, often, f"{place}.rule", "estimated rule cost", total, errors)
+    if rule.get("messageExpression"):
+        message = str(rule["messageExpression"])
+        try:
+            program = _compiled(rule, message, "STRING")
+        except CelCompileError as error:
+            text = f"messageExpression compilation failed: {error}"
+            errors.append(_not_compiled(rule, f"{place}.messageExpression", text))
+        else:
+            name = "estimated messageExpression cost"
+            _check_cost(program, shown, 1, f"{place}.messageExpression", name, total, errors)
+    if uses_old_self(expression):
+        if where.uncorrelatable:
+            text = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {where.uncorrelatable}"
+            errors.append(cause("FieldValueInvalid", f"{place}.rule", text, show(expression)))
+    elif rule.get("optionalOldSelf") is not None:
+        text = "may not be set if oldSelf is not used in rule"
+        errors.append(cause("FieldValueInvalid", f"{place}.optionalOldSelf", text, show(rule["optionalOldSelf"])))
+
+
+def _compiled(rule: Node, expression: str, wanted: str) -> Program:
+    """The program by which an expression's cost is estimated. Raises CelCompileError."""
+    program = compile_rule(rule, expression)
+    if program.result_type not in (wanted, "DYN"):
+        raise CelCompileError(f"must evaluate to a {wanted.lower()}")
+    return compile_for_cost(rule, expression)
+
+
+def _check_cost(
+    program: Program, node: Node, often: int, place: str, name: str, total: Total, errors: list[Cause]
+) -> None:
+    amount = cost.times(cost.rule_cost(program.syntax(), node), often)
+    total.add(place, amount)
+    if amount > cost.RULE_LIMIT:
+        errors.append(cause("FieldValueForbidden", place, _too_dear(name, amount, cost.RULE_LIMIT)))
+
+
+def _too_dear(name: str, amount: int, limit: int) -> str:
+    factor = amount / limit
+    shown = "more than 100x" if factor > 100 else f"{factor:f}x" if factor < 1.5 else f"{factor:.1f}x"
+    return f"{name} exceeds budget by factor of {shown} {_HELP}"
+
+
+def _not_compiled(rule: Node, place: str, text: str) -> Cause:
+    return cause("FieldValueInvalid", place, text, _show_rule(rule))
+
+
+def _show_rule(rule: Node) -> str:
+    """A rule as Go prints the structure, with `<`, `>` and `&` escaped as its JSON encoder does."""
+    fields = {
+        "Rule": rule.get("rule", ""),
+        "Message": rule.get("message", ""),
+        "MessageExpression": rule.get("messageExpression", ""),
+        "Reason": rule.get("reason"),
+        "FieldPath": rule.get("fieldPath", ""),
+        "OptionalOldSelf": rule.get("optionalOldSelf"),
+    }
+    text = "{" + ",".join(f"{show(name)}:{show(value)}" for name, value in fields.items()) + "}"
+    return re.sub(r"[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def check_all_rules(schema: Node, path: str) -> list[Cause]:
+    """What is wrong with the rules of a whole schema; it has been found structural before."""
+    errors: list[Cause] = []
+    total = Total()
+    _walk(schema, path, Surroundings(True, 1), total, errors)
+    return errors + total.problems(path)
+
+
+def _walk(node: Node, path: str, where: Surroundings, total: Total, errors: list[Cause]) -> None:
+    below = replace(where, whole_object=False)
+    for name, child in (node.get("properties") or {}).items():
+        _walk(child, f"{path}.properties[{name}]", below, total, errors)
+    each = replace(below, times=cost.cardinality(node, where.times))
+    if isinstance(node.get("additionalProperties"), dict):
+        _walk(node["additionalProperties"], f"{path}.additionalProperties", each, total, errors)
+    if isinstance(node.get("items"), dict):
+        if node.get("x-kubernetes-list-type") != "map" and not where.uncorrelatable:
+            each = replace(each, uncorrelatable=f"{path}.items")
+        _walk(node["items"], f"{path}.items", each, total, errors)
+    if node.get("x-kubernetes-validations"):
+        embedded = where.whole_object or bool(node.get("x-kubernetes-embedded-resource"))
+        check_rules(node, path, replace(where, whole_object=embedded), total, errors)

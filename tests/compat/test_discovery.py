@@ -1,0 +1,78 @@
+"""Health, discovery and OpenAPI over the wire: representations, entity tags and hashes."""
+
+from __future__ import annotations
+
+import pytest
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+def fetch(wire, path, **headers):
+    return wire.headers("GET", path, None, {key.replace("_", "-"): value for key, value in headers.items()})
+
+
+@pytest.mark.parametrize("name", ["healthz", "livez", "readyz"])
+def test_health(wire, name):
+    assert fetch(wire, f"/{name}")[2] == "ok"
+    status, _, text = fetch(wire, f"/{name}?verbose=1&exclude=log&exclude=odd")
+    lines = text.splitlines()
+    assert (status, lines[0], lines[-1]) == (200, "[+]ping ok", f"{name} check passed")
+    assert {"[+]etcd ok", "[+]log excluded: ok", "[+]poststarthook/crd-informer-synced ok"} <= set(lines)
+    assert 'warn: some health checks cannot be excluded: no matches for "odd"' in lines
+    assert ("[+]shutdown ok" in lines) is (name == "readyz")
+    assert fetch(wire, f"/{name}/etcd")[::2] == (200, "ok")
+    assert fetch(wire, f"/{name}/odd")[0] == 404
+
+
+def test_aggregated_discovery_has_a_tag(wire):
+    status, headers, text = fetch(wire, "/apis", Accept=f"{AGGREGATED},application/json;q=0.9")
+    assert (status, headers["Content-Type"]) == (200, AGGREGATED)
+    assert '"kind":"APIGroupDiscoveryList"' in text
+    status, _, text = fetch(wire, "/apis", Accept=AGGREGATED, If_None_Match=headers["ETag"])
+    assert (status, text) == (304, "")
+    assert '"kind":"APIGroupList"' in fetch(wire, "/apis", Accept="application/json")[2]
+
+
+@pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
+def test_openapi_has_a_tag(wire, path):
+    status, headers, _ = fetch(wire, path)
+    assert status == 200
+    assert fetch(wire, path, If_None_Match=headers["ETag"])[::2] == (304, "")
+
+
+def test_openapi_is_immutable_under_its_hash(wire):
+    index = wire("GET", "/openapi/v3")[1]["paths"]
+    place = index["apis/authorization.k8s.io/v1"]["serverRelativeURL"]
+    status, headers, _ = fetch(wire, place)
+    assert (status, headers["Cache-Control"]) == (200, "public, immutable")
+    assert "Expires" in headers
+    status, headers, _ = fetch(wire, place.partition("=")[0] + "=0")
+    assert (status, headers["Location"]) == (301, place)
+
+
+def test_openapi_of_a_definition(cluster, wire):
+    spec = {"type": "object", "properties": {"color": {"type": "string"}, "old": {"type": "string", "nullable": True}}}
+    free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    for plural, schema in (("pens", {"type": "object", "properties": {"spec": spec}}), ("pads", free)):
+        version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+        if plural == "pens":
+            version["selectableFields"] = [{"jsonPath": ".spec.color"}]
+        names = {"plural": plural, "kind": plural[:-1].capitalize()}
+        cluster.apply(
+            {
+                "apiVersion": "apiextensions.k8s.io/v1",
+                "kind": "CustomResourceDefinition",
+                "metadata": {"name": f"{plural}.doc.example.com"},
+                "spec": {"group": "doc.example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+            }
+        )
+    third = wire("GET", "/openapi/v3/apis/doc.example.com/v1")[1]["components"]["schemas"]
+    pen = third["com.example.doc.v1.Pen"]
+    assert pen["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.color"}]
+    assert pen["properties"]["spec"]["properties"]["old"] == {"type": "string", "nullable": True}
+    second = wire("GET", "/openapi/v2")[1]["definitions"]
+    assert second["com.example.doc.v1.Pen"]["properties"]["spec"]["properties"]["old"] == {}
+    assert "properties" not in second["com.example.doc.v1.Pad"], "kubectl would refuse all others"
+    cluster.kubectl("delete", "crd", "pens.doc.example.com", "pads.doc.example.com")
+    assert fetch(wire, "/openapi/v3/apis/doc.example.com/v1")[0] == 404
+    assert "com.example.doc.v1.Pen" not in wire("GET", "/openapi/v2")[1]["definitions"]

@@ -1,0 +1,118 @@
+"""Unknown and repeated fields, as server-side field validation reports them (KEP-2885)."""
+
+from __future__ import annotations
+
+import pytest
+
+GROUP = "fields.example.com"
+CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": f"things.{GROUP}"},
+    "spec": {
+        "group": GROUP,
+        "scope": "Namespaced",
+        "names": {"plural": "things", "kind": "Thing"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {"spec": {"type": "object", "properties": {"a": {"type": "string"}}}},
+                    }
+                },
+            }
+        ],
+    },
+}
+
+YAML = f"""
+apiVersion: {GROUP}/v1
+kind: Thing
+metadata:
+  name: NAME
+spec:
+  a: p
+  a: q
+  odd: 1"""
+JSON = f'{{"apiVersion":"{GROUP}/v1","kind":"Thing","metadata":{{"name":"NAME"}},"spec":{{"odd":1,"a":"p","a":"q"}}}}'
+DEPLOYMENT = """{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"odd":1,"odd":2,
+"replicas":2,"replicas":3,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
+"spec":{"containers":[{"name":"c","image":"i","new":1}]}}}}"""
+TWICE, ODD = 'duplicate field "spec.a"', 'unknown field "spec.odd"'
+
+
+@pytest.fixture(scope="module")
+def path(cluster):
+    cluster.apply(CRD)
+    yield f"/apis/{GROUP}/v1/namespaces/default/things"
+    cluster.kubectl("delete", "crd", f"things.{GROUP}")
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "problems"),
+    [
+        (JSON, "application/json", [TWICE, ODD]),
+        (YAML, "application/yaml", ['line 8: key "a" already set in map', ODD]),
+    ],
+)
+def test_custom_resources(wire, path, body, media, problems):
+    headers = {"Content-Type": media}
+    status, answer = wire("POST", f"{path}?fieldValidation=Strict", body.replace("NAME", "s"), headers)
+    text = ", ".join(problems).replace("line", "yaml: unmarshal errors:\n  line")
+    assert (status, answer["message"]) == (
+        400,
+        f'Thing in version "v1" cannot be handled as a Thing: strict decoding error: {text}',
+    )
+    name = f"warned-{media[-4:]}"
+    status, given, answer = wire.headers("POST", path, body.replace("NAME", name), headers)
+    assert status == 201
+    quoted = [problem.replace('"', '\\"') for problem in problems]
+    assert given.get_all("Warning") == [f'299 - "{problem}"' for problem in quoted]
+    assert '"spec":{"a":"q"}' in answer
+    query = f"{path}?fieldValidation=Ignore"
+    status, given, _ = wire.headers("POST", query, body.replace("NAME", f"ignored-{name}"), headers)
+    assert (status, given.get("Warning")) == (201, None)
+
+
+def test_problems_of_typed_objects_come_in_the_order_of_the_document(wire):
+    status, answer = wire("POST", "/apis/apps/v1/namespaces/default/deployments?fieldValidation=Strict", DEPLOYMENT)
+    assert (status, answer["message"].partition("strict decoding error: ")[2]) == (
+        400,
+        'unknown field "spec.odd", duplicate field "spec.replicas", '
+        'unknown field "spec.template.spec.containers[0].new"',
+    )
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "problems"),
+    [
+        ("merge-patch+json", '{"spec":{"odd":2,"a":"1","a":"2"}}', f"{TWICE}, {ODD}"),
+        (
+            "json-patch+json",
+            '[{"op":"add","path":"/spec/odd","value":1,"new":2}]',
+            f'json patch unknown field "[0].new", {ODD}',
+        ),
+    ],
+)
+def test_patches(wire, path, media, body, problems):
+    wire("POST", path, JSON.replace("NAME", "patched"))
+    headers = {"Content-Type": f"application/{media}"}
+    status, answer = wire("PATCH", f"{path}/patched?fieldValidation=Strict", body, headers)
+    assert (status, answer["message"]) == (400, f"strict decoding error: {problems}")
+
+
+def test_apply(wire, path):
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    query = "fieldManager=me&fieldValidation"
+    status, answer = wire("PATCH", f"{path}/ap?{query}=Strict", YAML.replace("NAME", "ap"), headers)
+    assert (status, answer["message"].partition("YAML: ")[2]) == (
+        400,
+        'error converting YAML to JSON: yaml: unmarshal errors:\n  line 8: key "a" already set in map',
+    )
+    body = YAML.replace("NAME", "ap").replace("  odd: 1", "")
+    status, given, _ = wire.headers("PATCH", f"{path}/ap?{query}=Warn", body, headers)
+    assert (status, given.get("Warning")) == (201, '299 - "line 8: key \\"a\\" already set in map"')
