@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import guests, imports, machines, processes
+from bench import api, guests, imports, machines, processes
 from kube.client.config import load_kubeconfig
 from kube.client.sync import SyncClient
 from vmruntime.api import vmruntime
@@ -177,6 +177,11 @@ def measure_imports(bench: Bench) -> None:
             what = f"import of a qcow2 of 500 MB by HTTP, as {image_format}: disk created → Succeeded"
             bench.row(what, middle(first), f"{against} ({middle(bare)})")
             bench.row(f"the second disk from it, as {image_format}", middle(second))
+
+
+def measure_api(bench: Bench) -> None:
+    for row in api.rows():
+        bench.row(*row)
 
 
 def bare_command(command: list[str]) -> list[str]:

@@ -123,6 +123,20 @@ def test_yaml_in_and_out(wire, namespace):
     assert yaml.safe_load(text)["data"] == {"a": "x"}
 
 
+def test_a_long_list_and_a_long_backlog_are_whole(wire, namespace):
+    """They are longer than the pieces in which answers are sent."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    for index in range(30):
+        wire("POST", path, {"metadata": {"name": f"long-{index:02}"}, "data": {"filling": "x" * 20_000}})
+    status, listed = wire("GET", path)
+    assert status == 200
+    assert [item["metadata"]["name"] for item in listed["items"]] == [f"long-{index:02}" for index in range(30)]
+    seen = events(wire, f"{path}?watch=1&timeoutSeconds=1")
+    assert [event["object"]["metadata"]["name"] for event in seen] == [f"long-{index:02}" for index in range(30)]
+    status, text = wire("GET", path, headers={"Accept": "application/yaml"})
+    assert len(yaml.safe_load(text)["items"]) == 30
+
+
 def test_aggregated_discovery_and_its_tag(wire):
     accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
     connection, response = wire.open("GET", "/apis", headers={"Accept": accept})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,9 +19,27 @@ Obj = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
 
+PIECE_BYTES = 128 * 1024
+"""Long answers go out in pieces of this size, each when the client has taken the one before: a list costs the server
+the memory of a piece, not several times its own size."""
 
-def raw_json(body: bytes, status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
-    """A JSON answer from bytes."""
+
+def pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The parts, put together to pieces of PIECE_BYTES or a little more; the last piece is what is left."""
+    gathered: list[bytes] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def raw_json(body: bytes | AsyncIterator[bytes], status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
+    """A JSON answer from bytes, at once or piece by piece."""
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
     for text in warnings:
@@ -101,7 +119,7 @@ def many(
     include: str,
     warnings: Sequence[str] = (),
 ) -> web.Response:
-    """A list; plain JSON is put together from the stored bytes."""
+    """A list; plain JSON is put together from the stored bytes, and sent in pieces where it is long."""
     if output.transform == TABLE:
         objects = (kind.served(stored.obj) for stored in items)
         return value(tables.table(kind, objects, list_meta, include), output, 200, warnings)
@@ -114,5 +132,23 @@ def many(
         }
         return value(partial, output, 200, warnings)
     head = _encode({"kind": kind.list_kind, "apiVersion": kind.resource.api_version, "metadata": list_meta})
-    body = head[:-1] + b',"items":[' + b",".join([kind.item_raw(stored.raw) for stored in items]) + b"]}"
-    return _finish(body, output, 200, warnings)
+    body = pieces(_list_parts(head[:-1], (kind.item_raw(stored.raw) for stored in items)))
+    first = next(body)
+    if len(first) < PIECE_BYTES or output.media_type == YAML:
+        return _finish(first + b"".join(body), output, 200, warnings)
+    return raw_json(_sent(first, body), 200, warnings)
+
+
+def _list_parts(head: bytes, items: Iterable[bytes]) -> Iterator[bytes]:
+    separator = head + b',"items":['
+    for item in items:
+        yield separator
+        yield item
+        separator = b","
+    yield b"]}" if separator == b"," else separator + b"]}"
+
+
+async def _sent(first: bytes, following: Iterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    for piece in following:
+        yield piece

@@ -16,7 +16,7 @@ from aiohttp import web
 from kube.machinery import errors
 from kube.machinery.errors import StatusError, cause
 from kube.machinery.resources import CRDS
-from solo.http import tables
+from solo.http import responses, tables
 from solo.http.lists import invalid_options, parse_version
 from solo.http.negotiation import JSON, TABLE, Output
 from solo.http.selection import Selection
@@ -110,8 +110,8 @@ class Watcher:
         self._open.add(watch)
         with watch:
             try:
-                for stored in backlog or []:
-                    await response.write(encoder.line("ADDED", stored))
+                for piece in responses.pieces(encoder.line("ADDED", stored) for stored in backlog or []):
+                    await response.write(piece)
                 if backlog is not None and options.initial and options.bookmarks:
                     await response.write(encoder.bookmark(watch.bookmark_rv, initial_end=True))
                 if not self._stopped:
