@@ -1,0 +1,521 @@
+"""Random operations on machines and disks, and what must be true of the cluster whatever was done and killed.
+
+`Soak` does operations that follow from a seed and keeps the wishes beside them; `check` compares these with what there
+is. It looks from outside: at the API, at processes and at files, never at a controller's memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import processes
+from e2e.cluster import Cluster, disk, vm
+from kube.client.config import load_kubeconfig
+from kube.client.errors import ConnectionFailed
+from kube.client.sync import SyncClient
+from kube.machinery.errors import StatusError
+from kube.machinery.quantity import quantity_to_int
+from kube.machinery.resources import PODS
+from vmruntime.api import virtualmachine, virtualmachinedisk
+
+MIB = 1 << 20
+NAMESPACE = "default"
+# Ends of QEMU in a row make the pause before the next start grow up to a minute: so long a check may take.
+SETTLE_SECONDS = 150.0
+_MACHINES, _DISKS = 6, 10
+_BLOCK = 4096
+_PATTERN_SPAN = 4 * MIB
+_LOOK_SECONDS = 0.02
+# What control plane and manager may come to with a handful of machines, whatever they went through.
+_MEMORY_LIMIT, _DESCRIPTOR_LIMIT = 200 * MIB, 200
+
+
+@dataclass
+class Disk:
+    """A disk as it was asked for. `patterns`: what was written to it, by offset. `copying`: of which disk."""
+
+    size: int
+    patterns: dict[int, bytes] = field(default_factory=dict)
+    copying: str = ""
+
+
+@dataclass
+class Machine:
+    """A machine as it was asked for."""
+
+    disks: list[str]
+    running: bool = True
+    vcpus: int = 1
+    memory: int = 64
+    auto_restart: bool = False
+
+
+class Soak:
+    """Operations on one cluster with the runtime enabled, in an order that `seed` decides."""
+
+    def __init__(self, cluster: Cluster, seed: int) -> None:
+        self.cluster = cluster
+        self.random = random.Random(seed)
+        self.machines: dict[str, Machine] = {}
+        self.disks: dict[str, Disk] = {}
+        self.journal: list[str] = []
+        self.twice: set[str] = set()
+        self._number = 0
+        self._revision = 0
+
+    # --- running ---
+
+    def run(self, count: int, tell: Callable[[str], None]) -> None:
+        """Do `count` operations, some at once after each other, and check now and then and at the end."""
+        with self._watching():
+            for index in range(count):
+                operation = self._choose()
+                done = operation()
+                line = f"{index + 1:4} {operation.__name__.removeprefix('_do_')} {done}"
+                self.journal.append(line)
+                tell(line)
+                self._note_revision()
+                if self.random.random() < 0.5:
+                    time.sleep(self.random.random() * 0.6)
+                if self.random.random() < 0.06:
+                    self.check(tell)
+            self.check(tell)
+
+    def _choose(self) -> Callable[[], str]:
+        weights: dict[Callable[[], str], int] = {
+            self._do_create: 14 if len(self.machines) < _MACHINES else 0,
+            self._do_create_disk: 8 if len(self.disks) < _DISKS else 0,
+            self._do_clone_disk: 8 if self._quiet_disks() and len(self.disks) < _DISKS else 0,
+            self._do_delete_disk: 4 if self._free_disks() else 0,
+            self._do_write: 10 if self._writable_disks() else 0,
+            self._do_resize: 8 if self.disks else 0,
+            self._do_kill_manager: 4,
+            self._do_kill_solo: 4,
+            self._do_kill_both: 2,
+            self._do_stop_and_start_cluster: 1,
+        }
+        if self.machines:
+            weights |= {
+                self._do_stop: 10,
+                self._do_start: 10,
+                self._do_restart: 8,
+                self._do_edit_compute: 8,
+                self._do_edit_disks: 6,
+                self._do_toggle_auto_restart: 3,
+                self._do_kill_qemu: 8,
+                self._do_delete: 6,
+                self._do_delete_with_disks: 3,
+                self._do_replace: 3,
+            }
+        return self.random.choices(list(weights), list(weights.values()))[0]
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Look all the time for a machine that has two processes, or a disk with two writers."""
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.wait(_LOOK_SECONDS):
+                found = list(self.cluster.qemu().values())
+                had = Counter(name for words in found for name in (machine_uid(words), *written_files(words)))
+                self.twice |= {name for name, number in had.items() if number > 1}
+
+        thread = threading.Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        assert not self.twice, f"two processes at once had {self.twice}"
+
+    def client(self) -> SyncClient:
+        return SyncClient(load_kubeconfig(str(self.cluster.kubeconfig)))
+
+    def _note_revision(self) -> None:
+        with self.client() as client:
+            revision = int(client.list(virtualmachine.RESOURCE, NAMESPACE)["metadata"]["resourceVersion"])
+        assert revision >= self._revision, f"the API went back from version {self._revision} to {revision}"
+        self._revision = revision
+
+    def _name(self, prefix: str) -> str:
+        self._number += 1
+        return f"{prefix}{self._number}"
+
+    def _patch(self, name: str, spec: dict[str, Any]) -> None:
+        self.cluster.kubectl("patch", "gvm", name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    # --- operations on machines; each returns what it did ---
+
+    def _a_machine(self) -> str:
+        return self.random.choice(sorted(self.machines))
+
+    def _spec(self, machine: Machine) -> dict[str, Any]:
+        compute = {"cpu": {"vcpus": machine.vcpus}, "memory": {"capacity": f"{machine.memory}Mi"}}
+        return {
+            "compute": compute,
+            "disks": [{"virtualMachineDiskName": name} for name in machine.disks],
+            "runningState": "Running" if machine.running else "Stopped",
+            "autoRestartOnConfigurationChange": machine.auto_restart,
+            "terminationGracePeriodSeconds": self.random.choice([0, 1]),
+        }
+
+    def _create(self, name: str) -> str:
+        """Disks, and then the machine, or the other way round."""
+        wanted = Machine([self._name("d") for _ in range(self.random.choice([0, 1, 1, 2]))])
+        objects = [disk(entry, "8Mi") for entry in wanted.disks]
+        self.disks |= {entry: Disk(8 * MIB) for entry in wanted.disks}
+        self.machines[name] = wanted
+        objects.insert(self.random.choice([0, len(objects)]), vm(name) | {"spec": self._spec(wanted)})
+        self.cluster.apply(*objects)
+        return f"{name} with {wanted.disks}"
+
+    def _do_create(self) -> str:
+        return self._create(self._name("v"))
+
+    def _do_replace(self) -> str:
+        """Deleted, and created again under the same name without waiting for anything else."""
+        name = self._a_machine()
+        self._delete(name)
+        return self._create(name)
+
+    def _power(self, name: str, word: str, running: bool) -> str:
+        done = self.cluster.virt(word, name, ok=False)
+        refused = done.returncode != 0
+        # `restart` refuses what is stopped; a wish that is not fulfilled yet is not.
+        assert not refused or (word == "restart" and not self.machines[name].running), done.stderr
+        if not refused:
+            self.machines[name].running = running
+        return name + (" (refused)" if refused else "")
+
+    def _do_stop(self) -> str:
+        return self._power(self._a_machine(), "stop", running=False)
+
+    def _do_start(self) -> str:
+        return self._power(self._a_machine(), "start", running=True)
+
+    def _do_restart(self) -> str:
+        return self._power(self._a_machine(), "restart", running=True)
+
+    def _do_edit_compute(self) -> str:
+        name = self._a_machine()
+        wanted = self.machines[name]
+        wanted.vcpus, wanted.memory = self.random.choice([1, 2]), self.random.choice([48, 64, 80])
+        self._patch(name, {"compute": self._spec(wanted)["compute"]})
+        return f"{name} {wanted.vcpus} CPUs {wanted.memory}Mi"
+
+    def _do_edit_disks(self) -> str:
+        """Take a disk away, or attach one that no machine has: at once, or with the next start."""
+        name = self._a_machine()
+        wanted = self.machines[name]
+        free = self._free_disks()
+        if wanted.disks and (not free or self.random.random() < 0.5):
+            wanted.disks.remove(self.random.choice(wanted.disks))
+        elif free:
+            wanted.disks.append(self.random.choice(free))
+        self._patch(name, {"disks": self._spec(wanted)["disks"]})
+        return f"{name} {wanted.disks}"
+
+    def _do_toggle_auto_restart(self) -> str:
+        name = self._a_machine()
+        wanted = self.machines[name]
+        wanted.auto_restart = not wanted.auto_restart
+        self._patch(name, {"autoRestartOnConfigurationChange": wanted.auto_restart})
+        return f"{name} {wanted.auto_restart}"
+
+    def _delete(self, name: str) -> None:
+        self.cluster.kubectl("delete", "gvm", name, timeout=90)
+        del self.machines[name]
+
+    def _do_delete(self) -> str:
+        name = self._a_machine()
+        self._delete(name)
+        return name
+
+    def _do_delete_with_disks(self) -> str:
+        name = self._a_machine()
+        others = {entry for other, machine in self.machines.items() if other != name for entry in machine.disks}
+        gone = [entry for entry in self.machines[name].disks if entry not in others]
+        self.cluster.virt("delete", "vm", name, "--all")
+        del self.machines[name]
+        for entry in gone:
+            del self.disks[entry]
+        return f"{name} and {gone}"
+
+    # --- operations on disks ---
+
+    def _attached(self) -> set[str]:
+        return {entry for machine in self.machines.values() for entry in machine.disks}
+
+    def _held(self) -> set[str]:
+        """Disks that a machine lists or, whatever its spec says by now, has."""
+        return self._attached() | {
+            str(entry["name"])
+            for machine in self.cluster.items("gvm")
+            for entry in machine.get("status", {}).get("disks", [])
+        }
+
+    def _free_disks(self) -> list[str]:
+        """Disks that no machine lists, and of which no copy is being made."""
+        copied = {entry.copying for entry in self.disks.values()}
+        return sorted(name for name in self.disks if name not in self._attached() | copied)
+
+    def _quiet_disks(self) -> list[str]:
+        """Those of them that are no copy which is not made yet."""
+        return [name for name in self._free_disks() if not self.disks[name].copying]
+
+    def _writable_disks(self) -> list[str]:
+        return [name for name in self._quiet_disks() if self._file(name) is not None]
+
+    def _file(self, name: str) -> Path | None:
+        """The file of the disk `name`, once it is there."""
+        return next(self.cluster.directory.glob(f"vm/disks/{NAMESPACE}/{name}_*/disk.raw"), None)
+
+    def _do_create_disk(self) -> str:
+        name = self._name("d")
+        self.cluster.apply(disk(name, "8Mi"))
+        self.disks[name] = Disk(8 * MIB)
+        return name
+
+    def _do_clone_disk(self) -> str:
+        origin, name = self.random.choice(self._quiet_disks()), self._name("c")
+        source = self.disks[origin]
+        self.cluster.apply(disk(name, str(source.size), source={"virtualMachineDisk": {"name": origin}}))
+        self.disks[name] = Disk(source.size, dict(source.patterns), origin)
+        return f"{origin} to {name}"
+
+    def _do_delete_disk(self) -> str:
+        name = self.random.choice(self._free_disks())
+        self.cluster.kubectl("delete", "vmdisk", name, "--wait=false")
+        del self.disks[name]
+        return name
+
+    def _do_write(self) -> str:
+        """Data that no machine may lose, into a disk that none has open."""
+        name = self.random.choice(self._writable_disks())
+        path = self._file(name)
+        if path is None or name in self._held():
+            return "nothing: a machine still has it"
+        offset = self.random.randrange(_PATTERN_SPAN // _BLOCK) * _BLOCK
+        data = self.random.randbytes(_BLOCK)
+        with path.open("r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), data, offset)
+        self.disks[name].patterns[offset] = data
+        return f"{name} at {offset}"
+
+    def _do_resize(self) -> str:
+        name = self.random.choice(sorted(self.disks))
+        wanted = self.disks[name]
+        wanted.size += self.random.randrange(1, 4) * MIB
+        size = json.dumps({"spec": {"size": str(wanted.size)}})
+        self.cluster.kubectl("patch", "vmdisk", name, "--type=merge", "-p", size)
+        return f"{name} to {wanted.size // MIB}Mi"
+
+    # --- faults ---
+
+    def _do_kill_qemu(self) -> str:
+        running = sorted(self.cluster.qemu())
+        if not running:
+            return "none"
+        pid = self.random.choice(running)
+        kill(pid)
+        return str(pid)
+
+    def _manager_pids(self) -> list[int]:
+        return [pid for pid, words in self.cluster.processes().items() if "vmruntime.controllers" in words]
+
+    def _kill_manager(self) -> None:
+        for pid in self._manager_pids():
+            kill(pid)
+
+    def _do_kill_manager(self) -> str:
+        """A pod that was killed before waits longer and longer, as everywhere; another one in its place does not."""
+        self._kill_manager()
+        self.cluster.kubectl("delete", "pods", "-n", "vm-system", "--all", "--grace-period=0", "--force")
+        return ""
+
+    def _kill_solo(self) -> None:
+        kill(self.cluster.solo_pid())
+
+    def _start_cluster(self) -> None:
+        while "Running" in self.cluster.bmctl("get", "clusters").stdout:
+            time.sleep(0.05)
+        self.cluster.bmctl("start", "cluster", "-c", self.cluster.name)
+
+    def _do_kill_solo(self) -> str:
+        self._kill_solo()
+        killed = self._do_kill_qemu() if self.random.random() < 0.5 else ""
+        self._start_cluster()
+        return f"and while it was away QEMU {killed}" if killed else ""
+
+    def _do_kill_both(self) -> str:
+        self._kill_solo()
+        self._kill_manager()
+        time.sleep(self.random.random() * 0.3)
+        self._start_cluster()
+        return ""
+
+    def _do_stop_and_start_cluster(self) -> str:
+        self.cluster.bmctl("stop", "cluster", "-c", self.cluster.name, "--timeout", "1s")
+        assert self.cluster.processes() == {}
+        self.cluster.bmctl("start", "cluster", "-c", self.cluster.name)
+        return ""
+
+    # --- what has to be true ---
+
+    def check(self, tell: Callable[[str], None] = lambda line: None) -> None:
+        """Wait until everything is as it was asked for. AssertionError with all that is not, if that takes too long."""
+        began = time.monotonic()
+        while wrong := self._wrong():
+            assert not self.twice, f"two processes at once had {self.twice}"
+            if time.monotonic() - began > SETTLE_SECONDS:
+                raise AssertionError("\n".join([f"after {SETTLE_SECONDS:.0f} s:", *wrong]))
+            time.sleep(0.3)
+        for wanted in self.disks.values():
+            wanted.copying = ""
+        tell(f"     as it should be after {time.monotonic() - began:.1f} s: {self._size()}")
+
+    def _size(self) -> str:
+        figures = []
+        for name, pids in (("solo", [self.cluster.solo_pid()]), ("manager", self._manager_pids())):
+            for pid in pids:
+                descriptors, memory = descriptors_of(pid), processes.pss(pid)
+                figures.append(f"{name} {memory // MIB} MiB {descriptors} descriptors")
+                assert memory < _MEMORY_LIMIT and descriptors < _DESCRIPTOR_LIMIT, figures
+        return ", ".join([f"{len(self.machines)} machines", f"{len(self.disks)} disks", *figures])
+
+    def _wrong(self) -> list[str]:
+        try:
+            with self.client() as client:
+                objects = {
+                    resource.plural: client.list(resource, NAMESPACE)["items"]
+                    for resource in (virtualmachine.RESOURCE, virtualmachinedisk.RESOURCE, PODS)
+                }
+        except (StatusError, ConnectionFailed) as error:
+            return [f"the API does not answer: {error}"]
+        running = list(self.cluster.qemu().values())
+        machines = objects[virtualmachine.RESOURCE.plural]
+        disks = objects[virtualmachinedisk.RESOURCE.plural]
+        return [
+            *self._wrong_machines(machines, running),
+            *self._wrong_disks(disks, machines),
+            *self._leftovers(machines, disks, objects[PODS.plural], running),
+        ]
+
+    def _wrong_machines(self, machines: list[dict[str, Any]], running: list[list[str]]) -> Iterator[str]:
+        found = {machine["metadata"]["name"]: machine for machine in machines}
+        if found.keys() != self.machines.keys():
+            yield f"machines are {sorted(found)}, and not {sorted(self.machines)}"
+        for name, wanted in self.machines.items():
+            status = found.get(name, {}).get("status", {})
+            state = "Running" if wanted.running else "Stopped"
+            if status.get("state") != state:
+                yield f"{name} is {status.get('state')} ({status.get('reason')}: {status.get('message')}), not {state}"
+                continue
+            uid = found[name]["metadata"]["uid"]
+            own = [words for words in running if machine_uid(words) == uid]
+            if len(own) != wanted.running:
+                yield f"{name} has {len(own)} processes and is {state}"
+            elif wanted.running:
+                yield from self._wrong_change(name, wanted, status, own[0])
+
+    def _wrong_change(
+        self, name: str, wanted: Machine, status: dict[str, Any], words: list[str]
+    ) -> Iterator[str]:
+        """A machine that runs either is what its spec says, or says that it waits for a restart."""
+        disks = [Path(path).parent.name.rpartition("_")[0] for path in written_files(words)]
+        is_new = (
+            f"size={wanted.memory}M" in words
+            and any(word.startswith(f"cpus={wanted.vcpus},") for word in words)
+            and sorted(disks) == sorted(wanted.disks)
+        )
+        waits = any(
+            entry["type"] == "RestartRequired" and entry["status"] == "True" for entry in status["conditions"]
+        )
+        if waits == is_new or (waits and wanted.auto_restart):
+            yield f"{name} runs with {disks} and not {wanted.disks}, RestartRequired is {waits}: {words}"
+
+    def _wrong_disks(self, disks: list[dict[str, Any]], machines: list[dict[str, Any]]) -> Iterator[str]:
+        found = {entry["metadata"]["name"]: entry for entry in disks}
+        if found.keys() != self.disks.keys():
+            yield f"disks are {sorted(found)}, and not {sorted(self.disks)}"
+        for name, wanted in self.disks.items():
+            status = found.get(name, {}).get("status", {})
+            if status.get("phase") != "Succeeded":
+                yield f"disk {name} is {status}"
+                continue
+            size = quantity_to_int(status["virtualSize"])
+            path = self.cluster.directory / "vm/disks" / NAMESPACE
+            path = path / f"{name}_{found[name]['metadata']['uid']}" / "disk.raw"
+            if not path.exists():
+                yield f"disk {name} has no data"
+                continue
+            if size != wanted.size or path.stat().st_size != wanted.size:
+                yield f"disk {name} has {size} in its status and {path.stat().st_size} on disk, not {wanted.size}"
+            content = path.read_bytes()
+            for offset, data in wanted.patterns.items():
+                if content[offset : offset + _BLOCK] != data:
+                    yield f"disk {name} has lost what was written at {offset}"
+
+    def _leftovers(
+        self,
+        machines: list[dict[str, Any]],
+        disks: list[dict[str, Any]],
+        pods: list[dict[str, Any]],
+        running: list[list[str]],
+    ) -> Iterator[str]:
+        machine_uids = {entry["metadata"]["uid"] for entry in machines}
+        disk_uids = {entry["metadata"]["uid"] for entry in disks}
+        for words in running:
+            if machine_uid(words) not in machine_uids:
+                yield f"a process of no machine: {words}"
+        for entry in pods:
+            owner = entry["metadata"]["ownerReferences"][0]["uid"]
+            if owner not in machine_uids or entry["status"].get("phase") != "Running":
+                yield f"pod {entry['metadata']['name']} is left"
+        for kind, known in (("instances/*", machine_uids), ("disks/*/*", disk_uids)):
+            for path in self.cluster.directory.glob(f"vm/{kind}"):
+                if path.name.rpartition("_")[2] not in known:
+                    yield f"{path} is left"
+        for path in self.cluster.directory.glob("vm/disks/*/*/import"):
+            yield f"{path} is left"
+        present = {entry["metadata"]["uid"] for entry in pods}
+        kept = [path.name for path in self.cluster.directory.glob("solo/pods/*")]
+        # One more for the controller manager, whose namespace is another.
+        if len(set(kept) - present) > 1:
+            yield f"directories of pods are left: {sorted(set(kept) - present)}"
+
+
+def machine_uid(words: list[str]) -> str:
+    return words[words.index("-uuid") + 1]
+
+
+def written_files(words: list[str]) -> list[str]:
+    """The files that a QEMU has open for writing."""
+    nodes = [json.loads(word) for before, word in zip(words, words[1:], strict=False) if before == "-blockdev"]
+    return [node["file"]["filename"] for node in nodes if not node["read-only"]]
+
+
+def kill(pid: int) -> None:
+    """End it as the kernel would, and return when it has ended."""
+    try:
+        handle = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    os.close(handle)
+
+
+def descriptors_of(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
