@@ -12,53 +12,25 @@ import random
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import processes
+from e2e import soak_checks
 from e2e.cluster import Cluster, disk, vm
+from e2e.soak_checks import BLOCK, MIB, NAMESPACE, Disk, Machine
 from kube.client.config import load_kubeconfig
 from kube.client.errors import ConnectionFailed
 from kube.client.sync import SyncClient
 from kube.machinery.errors import StatusError
-from kube.machinery.quantity import quantity_to_int
-from kube.machinery.resources import PODS
-from vmruntime.api import virtualmachine, virtualmachinedisk
+from vmruntime.api import virtualmachine
 
-MIB = 1 << 20
-NAMESPACE = "default"
 # Ends of QEMU in a row make the pause before the next start grow up to a minute: so long a check may take.
 SETTLE_SECONDS = 150.0
 _MACHINES, _DISKS = 6, 10
-_BLOCK = 4096
 _PATTERN_SPAN = 4 * MIB
 _LOOK_SECONDS = 0.02
-# What control plane and manager may come to with a handful of machines, whatever they went through.
-_MEMORY_LIMIT, _DESCRIPTOR_LIMIT = 200 * MIB, 200
-
-
-@dataclass
-class Disk:
-    """A disk as it was asked for. `patterns`: what was written to it, by offset. `copying`: of which disk."""
-
-    size: int
-    patterns: dict[int, bytes] = field(default_factory=dict)
-    copying: str = ""
-
-
-@dataclass
-class Machine:
-    """A machine as it was asked for."""
-
-    disks: list[str]
-    running: bool = True
-    vcpus: int = 1
-    memory: int = 64
-    auto_restart: bool = False
 
 
 class Soak:
@@ -99,7 +71,7 @@ class Soak:
             self._do_clone_disk: 8 if self._quiet_disks() and len(self.disks) < _DISKS else 0,
             self._do_delete_disk: 4 if self._free_disks() else 0,
             self._do_write: 10 if self._writable_disks() else 0,
-            self._do_resize: 8 if self.disks else 0,
+            self._do_resize: 8 if self._growing_disks() else 0,
             self._do_kill_manager: 4,
             self._do_kill_solo: 4,
             self._do_kill_both: 2,
@@ -112,6 +84,7 @@ class Soak:
                 self._do_restart: 8,
                 self._do_edit_compute: 8,
                 self._do_edit_disks: 6,
+                self._do_edit_media: 8,
                 self._do_toggle_auto_restart: 3,
                 self._do_kill_qemu: 8,
                 self._do_delete: 6,
@@ -127,9 +100,7 @@ class Soak:
 
         def look() -> None:
             while not ended.wait(_LOOK_SECONDS):
-                found = list(self.cluster.qemu().values())
-                had = Counter(name for words in found for name in (machine_uid(words), *written_files(words)))
-                self.twice |= {name for name, number in had.items() if number > 1}
+                self.twice |= soak_checks.had_twice(self.cluster.qemu().values())
 
         thread = threading.Thread(target=look, daemon=True)
         thread.start()
@@ -219,11 +190,23 @@ class Soak:
         """Take a disk away, or attach one that no machine has: at once, or with the next start."""
         name = self._a_machine()
         wanted = self.machines[name]
-        free = self._free_disks()
+        free = sorted(set(self._free_disks()) - self._held())
         if wanted.disks and (not free or self.random.random() < 0.5):
             wanted.disks.remove(self.random.choice(wanted.disks))
         elif free:
             wanted.disks.append(self.random.choice(free))
+        self._patch(name, {"disks": self._spec(wanted)["disks"]})
+        return f"{name} {wanted.disks}"
+
+    def _do_edit_media(self) -> str:
+        """Insert a CD-ROM, which other machines may have as well, or eject what there is."""
+        name = self._a_machine()
+        wanted = self.machines[name]
+        had = [entry for entry in wanted.disks if self.disks[entry].cdrom]
+        others = sorted(entry for entry in self.disks if self.disks[entry].cdrom and entry not in had)
+        wanted.disks = [entry for entry in wanted.disks if entry not in had]
+        if others and (not had or self.random.random() < 0.5):
+            wanted.disks.append(self.random.choice(others))
         self._patch(name, {"disks": self._spec(wanted)["disks"]})
         return f"{name} {wanted.disks}"
 
@@ -245,9 +228,9 @@ class Soak:
 
     def _do_delete_with_disks(self) -> str:
         name = self._a_machine()
-        others = {entry for other, machine in self.machines.items() if other != name for entry in machine.disks}
-        gone = [entry for entry in self.machines[name].disks if entry not in others]
-        self.cluster.virt("delete", "vm", name, "--all")
+        done = self.cluster.virt("delete", "vm", name, "--all").stdout
+        # Disks that another machine has are kept.
+        gone = [entry for entry in self.machines[name].disks if f'Deleted VirtualMachineDisk "{entry}".' in done]
         del self.machines[name]
         for entry in gone:
             del self.disks[entry]
@@ -275,6 +258,10 @@ class Soak:
         """Those of them that are no copy which is not made yet."""
         return [name for name in self._free_disks() if not self.disks[name].copying]
 
+    def _growing_disks(self) -> list[str]:
+        """Disks that grow at once: a CD-ROM does not while a machine has it."""
+        return sorted(name for name, wanted in self.disks.items() if not wanted.cdrom)
+
     def _writable_disks(self) -> list[str]:
         return [name for name in self._quiet_disks() if self._file(name) is not None]
 
@@ -283,9 +270,10 @@ class Soak:
         return next(self.cluster.directory.glob(f"vm/disks/{NAMESPACE}/{name}_*/disk.raw"), None)
 
     def _do_create_disk(self) -> str:
-        name = self._name("d")
-        self.cluster.apply(disk(name, "8Mi"))
-        self.disks[name] = Disk(8 * MIB)
+        cdrom = self.random.random() < 0.4
+        name = self._name("r" if cdrom else "d")
+        self.cluster.apply(disk(name, "8Mi", **({"diskType": "cdrom"} if cdrom else {})))
+        self.disks[name] = Disk(8 * MIB, cdrom=cdrom)
         return name
 
     def _do_clone_disk(self) -> str:
@@ -297,6 +285,8 @@ class Soak:
 
     def _do_delete_disk(self) -> str:
         name = self.random.choice(self._free_disks())
+        if name in self._held():
+            return f"not {name}: a machine still has it"
         self.cluster.kubectl("delete", "vmdisk", name, "--wait=false")
         del self.disks[name]
         return name
@@ -307,15 +297,15 @@ class Soak:
         path = self._file(name)
         if path is None or name in self._held():
             return "nothing: a machine still has it"
-        offset = self.random.randrange(_PATTERN_SPAN // _BLOCK) * _BLOCK
-        data = self.random.randbytes(_BLOCK)
+        offset = self.random.randrange(_PATTERN_SPAN // BLOCK) * BLOCK
+        data = self.random.randbytes(BLOCK)
         with path.open("r+b", buffering=0) as file:
             os.pwrite(file.fileno(), data, offset)
         self.disks[name].patterns[offset] = data
         return f"{name} at {offset}"
 
     def _do_resize(self) -> str:
-        name = self.random.choice(sorted(self.disks))
+        name = self.random.choice(self._growing_disks())
         wanted = self.disks[name]
         wanted.size += self.random.randrange(1, 4) * MIB
         size = json.dumps({"spec": {"size": str(wanted.size)}})
@@ -374,7 +364,7 @@ class Soak:
 
     # --- what has to be true ---
 
-    def check(self, tell: Callable[[str], None] = lambda line: None) -> None:
+    def check(self, tell: Callable[[str], None]) -> None:
         """Wait until everything is as it was asked for. AssertionError with all that is not, if that takes too long."""
         began = time.monotonic()
         while wrong := self._wrong():
@@ -384,138 +374,22 @@ class Soak:
             time.sleep(0.3)
         for wanted in self.disks.values():
             wanted.copying = ""
-        tell(f"     as it should be after {time.monotonic() - began:.1f} s: {self._size()}")
-
-    def _size(self) -> str:
-        figures = []
-        for name, pids in (("solo", [self.cluster.solo_pid()]), ("manager", self._manager_pids())):
-            for pid in pids:
-                descriptors, memory = descriptors_of(pid), processes.pss(pid)
-                figures.append(f"{name} {memory // MIB} MiB {descriptors} descriptors")
-                assert memory < _MEMORY_LIMIT and descriptors < _DESCRIPTOR_LIMIT, figures
-        return ", ".join([f"{len(self.machines)} machines", f"{len(self.disks)} disks", *figures])
+        figures = [soak_checks.figures("solo", self.cluster.solo_pid())]
+        figures += [soak_checks.figures("manager", pid) for pid in self._manager_pids()]
+        size = f"{len(self.machines)} machines, {len(self.disks)} disks"
+        tell(f"     as it should be after {time.monotonic() - began:.1f} s: {size}, {', '.join(figures)}")
 
     def _wrong(self) -> list[str]:
         try:
-            with self.client() as client:
-                objects = {
-                    resource.plural: client.list(resource, NAMESPACE)["items"]
-                    for resource in (virtualmachine.RESOURCE, virtualmachinedisk.RESOURCE, PODS)
-                }
+            found = soak_checks.Found.of(self.cluster)
         except (StatusError, ConnectionFailed) as error:
             return [f"the API does not answer: {error}"]
-        running = list(self.cluster.qemu().values())
-        machines = objects[virtualmachine.RESOURCE.plural]
-        disks = objects[virtualmachinedisk.RESOURCE.plural]
-        return [
-            *self._wrong_machines(machines, running),
-            *self._wrong_disks(disks, machines),
-            *self._leftovers(machines, disks, objects[PODS.plural], running),
-        ]
-
-    def _wrong_machines(self, machines: list[dict[str, Any]], running: list[list[str]]) -> Iterator[str]:
-        found = {machine["metadata"]["name"]: machine for machine in machines}
-        if found.keys() != self.machines.keys():
-            yield f"machines are {sorted(found)}, and not {sorted(self.machines)}"
-        for name, wanted in self.machines.items():
-            status = found.get(name, {}).get("status", {})
-            state = "Running" if wanted.running else "Stopped"
-            if status.get("state") != state:
-                yield f"{name} is {status.get('state')} ({status.get('reason')}: {status.get('message')}), not {state}"
-                continue
-            uid = found[name]["metadata"]["uid"]
-            own = [words for words in running if machine_uid(words) == uid]
-            if len(own) != wanted.running:
-                yield f"{name} has {len(own)} processes and is {state}"
-            elif wanted.running:
-                yield from self._wrong_change(name, wanted, status, own[0])
-
-    def _wrong_change(
-        self, name: str, wanted: Machine, status: dict[str, Any], words: list[str]
-    ) -> Iterator[str]:
-        """A machine that runs either is what its spec says, or says that it waits for a restart."""
-        disks = [Path(path).parent.name.rpartition("_")[0] for path in written_files(words)]
-        is_new = (
-            f"size={wanted.memory}M" in words
-            and any(word.startswith(f"cpus={wanted.vcpus},") for word in words)
-            and sorted(disks) == sorted(wanted.disks)
-        )
-        waits = any(
-            entry["type"] == "RestartRequired" and entry["status"] == "True" for entry in status["conditions"]
-        )
-        if waits == is_new or (waits and wanted.auto_restart):
-            yield f"{name} runs with {disks} and not {wanted.disks}, RestartRequired is {waits}: {words}"
-
-    def _wrong_disks(self, disks: list[dict[str, Any]], machines: list[dict[str, Any]]) -> Iterator[str]:
-        found = {entry["metadata"]["name"]: entry for entry in disks}
-        if found.keys() != self.disks.keys():
-            yield f"disks are {sorted(found)}, and not {sorted(self.disks)}"
-        for name, wanted in self.disks.items():
-            status = found.get(name, {}).get("status", {})
-            if status.get("phase") != "Succeeded":
-                yield f"disk {name} is {status}"
-                continue
-            size = quantity_to_int(status["virtualSize"])
-            path = self.cluster.directory / "vm/disks" / NAMESPACE
-            path = path / f"{name}_{found[name]['metadata']['uid']}" / "disk.raw"
-            if not path.exists():
-                yield f"disk {name} has no data"
-                continue
-            if size != wanted.size or path.stat().st_size != wanted.size:
-                yield f"disk {name} has {size} in its status and {path.stat().st_size} on disk, not {wanted.size}"
-            content = path.read_bytes()
-            for offset, data in wanted.patterns.items():
-                if content[offset : offset + _BLOCK] != data:
-                    yield f"disk {name} has lost what was written at {offset}"
-
-    def _leftovers(
-        self,
-        machines: list[dict[str, Any]],
-        disks: list[dict[str, Any]],
-        pods: list[dict[str, Any]],
-        running: list[list[str]],
-    ) -> Iterator[str]:
-        machine_uids = {entry["metadata"]["uid"] for entry in machines}
-        disk_uids = {entry["metadata"]["uid"] for entry in disks}
-        for words in running:
-            if machine_uid(words) not in machine_uids:
-                yield f"a process of no machine: {words}"
-        for entry in pods:
-            owner = entry["metadata"]["ownerReferences"][0]["uid"]
-            if owner not in machine_uids or entry["status"].get("phase") != "Running":
-                yield f"pod {entry['metadata']['name']} is left"
-        for kind, known in (("instances/*", machine_uids), ("disks/*/*", disk_uids)):
-            for path in self.cluster.directory.glob(f"vm/{kind}"):
-                if path.name.rpartition("_")[2] not in known:
-                    yield f"{path} is left"
-        for path in self.cluster.directory.glob("vm/disks/*/*/import"):
-            yield f"{path} is left"
-        present = {entry["metadata"]["uid"] for entry in pods}
-        kept = [path.name for path in self.cluster.directory.glob("solo/pods/*")]
-        # One more for the controller manager, whose namespace is another.
-        if len(set(kept) - present) > 1:
-            yield f"directories of pods are left: {sorted(set(kept) - present)}"
-
-
-def machine_uid(words: list[str]) -> str:
-    return words[words.index("-uuid") + 1]
-
-
-def written_files(words: list[str]) -> list[str]:
-    """The files that a QEMU has open for writing."""
-    nodes = [json.loads(word) for before, word in zip(words, words[1:], strict=False) if before == "-blockdev"]
-    return [node["file"]["filename"] for node in nodes if not node["read-only"]]
+        return soak_checks.wrong(found, self.machines, self.disks)
 
 
 def kill(pid: int) -> None:
-    """End it as the kernel would, and return when it has ended."""
+    """End it as the kernel would."""
     try:
-        handle = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-    os.close(handle)
-
-
-def descriptors_of(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))

@@ -133,7 +133,7 @@ class DiskController:
         if plan.step is Step.GROW:
             return await self._grow(disk, plan)
         try:
-            await self._stack.engine.ensure_disk(self._request(disk))
+            await self._stack.engine.ensure_disk(self._request(disk, self._source(disk)))
         except (ConfigurationError, ValueError) as exc:
             reason = exc.reason if isinstance(exc, ConfigurationError) else "InvalidSpec"
             phase = virtualmachinedisk.ERROR_CONFIGURATION
@@ -143,17 +143,19 @@ class DiskController:
     async def _grow(self, disk: Obj, plan: Plan) -> Plan | None:
         writers = self._writers(disk)
         try:
-            await self._stack.engine.grow_disk(self._request(disk), ref_of(writers[0]) if writers else None)
+            # Without the source, which may be gone by now.
+            request = self._request(disk, None)
+            await self._stack.engine.grow_disk(request, ref_of(writers[0]) if writers else None)
         except ConfigurationError as exc:
             return disk_decide.growth_failed(plan, exc.reason, exc.message)
         return None
 
-    def _request(self, disk: Obj) -> DiskRequest:
+    def _request(self, disk: Obj, source: DiskSource | None) -> DiskRequest:
         return DiskRequest(
             ref=ref_of(disk),
             size=virtualmachinedisk.size_bytes(disk),
             format=self._stack.settings.image_format,
-            source=self._source(disk),
+            source=source,
         )
 
     def _source(self, disk: Obj) -> DiskSource | None:

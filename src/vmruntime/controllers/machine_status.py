@@ -25,8 +25,9 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
         status["interfaces"] = [_interface(entry) for entry in machine.interfaces]
     if machine.vcpus:
         status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
-    if machine.disks:
-        status["disks"] = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
+    if machine.disks is not None:
+        disks = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
+        status["disks"] = disks or None
     if machine.phase is MachinePhase.ABSENT:
         for field in ("compute", "disks"):
             status.pop(field, None)
@@ -37,11 +38,11 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
         status["observedGeneration"] = generation
         ready = Condition(
             "Ready",
-            plan.state == api.RUNNING,
+            plan.state == api.RUNNING and machine.trouble is None,
             str(status.get("reason") or plan.state),
             str(status.get("message") or ""),
         )
-        conditions = [ready, _restart_required(changed)]
+        conditions = [ready, _restart_required(changed), _paused(machine)]
         status["conditions"] = merge_conditions(old.get("conditions", []), conditions, generation)
     return {key: value for key, value in status.items() if value is not None}
 
@@ -51,6 +52,12 @@ def _restart_required(changed: Sequence[str]) -> Condition:
         return Condition("RestartRequired", False, "UpToDate")
     fields = ", ".join(f"spec.{field}" for field in changed)
     return Condition("RestartRequired", True, "SpecChanged", f"{fields} changed since the machine was started")
+
+
+def _paused(machine: MachineObservation) -> Condition:
+    if machine.trouble is None or not machine.trouble.paused:
+        return Condition("Paused", False, "GuestNotPaused")
+    return Condition("Paused", True, machine.trouble.reason, machine.trouble.message)
 
 
 def _just_started(old: Obj, machine: MachineObservation) -> bool:

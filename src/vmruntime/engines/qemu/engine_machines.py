@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of
 from vmruntime.engines.base import (
+    IO_ERROR,
+    NO_SPACE,
     ConfigurationError,
     Interface,
+    MachineDisk,
     MachineObservation,
     MachinePhase,
     MachineRequest,
+    MachineTrouble,
     Port,
     Ref,
 )
-from vmruntime.engines.qemu import engine_config, kvm, network
-from vmruntime.engines.qemu.config import Accelerator
+from vmruntime.engines.qemu import engine_config, files, kvm, network
+from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
@@ -32,21 +36,34 @@ from vmruntime.engines.qemu.engine_pods import (
     started_at,
     trouble,
 )
+from vmruntime.engines.qemu.live_disks import Drive, change_media, drives
 from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError
 
 _log = logging.getLogger(__name__)
 
 _GUEST_OFF = "shutdown"
+_IO_ERROR_STATE = "io-error"
+# After these what was known of the drives may not be true any more.
+_ABOUT_DRIVES = ("CONNECTED", "BLOCK_IO_ERROR", "RESUME", "DEVICE_TRAY_MOVED")
+# A guest that was paused for want of space goes on when there is so much, bytes: not for every block that comes free.
+_ENOUGH_SPACE = 16 << 20
 _ORDINARY = ("running", "prelaunch", "inmigrate", "paused", "suspended", "")
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A machine whose monitor is, or is to be, connected. `state`: QEMU's run state, empty until it is known."""
+    """A machine whose monitor is, or is to be, connected.
+
+    `state`: QEMU's run state, empty until it is known. `drives`: None until they are looked at, and whenever something
+    happened to one, which `moved` counts. `io_error`: what a guest was told last of a disk that failed.
+    """
 
     pod: str
     monitor: Monitor
     state: str = ""
+    drives: tuple[Drive, ...] | None = None
+    moved: int = 0
+    io_error: str = ""
 
 
 class Machines:
@@ -79,9 +96,14 @@ class Machines:
         pod = pods[0]
         launch = Launch.of(pod)
         alive = not has_ended(pod) and not is_deleting(pod)
+        disks, found = launch.disks if launch.accelerator else None, None
         if alive:
-            await self._watch(ref, pod)
+            watched = await self._watch(ref, pod)
+            await _look(watched)
             phase, message = self._phase(ref, pod)
+            found = _trouble(watched)
+            if watched.drives is not None:
+                disks = {drive.disk: drive.read_only for drive in watched.drives if drive.disk}
         else:
             await self._unwatch(ref)
             ended = has_ended(pod) and not is_deleting(pod)
@@ -99,8 +121,13 @@ class Machines:
             vcpus=launch.vcpus,
             memory=launch.memory,
             fingerprint=launch.fingerprint,
-            disks=launch.disks,
+            disks=disks,
+            trouble=found,
+            stopped_with_cluster=phase is MachinePhase.ENDED and self._stopped_with_cluster(ref),
         )
+
+    def _stopped_with_cluster(self, ref: Ref) -> bool:
+        return (self._layout.instance(ref) / STOPPED_WITH_CLUSTER).exists()
 
     def _phase(self, ref: Ref, pod: Obj) -> tuple[MachinePhase, str]:
         watched = self._watched.get(ref.uid)
@@ -109,16 +136,17 @@ class Machines:
             return MachinePhase.STARTING, trouble(pod)
         if state == _GUEST_OFF:
             return MachinePhase.GUEST_OFF, ""
-        return MachinePhase.RUNNING, "" if state in _ORDINARY else f"the guest does not run: QEMU is in state {state}"
+        return MachinePhase.RUNNING, ""
 
-    async def _watch(self, ref: Ref, pod: Obj) -> None:
+    async def _watch(self, ref: Ref, pod: Obj) -> _Watched:
         watched = self._watched.get(ref.uid)
         if watched is not None and watched.pod == name_of(pod):
-            return
+            return watched
         await self._unwatch(ref)
         entry = _Watched(name_of(pod), Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice)))
         self._watched[ref.uid] = entry
         entry.monitor.start()
+        return entry
 
     async def _unwatch(self, ref: Ref) -> None:
         watched = self._watched.pop(ref.uid, None)
@@ -134,7 +162,10 @@ class Machines:
         watched = self._watched.get(ref.uid)
         if watched is None:
             return
-        before = watched.state
+        before = (watched.state, watched.io_error)
+        if notice.kind in _ABOUT_DRIVES:
+            watched.drives = None
+            watched.moved += 1
         if notice.kind == "CONNECTED":
             watched.state = str(notice.data.get("status", "running"))
         elif notice.kind == "DISCONNECTED":
@@ -144,11 +175,13 @@ class Machines:
         elif notice.kind == "RESUME":
             watched.state = "running"
         elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "stop":
-            # With another action the guest is told of the error, or nobody is, and runs on (QAPI BLOCK_IO_ERROR).
-            watched.state = "io-error"
+            watched.state = _IO_ERROR_STATE
+        elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "report":
+            # The guest is told of the error and runs on (QAPI BLOCK_IO_ERROR).
+            watched.io_error = f"a {notice.data.get('operation')} failed ({notice.data.get('reason')})"
         elif notice.kind == "GUEST_PANICKED":
             watched.state = "guest-panicked"
-        if watched.state != before:
+        if (watched.state, watched.io_error) != before or notice.kind == "DEVICE_TRAY_MOVED":
             self._changed(ref)
 
     def memory_in_use(self) -> dict[str, int]:
@@ -165,8 +198,10 @@ class Machines:
             return
         accelerator = await self._accelerator(request)
         interfaces = self._interfaces(request)
-        argv, files = engine_config.build(request, accelerator, interfaces, self._layout)
-        files.write(self._layout.make_instance(ref), self._layout.owner)
+        argv, needed = engine_config.build(request, accelerator, interfaces, self._layout)
+        directory = self._layout.make_instance(ref)
+        needed.write(directory, self._layout.owner)
+        (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
         launch = Launch(
             accelerator=accelerator,
             interfaces=interfaces,
@@ -231,6 +266,32 @@ class Machines:
                 pairs[moved] = guest
         return sorted(pairs.items(), key=lambda pair: pair[1])
 
+    async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
+        watched = self._watched.get(ref.uid)
+        if watched is None or watched.drives is None:
+            return
+        present = {drive.disk for drive in watched.drives if drive.removable and drive.disk}
+        if present == {medium.ref.name for medium in media}:
+            return
+        wanted = [engine_config.disk_config(medium, self._layout) for medium in media]
+        try:
+            await change_media(watched.monitor.qmp, watched.drives, wanted)
+        except QmpError as exc:
+            _log.warning("the CD-ROMs of %s could not be changed: %s", ref, exc)
+        watched.drives = None
+
+    async def resume(self, ref: Ref) -> None:
+        watched = self._watched.get(ref.uid)
+        if watched is None or watched.drives is None:
+            return
+        failed = [self._layout.instance(ref) / drive.path for drive in watched.drives if drive.status == "nospace"]
+        if any(files.free_bytes(path.parent) < _ENOUGH_SPACE for path in failed):
+            return
+        try:
+            await watched.monitor.qmp.resume()
+        except QmpError as exc:
+            _log.warning("%s could not be resumed: %s", ref, exc)
+
     async def label(self, ref: Ref, labels: Mapping[str, str]) -> None:
         for pod in await self._pods.of(ref):
             await self._pods.label(pod, labels)
@@ -262,3 +323,35 @@ class Machines:
         self._layout.remove_instance(ref)
         self._reserved.pop(ref.uid, None)
         return True
+
+
+async def _look(watched: _Watched) -> None:
+    """Look at the drives where that is due. What cannot be asked now is not known."""
+    if watched.drives is not None or not watched.monitor.connected:
+        return
+    moved = watched.moved
+    try:
+        found = await drives(watched.monitor.qmp)
+    except QmpError as exc:
+        _log.warning("the drives of %s are not known: %s", watched.pod, exc)
+        return
+    if watched.moved == moved:
+        watched.drives = found
+
+
+def _trouble(watched: _Watched) -> MachineTrouble | None:
+    """What keeps a running machine from being of use. Only words of our own and of the host's go into it."""
+    state = watched.state
+    if state == _IO_ERROR_STATE:
+        failed = [drive for drive in watched.drives or () if drive.status != "ok"]
+        names = ", ".join(f'"{drive.disk or drive.id}"' for drive in failed) or "a disk"
+        if failed and all(drive.status == "nospace" for drive in failed):
+            message = f"there is no space left on the node for what the guest writes to VirtualMachineDisk {names}; "
+            return MachineTrouble(NO_SPACE, message + "it is paused and goes on as soon as there is some")
+        return MachineTrouble(IO_ERROR, f"the guest is paused: reading or writing VirtualMachineDisk {names} failed")
+    if state not in _ORDINARY and state != _GUEST_OFF:
+        return MachineTrouble("GuestPaused", f"the guest does not run: QEMU is in state {state}")
+    if watched.io_error:
+        message = f"a disk of the machine does not work: {watched.io_error}; the guest was told and runs on"
+        return MachineTrouble(IO_ERROR, message, paused=False)
+    return None

@@ -26,7 +26,17 @@ from vmruntime.engines.qemu.config import QMP_SOCKET
 log = logging.getLogger(__name__)
 
 REPORTED_EVENTS = frozenset(
-    {"POWERDOWN", "SHUTDOWN", "RESET", "STOP", "RESUME", "SUSPEND", "GUEST_PANICKED", "BLOCK_IO_ERROR"}
+    {
+        "POWERDOWN",
+        "SHUTDOWN",
+        "RESET",
+        "STOP",
+        "RESUME",
+        "SUSPEND",
+        "GUEST_PANICKED",
+        "BLOCK_IO_ERROR",
+        "DEVICE_TRAY_MOVED",
+    }
 )
 
 _EVENTS_KEPT = 256
