@@ -20,6 +20,7 @@ from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
 from vmruntime.engines.base import Interface, MachineRequest, Port, Ref
+from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
 from vmruntime.engines.qemu.engine_layout import Layout
 
 ENGINE_LABEL = f"{names.GROUP}/engine"
@@ -141,7 +142,8 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
             "labels": {names.VM_LABEL: ref.name, names.ROLE_LABEL: "virt-launcher", ENGINE_LABEL: ENGINE},
             "annotations": {
                 LAUNCH_ANNOTATION: launch.to_json(),
-                names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.console_command()),
+                names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.connect_command(SERIAL_SOCKET)),
+                names.VNC_COMMAND_ANNOTATION: json.dumps(layout.connect_command(VNC_SOCKET)),
             },
             "ownerReferences": [owner_reference(virtualmachine.RESOURCE, ref.name, ref.uid)],
         },
