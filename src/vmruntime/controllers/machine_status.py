@@ -26,8 +26,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
     if machine.vcpus:
         status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
     if machine.disks is not None:
-        disks = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
-        status["disks"] = disks or None
+        status["disks"] = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
     if machine.phase is MachinePhase.ABSENT:
         for field in ("compute", "disks"):
             status.pop(field, None)
