@@ -20,6 +20,7 @@ from typing import Any
 from e2e import soak_checks
 from e2e.cluster import Cluster, disk, vm
 from e2e.soak_checks import BLOCK, MIB, NAMESPACE, Disk, Machine
+from e2e.soak_writer import Writer
 from kube.client.config import load_kubeconfig
 from kube.client.errors import ConnectionFailed
 from kube.client.sync import SyncClient
@@ -36,11 +37,13 @@ _LOOK_SECONDS = 0.02
 class Soak:
     """Operations on one cluster with the runtime enabled, in an order that `seed` decides."""
 
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    def __init__(self, cluster: Cluster, seed: int, writer: Writer | None = None) -> None:
+        """`writer` is a guest beside them, which is killed with the others but not edited."""
         self.cluster = cluster
         self.random = random.Random(seed)
         self.machines: dict[str, Machine] = {}
         self.disks: dict[str, Disk] = {}
+        self.writer = writer
         self.journal: list[str] = []
         self.twice: set[str] = set()
         self._number = 0
@@ -58,6 +61,8 @@ class Soak:
                 self.journal.append(line)
                 tell(line)
                 self._note_revision()
+                if self.writer is not None:
+                    assert not self.writer.wrong()
                 if self.random.random() < 0.5:
                     time.sleep(self.random.random() * 0.6)
                 if self.random.random() < 0.06:
@@ -377,6 +382,8 @@ class Soak:
         figures = [soak_checks.figures("solo", self.cluster.solo_pid())]
         figures += [soak_checks.figures("manager", pid) for pid in self._manager_pids()]
         size = f"{len(self.machines)} machines, {len(self.disks)} disks"
+        if self.writer is not None:
+            size += f", {self.writer.told} written"
         tell(f"     as it should be after {time.monotonic() - began:.1f} s: {size}, {', '.join(figures)}")
 
     def _wrong(self) -> list[str]:
@@ -384,7 +391,10 @@ class Soak:
             found = soak_checks.Found.of(self.cluster)
         except (StatusError, ConnectionFailed) as error:
             return [f"the API does not answer: {error}"]
-        return soak_checks.wrong(found, self.machines, self.disks)
+        if self.writer is None:
+            return soak_checks.wrong(found, self.machines, self.disks)
+        machines, disks = self.machines | self.writer.machines, self.disks | self.writer.disks
+        return [*self.writer.wrong(), *soak_checks.wrong(found, machines, disks)]
 
 
 def kill(pid: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 from e2e.cluster import Cluster, Terminal, disk, eventually, vm
@@ -111,3 +113,23 @@ def test_the_screen_over_vnc(runtime: Cluster) -> None:
     refused = runtime.virt("vnc", "screen", ok=False)
     assert refused.returncode == 1
     assert "screen" in refused.stderr
+
+
+def test_qemu_may_do_next_to_nothing(runtime: Cluster) -> None:
+    runtime.apply(disk("safe"), vm("safe", ["safe"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "safe")
+    ((pid, words),) = runtime.qemu().items()
+    kernel = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert (kernel["Seccomp"], kernel["NoNewPrivs"]) == ("2", "1")
+    # NET_BIND_SERVICE, for ports of the guest below 1024, is all that there is.
+    assert int(kernel["CapEff"], 16) | (1 << 10) == 1 << 10
+    owner = 60800 if os.geteuid() == 0 else os.geteuid()
+    assert {int(uid) for uid in kernel["Uid"].split()} == {owner}
+    (instance,) = (runtime.directory / "vm" / "instances").iterdir()
+    assert (instance.stat().st_mode & 0o777, instance.stat().st_uid) == (0o700, owner)
+    assert {path.name for path in instance.glob("*.sock")} == {"qmp.sock", "serial.sock", "ga.sock", "vnc.sock"}
+    assert (
+        words[words.index("-sandbox") + 1] == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+    )
+    (data,) = runtime.directory.glob("vm/disks/default/safe_*/disk.raw")
+    assert data.stat().st_mode & 0o007 == 0

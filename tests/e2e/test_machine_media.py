@@ -63,6 +63,19 @@ def test_cdroms_are_inserted_and_ejected_under_a_running_machine(runtime: Cluste
     # There is one drive: the next CD-ROM needs another one, which comes with a start, and the VM is restarted for it.
     list_disks("two", "three")
     eventually(lambda: runtime.qemu() and list(runtime.qemu()) != [pid] and has("two", "three"), what="two drives")
+    check_the_disk_goes_with_the_machine_if_that_is_wanted_by_then(runtime)
+
+
+def check_the_disk_goes_with_the_machine_if_that_is_wanted_by_then(runtime: Cluster) -> None:
+    (pid,) = runtime.qemu()
+    wish = [{"op": "add", "path": "/spec/disks/0/autoDelete", "value": True}]
+    runtime.kubectl("patch", "gvm", "media", "--type=json", "-p", json.dumps(wish))
+    generation = runtime.get("gvm", "media")["metadata"]["generation"]
+    eventually(lambda: status(runtime, "media")["observedGeneration"] == generation)
+    assert list(runtime.qemu()) == [pid]
+    assert condition(runtime, "media", "RestartRequired")["status"] == "False"
+    runtime.kubectl("delete", "gvm", "media")
+    eventually(lambda: {entry["metadata"]["name"] for entry in runtime.items("vmdisk")} == {"two", "three"})
 
 
 @pytest.fixture
