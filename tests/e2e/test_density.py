@@ -15,8 +15,8 @@ from kube.client.config import load_kubeconfig
 from kube.client.sync import SyncClient
 from vmruntime.api import virtualmachine
 
-EMPTY = int(os.environ.get("EMPTY", "12"))
-GUESTS = int(os.environ.get("GUESTS", "2"))
+EMPTY = int(os.environ.get("EMPTY", "10"))
+GUESTS = int(os.environ.get("GUESTS", "1"))
 GAP_SECONDS = 0.1
 # The small guest needs about five seconds of a processor to boot under emulation.
 BOOT_SECONDS = 60 + 10 * GUESTS
