@@ -116,11 +116,8 @@ class Soak:
             thread.join()
         assert not self.twice, f"two processes at once had {self.twice}"
 
-    def client(self) -> SyncClient:
-        return SyncClient(load_kubeconfig(str(self.cluster.kubeconfig)))
-
     def _note_revision(self) -> None:
-        with self.client() as client:
+        with SyncClient(load_kubeconfig(str(self.cluster.kubeconfig))) as client:
             revision = int(client.list(virtualmachine.RESOURCE, NAMESPACE)["metadata"]["resourceVersion"])
         assert revision >= self._revision, f"the API went back from version {self._revision} to {revision}"
         self._revision = revision
@@ -330,18 +327,12 @@ class Soak:
     def _manager_pids(self) -> list[int]:
         return [pid for pid, words in self.cluster.processes().items() if "vmruntime.controllers" in words]
 
-    def _kill_manager(self) -> None:
-        for pid in self._manager_pids():
-            kill(pid)
-
     def _do_kill_manager(self) -> str:
         """A pod that was killed before waits longer and longer, as everywhere; another one in its place does not."""
-        self._kill_manager()
+        for pid in self._manager_pids():
+            kill(pid)
         self.cluster.kubectl("delete", "pods", "-n", "vm-system", "--all", "--grace-period=0", "--force")
         return ""
-
-    def _kill_solo(self) -> None:
-        kill(self.cluster.solo_pid())
 
     def _start_cluster(self) -> None:
         while "Running" in self.cluster.bmctl("get", "clusters").stdout:
@@ -349,14 +340,14 @@ class Soak:
         self.cluster.bmctl("start", "cluster", "-c", self.cluster.name)
 
     def _do_kill_solo(self) -> str:
-        self._kill_solo()
+        kill(self.cluster.solo_pid())
         killed = self._do_kill_qemu() if self.random.random() < 0.5 else ""
         self._start_cluster()
         return f"and while it was away QEMU {killed}" if killed else ""
 
     def _do_kill_both(self) -> str:
-        self._kill_solo()
-        self._kill_manager()
+        for pid in (self.cluster.solo_pid(), *self._manager_pids()):
+            kill(pid)
         time.sleep(self.random.random() * 0.3)
         self._start_cluster()
         return ""
