@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of
 from vmruntime.engines.base import (
-    IO_ERROR,
-    NO_SPACE,
     ConfigurationError,
     Interface,
     MachineDisk,
@@ -22,9 +20,10 @@ from vmruntime.engines.base import (
     Port,
     Ref,
 )
-from vmruntime.engines.qemu import engine_config, files, kvm, network
+from vmruntime.engines.qemu import engine_config, kvm, network
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
+from vmruntime.engines.qemu.engine_drives import IO_ERROR_STATE, Drives
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
     Launch,
@@ -36,34 +35,22 @@ from vmruntime.engines.qemu.engine_pods import (
     started_at,
     trouble,
 )
-from vmruntime.engines.qemu.live_disks import Drive, change_media, drives
 from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError
 
 _log = logging.getLogger(__name__)
 
 _GUEST_OFF = "shutdown"
-_IO_ERROR_STATE = "io-error"
-# After these what was known of the drives may not be true any more.
-_ABOUT_DRIVES = ("CONNECTED", "BLOCK_IO_ERROR", "RESUME", "DEVICE_TRAY_MOVED")
-# A guest that was paused for want of space goes on when there is so much, bytes: not for every block that comes free.
-_ENOUGH_SPACE = 16 << 20
 _ORDINARY = ("running", "prelaunch", "inmigrate", "paused", "suspended", "")
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A machine whose monitor is, or is to be, connected.
-
-    `state`: QEMU's run state, empty until it is known. `drives`: None until they are looked at, and whenever something
-    happened to one, which `moved` counts. `io_error`: what a guest was told last of a disk that failed.
-    """
+    """A machine whose monitor is, or is to be, connected. `state`: QEMU's run state, empty until it is known."""
 
     pod: str
     monitor: Monitor
+    drives: Drives
     state: str = ""
-    drives: tuple[Drive, ...] | None = None
-    moved: int = 0
-    io_error: str = ""
 
 
 class Machines:
@@ -99,11 +86,10 @@ class Machines:
         disks, found = launch.disks if launch.accelerator else None, None
         if alive:
             watched = await self._watch(ref, pod)
-            await _look(watched)
+            await watched.drives.look()
             phase, message = self._phase(ref, pod)
             found = _trouble(watched)
-            if watched.drives is not None:
-                disks = {drive.disk: drive.read_only for drive in watched.drives if drive.disk}
+            disks = watched.drives.disks if watched.drives.disks is not None else disks
         else:
             await self._unwatch(ref)
             ended = has_ended(pod) and not is_deleting(pod)
@@ -143,7 +129,8 @@ class Machines:
         if watched is not None and watched.pod == name_of(pod):
             return watched
         await self._unwatch(ref)
-        entry = _Watched(name_of(pod), Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice)))
+        monitor = Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice))
+        entry = _Watched(name_of(pod), monitor, Drives(monitor))
         self._watched[ref.uid] = entry
         entry.monitor.start()
         return entry
@@ -162,10 +149,8 @@ class Machines:
         watched = self._watched.get(ref.uid)
         if watched is None:
             return
-        before = (watched.state, watched.io_error)
-        if notice.kind in _ABOUT_DRIVES:
-            watched.drives = None
-            watched.moved += 1
+        before = watched.state
+        about_drives = watched.drives.heard(notice)
         if notice.kind == "CONNECTED":
             watched.state = str(notice.data.get("status", "running"))
         elif notice.kind == "DISCONNECTED":
@@ -175,13 +160,10 @@ class Machines:
         elif notice.kind == "RESUME":
             watched.state = "running"
         elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "stop":
-            watched.state = _IO_ERROR_STATE
-        elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "report":
-            # The guest is told of the error and runs on (QAPI BLOCK_IO_ERROR).
-            watched.io_error = f"a {notice.data.get('operation')} failed ({notice.data.get('reason')})"
+            watched.state = IO_ERROR_STATE
         elif notice.kind == "GUEST_PANICKED":
             watched.state = "guest-panicked"
-        if (watched.state, watched.io_error) != before or notice.kind == "DEVICE_TRAY_MOVED":
+        if watched.state != before or about_drives:
             self._changed(ref)
 
     def memory_in_use(self) -> dict[str, int]:
@@ -267,30 +249,12 @@ class Machines:
         return sorted(pairs.items(), key=lambda pair: pair[1])
 
     async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
-        watched = self._watched.get(ref.uid)
-        if watched is None or watched.drives is None:
-            return
-        present = {drive.disk for drive in watched.drives if drive.removable and drive.disk}
-        if present == {medium.ref.name for medium in media}:
-            return
-        wanted = [engine_config.disk_config(medium, self._layout) for medium in media]
-        try:
-            await change_media(watched.monitor.qmp, watched.drives, wanted)
-        except QmpError as exc:
-            _log.warning("the CD-ROMs of %s could not be changed: %s", ref, exc)
-        watched.drives = None
+        if (watched := self._watched.get(ref.uid)) is not None:
+            await watched.drives.change_media([engine_config.disk_config(disk, self._layout) for disk in media])
 
     async def resume(self, ref: Ref) -> None:
-        watched = self._watched.get(ref.uid)
-        if watched is None or watched.drives is None:
-            return
-        failed = [self._layout.instance(ref) / drive.path for drive in watched.drives if drive.status == "nospace"]
-        if any(files.free_bytes(path.parent) < _ENOUGH_SPACE for path in failed):
-            return
-        try:
-            await watched.monitor.qmp.resume()
-        except QmpError as exc:
-            _log.warning("%s could not be resumed: %s", ref, exc)
+        if (watched := self._watched.get(ref.uid)) is not None:
+            await watched.drives.resume(self._layout.instance(ref))
 
     async def label(self, ref: Ref, labels: Mapping[str, str]) -> None:
         for pod in await self._pods.of(ref):
@@ -325,33 +289,8 @@ class Machines:
         return True
 
 
-async def _look(watched: _Watched) -> None:
-    """Look at the drives where that is due. What cannot be asked now is not known."""
-    if watched.drives is not None or not watched.monitor.connected:
-        return
-    moved = watched.moved
-    try:
-        found = await drives(watched.monitor.qmp)
-    except QmpError as exc:
-        _log.warning("the drives of %s are not known: %s", watched.pod, exc)
-        return
-    if watched.moved == moved:
-        watched.drives = found
-
-
 def _trouble(watched: _Watched) -> MachineTrouble | None:
-    """What keeps a running machine from being of use. Only words of our own and of the host's go into it."""
-    state = watched.state
-    if state == _IO_ERROR_STATE:
-        failed = [drive for drive in watched.drives or () if drive.status != "ok"]
-        names = ", ".join(f'"{drive.disk or drive.id}"' for drive in failed) or "a disk"
-        if failed and all(drive.status == "nospace" for drive in failed):
-            message = f"there is no space left on the node for what the guest writes to VirtualMachineDisk {names}; "
-            return MachineTrouble(NO_SPACE, message + "it is paused and goes on as soon as there is some")
-        return MachineTrouble(IO_ERROR, f"the guest is paused: reading or writing VirtualMachineDisk {names} failed")
-    if state not in _ORDINARY and state != _GUEST_OFF:
-        return MachineTrouble("GuestPaused", f"the guest does not run: QEMU is in state {state}")
-    if watched.io_error:
-        message = f"a disk of the machine does not work: {watched.io_error}; the guest was told and runs on"
-        return MachineTrouble(IO_ERROR, message, paused=False)
-    return None
+    """What keeps a running machine from being of use."""
+    if watched.state not in (*_ORDINARY, _GUEST_OFF, IO_ERROR_STATE):
+        return MachineTrouble("GuestPaused", f"the guest does not run: QEMU is in state {watched.state}")
+    return watched.drives.trouble(watched.state)
