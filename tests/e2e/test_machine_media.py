@@ -80,7 +80,7 @@ def check_the_disk_goes_with_the_machine_if_that_is_wanted_by_then(runtime: Clus
 
 @pytest.fixture
 def small_disk(runtime: Cluster) -> Iterator[tuple[str, Path]]:
-    """A blank disk of 64 MiB, `full-data`, on a file system of its own that has not even a quarter of that."""
+    """A blank disk of 64 MiB, `full-data`, on a file system of its own that has not even a tenth of that."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     runtime.apply(disk("full-data", "64Mi"))
@@ -88,7 +88,7 @@ def small_disk(runtime: Cluster) -> Iterator[tuple[str, Path]]:
     (directory,) = runtime.directory.glob("vm/disks/default/full-data_*")
     mode, group = directory.stat().st_mode & 0o777, directory.stat().st_gid
     image = directory / "disk.raw"
-    mount = ["mount", "-t", "tmpfs", "-o", f"size=12m,mode={mode:o},gid={group}", "tmpfs", str(directory)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size=6m,mode={mode:o},gid={group}", "tmpfs", str(directory)]
     owner = image.stat()
     if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("mounting is not allowed here")
@@ -105,7 +105,7 @@ def test_a_guest_waits_for_space_and_goes_on(runtime: Cluster, guest: Path, smal
     name, directory = small_disk
     target = runtime.directory / "images" / "tiny.qcow2"
     target.write_bytes((guest / "tiny.qcow2").read_bytes())
-    script = "#!/bin/sh\ndd if=/dev/zero bs=1M count=24 | tr '\\0' x >/dev/vdb && sync && echo GUEST-WROTE-ALL\n"
+    script = "#!/bin/sh\ndd if=/dev/zero bs=1M count=10 | tr '\\0' x >/dev/vdb && sync && echo GUEST-WROTE-ALL\n"
     machine = vm("full", ["full-boot", name])
     machine["spec"]["compute"]["memory"]["capacity"] = "128Mi"
     machine["spec"]["cloudInit"] = {"noCloud": {"userDataBase64": base64.b64encode(script.encode()).decode()}}
@@ -130,4 +130,4 @@ def test_a_guest_waits_for_space_and_goes_on(runtime: Cluster, guest: Path, smal
     assert condition(runtime, "full", "Paused")["status"] == "False"
     assert list(runtime.qemu()) == [pid]
     with (directory / "disk.raw").open("rb") as file:
-        assert file.read(24 * MIB).strip(b"x") == b""
+        assert file.read(10 * MIB).strip(b"x") == b""
