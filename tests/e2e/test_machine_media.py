@@ -131,3 +131,24 @@ def test_a_guest_waits_for_space_and_goes_on(runtime: Cluster, guest: Path, smal
     assert list(runtime.qemu()) == [pid]
     with (directory / "disk.raw").open("rb") as file:
         assert file.read(10 * MIB).strip(b"x") == b""
+
+
+def test_a_disk_that_somebody_else_has_open_is_named(runtime: Cluster) -> None:
+    """QEMU's locks keep two writers apart even where no controller knows of the other; and what QEMU says is told."""
+    runtime.apply(disk("locked"))
+    runtime.wait_for(".status.phase", "Succeeded", "vmdisk", "locked")
+    (image,) = runtime.directory.glob("vm/disks/default/locked_*/disk.raw")
+    other = subprocess.Popen(["qemu-io", "-f", "raw", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        other.stdin.write(b"length\n")
+        other.stdin.flush()
+        assert b"16 MiB" in other.stdout.readline()  # it has the disk open now
+        runtime.apply(vm("locked", ["locked"]))
+        runtime.wait_for(".status.state", "CrashLoopBackOff", "gvm", "locked")
+        assert "lock" in status(runtime, "locked")["message"]
+        assert "lock" in runtime.kubectl("get", "events", "--field-selector", "reason=MachineFailed").stdout
+    finally:
+        other.communicate(b"quit\n", timeout=10)
+    runtime.wait_for(".status.state", "Running", "gvm", "locked")
