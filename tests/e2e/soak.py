@@ -92,6 +92,7 @@ class Soak:
                 self._do_edit_media: 8,
                 self._do_toggle_auto_restart: 3,
                 self._do_kill_qemu: 8,
+                self._do_remove_pods: 5,
                 self._do_delete: 6,
                 self._do_delete_with_disks: 3,
                 self._do_replace: 3,
@@ -328,9 +329,13 @@ class Soak:
         return [pid for pid, words in self.cluster.processes().items() if "vmruntime.controllers" in words]
 
     def _do_kill_manager(self) -> str:
-        """A pod that was killed before waits longer and longer, as everywhere; another one in its place does not."""
-        for pid in self._manager_pids():
-            kill(pid)
+        """A pod that was killed before waits longer and longer, as everywhere; another one in its place does not.
+
+        One that was not killed is still there for a moment when the next one begins.
+        """
+        if self.random.random() < 0.6:
+            for pid in self._manager_pids():
+                kill(pid)
         self.cluster.kubectl("delete", "pods", "-n", "vm-system", "--all", "--grace-period=0", "--force")
         return ""
 
@@ -338,6 +343,13 @@ class Soak:
         while "Running" in self.cluster.bmctl("get", "clusters").stdout:
             time.sleep(0.05)
         self.cluster.bmctl("start", "cluster", "-c", self.cluster.name)
+
+    def _do_remove_pods(self) -> str:
+        """As somebody would who thinks that a VM hangs: the objects go at once, the processes when they can."""
+        name = self._a_machine()
+        force = self.random.choice([["--grace-period=0", "--force"], []])
+        self.cluster.kubectl("delete", "pods", "-l", f"kubevirt/vm={name}", "--wait=false", *force)
+        return f"{name} {force}"
 
     def _do_kill_solo(self) -> str:
         kill(self.cluster.solo_pid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from vmruntime.engines.qemu.engine_pods import (
     started_at,
     trouble,
 )
-from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError
+from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError, is_served
 
 _log = logging.getLogger(__name__)
 
@@ -182,6 +183,9 @@ class Machines:
         interfaces = self._interfaces(request)
         argv, needed = engine_config.build(request, accelerator, interfaces, self._layout)
         directory = self._layout.make_instance(ref)
+        if is_served(directory):
+            # Its pod was removed by force. Another one now would be two of the same machine.
+            raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
         needed.write(directory, self._layout.owner)
         (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
         launch = Launch(
