@@ -167,7 +167,7 @@ class MachineController:
         waiting_media: tuple[str, ...] = ()
         if machine.phase is MachinePhase.RUNNING:
             machine, waiting_media = await self._change_media(vm, machine)
-        situation = self._situation(vm, machine, waiting_media)
+        situation = self._situation(vm, machine_status.remembering(vm, machine), waiting_media)
         plan = machine_decide.decide(situation)
         if plan.step is Step.ADD_FINALIZER:
             added = await set_finalizer(

@@ -278,6 +278,18 @@ def test_a_machine_that_is_of_no_use_is_not_ready(observed: MachineObservation, 
     assert machine["status"]["state"] == "Running"
 
 
+def test_an_error_that_the_guest_was_told_of_holds_until_the_next_start() -> None:
+    machine = vm(RAN)
+    follow(machine, in_trouble("IOError", paused=False), NOW)
+    later = machine_status.remembering(machine, RUNNING)
+    assert later == in_trouble("IOError", paused=False)
+    follow(machine, later, NOW)
+    assert machine_status.remembering(machine, seen(MachinePhase.RUNNING, "p2")).trouble is None
+    assert machine_status.remembering(machine, ABSENT).trouble is None
+    follow(machine, in_trouble("IOError", paused=True), NOW)
+    assert machine_status.remembering(machine, RUNNING).trouble is None
+
+
 def test_what_the_machine_was_given_is_told_while_it_is_there() -> None:
     machine = vm(RAN)
     follow(machine, seen(MachinePhase.RUNNING, vcpus=2, memory=1 << 30, disks={"d": True}), NOW)
