@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself; a second run finds it done and is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-unit check format bench build clean
+.PHONY: help demo demo-clean test test-unit soak check format bench build clean
 
 PY := .venv/bin/python
 
@@ -23,6 +23,11 @@ test: ## set up, then all tests
 test-unit: ## the tests of the logic alone (seconds)
 	@scripts/setup.sh dev
 	@$(PY) -m pytest tests/unit
+
+soak: ## many machines, then 200 random operations and kills; SEED= repeats one, OPERATIONS=, EMPTY= and GUESTS= set how much
+	@scripts/setup.sh dev
+	@EMPTY=$${EMPTY:-100} GUESTS=$${GUESTS:-20} OPERATIONS=$${OPERATIONS:-200} SEED=$${SEED:-$$RANDOM} \
+		$(PY) -m pytest -s tests/e2e/test_density.py tests/e2e/test_soak.py
 
 check: ## format, lint, types, direction of imports
 	@scripts/setup.sh dev

@@ -209,3 +209,13 @@ def test_a_killed_import_starts_again_by_itself(runtime: Cluster, tmp_path: Path
 
 def importers(cluster: Cluster) -> list[int]:
     return [pid for pid, words in cluster.processes().items() if "vmruntime.engines.qemu.importer" in words]
+
+
+def test_a_copy_grows_when_its_origin_is_gone(runtime: Cluster) -> None:
+    copied = disk("copied", "8Mi", source={"virtualMachineDisk": {"name": "origin"}})
+    runtime.apply(disk("origin", "8Mi"), copied)
+    runtime.wait_for(".status.phase", "Succeeded", "vmdisk", "copied")
+    runtime.kubectl("delete", "vmdisk", "origin")
+    runtime.kubectl("patch", "vmdisk", "copied", "--type=merge", "-p", '{"spec":{"size":"10Mi"}}')
+    runtime.wait_for(".status.virtualSize", str(10 << 20), "vmdisk", "copied")
+    assert runtime.get("vmdisk", "copied")["status"].get("message", "") == ""

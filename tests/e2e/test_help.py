@@ -18,7 +18,7 @@ BMCTL = (
     "enable vmruntime",
     "disable vmruntime",
 )
-VIRT = ("console", "create vm", "delete vm", "delete disk", "restart", "start", "stop")
+VIRT = ("console", "create vm", "delete vm", "delete disk", "restart", "start", "stop", "vnc")
 
 
 def run(program: str, *args: str) -> Done:

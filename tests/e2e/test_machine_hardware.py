@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import struct
+from pathlib import Path
 from typing import Any
 
-from e2e.cluster import Cluster, disk, eventually, vm
+from e2e.cluster import Cluster, Terminal, disk, eventually, vm
 
 
 def console_log(cluster: Cluster, name: str) -> str:
@@ -80,3 +84,52 @@ def test_what_a_driver_cannot_do_is_an_error_of_configuration(runtime: Cluster) 
     status = runtime.get("gvm", "never")["status"]
     assert status["reason"] == "InvalidSpec"
     assert "SATA disks are always writable" in status["message"]
+
+
+def test_the_screen_over_vnc(runtime: Cluster) -> None:
+    runtime.apply(vm("screen"))
+    runtime.wait_for(".status.state", "Running", "gvm", "screen")
+    command = ["kubectl-virt", "vnc", "screen", "--proxy-only", "--kubeconfig", str(runtime.kubeconfig)]
+    terminal = Terminal.start(runtime, *command)
+    terminal.expect("}\n")
+    port = json.loads(terminal.output)["port"]
+    for _ in range(2):  # a viewer that has left makes room for the next
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as viewer:
+            stream = viewer.makefile("rb")
+            assert stream.read(12) == b"RFB 003.008\n"
+            viewer.sendall(b"RFB 003.008\n")
+            assert stream.read(stream.read(1)[0]) == b"\x01"  # no security beyond that of the API
+            viewer.sendall(b"\x01")
+            assert stream.read(4) == bytes(4)
+            viewer.sendall(b"\x01")
+            width, height = struct.unpack(">HH", stream.read(20)[:4])
+            name = stream.read(struct.unpack(">I", stream.read(4))[0])
+            assert width >= 640
+            assert height >= 400
+            assert b"screen" in name
+    terminal.interrupt()
+    assert terminal.wait() == 0
+    runtime.virt("stop", "screen")
+    refused = runtime.virt("vnc", "screen", ok=False)
+    assert refused.returncode == 1
+    assert "screen" in refused.stderr
+
+
+def test_qemu_may_do_next_to_nothing(runtime: Cluster) -> None:
+    runtime.apply(disk("safe"), vm("safe", ["safe"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "safe")
+    ((pid, words),) = runtime.qemu().items()
+    kernel = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    assert (kernel["Seccomp"], kernel["NoNewPrivs"]) == ("2", "1")
+    # NET_BIND_SERVICE, for ports of the guest below 1024, is all that there is.
+    assert int(kernel["CapEff"], 16) | (1 << 10) == 1 << 10
+    owner = 60800 if os.geteuid() == 0 else os.geteuid()
+    assert {int(uid) for uid in kernel["Uid"].split()} == {owner}
+    (instance,) = (runtime.directory / "vm" / "instances").iterdir()
+    assert (instance.stat().st_mode & 0o777, instance.stat().st_uid) == (0o700, owner)
+    assert {path.name for path in instance.glob("*.sock")} == {"qmp.sock", "serial.sock", "ga.sock", "vnc.sock"}
+    assert (
+        words[words.index("-sandbox") + 1] == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+    )
+    (data,) = runtime.directory.glob("vm/disks/default/safe_*/disk.raw")
+    assert data.stat().st_mode & 0o007 == 0

@@ -42,6 +42,8 @@ ROLE_LABEL = "kubevirt.io"
 
 # On a VM's pod: the command, as a JSON list, that reaches the serial console from inside it.
 CONSOLE_COMMAND_ANNOTATION = f"{GROUP}/console-command"
+# The same for its screen, as a VNC connection.
+VNC_COMMAND_ANNOTATION = f"{GROUP}/vnc-command"
 
 PREFLIGHT_PREFIX = "vmruntime-preflight-check-"
 POD_NETWORK = "pod-network"

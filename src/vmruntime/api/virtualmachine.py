@@ -212,6 +212,16 @@ def held(obj: Obj) -> dict[str, bool]:
     return result
 
 
+def opened(obj: Obj) -> dict[str, bool]:
+    """The disks that the machine has open, and of each whether it only reads; what it wants, while that isn't known."""
+    if not dig(obj, "status", "podName"):
+        return {}
+    told = dig(obj, "status", "disks")
+    if told is None:
+        return held(obj)
+    return {str(entry.get("name")): entry.get("readOnly") is True for entry in told}
+
+
 def users_of(disk_name: str, machines: Iterable[Obj]) -> list[Obj]:
     """The machines that list the disk or have it, by name. `machines` must be of the disk's namespace."""
     users = [vm for vm in machines if disk_name in held(vm)]

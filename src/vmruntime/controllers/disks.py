@@ -59,13 +59,12 @@ class DiskController:
 
     def _machine_changed(self, event: str, vm: Obj, old: Obj | None) -> None:
         """Who uses a disk follows from the machines."""
-        before = {disk.name for disk in virtualmachine.disks(old)} if old else set()
-        after = {disk.name for disk in virtualmachine.disks(vm)} if event != "DELETED" else set()
-        listed = {disk.name for disk in virtualmachine.disks(vm)}
-        running = bool(dig(vm, "status", "podName")), bool(dig(old, "status", "podName"))
-        changed = listed if running[0] != running[1] or event == "DELETED" else before ^ after
-        for name in changed:
-            self.queue.add((namespace_of(vm), name))
+        gone = event == "DELETED"
+        before = _uses(old) if old else _uses(vm) if gone else {}
+        after = {} if gone else _uses(vm)
+        for name in before.keys() | after.keys():
+            if before.get(name) != after.get(name):
+                self.queue.add((namespace_of(vm), name))
 
     def _engine_changed(self, subject: Subject, namespace: str, name: str) -> None:
         if subject is Subject.DISK:
@@ -92,7 +91,7 @@ class DiskController:
     async def _plan(self, disk: Obj, active: bool) -> Plan:
         seen = await self._stack.engine.observe_disk(ref_of(disk))
         users = self._users(disk) if active else []
-        running = [name_of(vm) for vm in users if dig(vm, "status", "podName")]
+        running = [name_of(vm) for vm in users if name_of(disk) in virtualmachine.opened(vm)]
         writers = [name_of(vm) for vm in self._writers(disk)] if active else []
         origin = self._origin_wait(disk)
         return disk_decide.decide(
@@ -113,12 +112,7 @@ class DiskController:
 
     def _writers(self, disk: Obj) -> list[Obj]:
         """The running machines that may write to a disk."""
-        return [
-            vm
-            for vm in self._users(disk)
-            if dig(vm, "status", "podName")
-            and any(entry.name == name_of(disk) and not entry.read_only for entry in virtualmachine.disks(vm))
-        ]
+        return [vm for vm in self._users(disk) if not virtualmachine.opened(vm).get(name_of(disk), True)]
 
     def _users(self, disk: Obj) -> list[Obj]:
         namespace = namespace_of(disk)
@@ -133,7 +127,7 @@ class DiskController:
         if plan.step is Step.GROW:
             return await self._grow(disk, plan)
         try:
-            await self._stack.engine.ensure_disk(self._request(disk))
+            await self._stack.engine.ensure_disk(self._request(disk, self._source(disk)))
         except (ConfigurationError, ValueError) as exc:
             reason = exc.reason if isinstance(exc, ConfigurationError) else "InvalidSpec"
             phase = virtualmachinedisk.ERROR_CONFIGURATION
@@ -143,17 +137,19 @@ class DiskController:
     async def _grow(self, disk: Obj, plan: Plan) -> Plan | None:
         writers = self._writers(disk)
         try:
-            await self._stack.engine.grow_disk(self._request(disk), ref_of(writers[0]) if writers else None)
+            # Without the source, which may be gone by now.
+            request = self._request(disk, None)
+            await self._stack.engine.grow_disk(request, ref_of(writers[0]) if writers else None)
         except ConfigurationError as exc:
             return disk_decide.growth_failed(plan, exc.reason, exc.message)
         return None
 
-    def _request(self, disk: Obj) -> DiskRequest:
+    def _request(self, disk: Obj, source: DiskSource | None) -> DiskRequest:
         return DiskRequest(
             ref=ref_of(disk),
             size=virtualmachinedisk.size_bytes(disk),
             format=self._stack.settings.image_format,
-            source=self._source(disk),
+            source=source,
         )
 
     def _source(self, disk: Obj) -> DiskSource | None:
@@ -225,3 +221,9 @@ class DiskController:
             self.queue.add_after(key, _DELETE_RETRY_SECONDS)
         else:
             del self._gone[key]
+
+
+def _uses(vm: Obj) -> dict[str, tuple[bool, bool | None]]:
+    """Of each disk that the machine wants or has: whether it only reads it, and the same of what it has open."""
+    opened = virtualmachine.opened(vm)
+    return {name: (read_only, opened.get(name)) for name, read_only in virtualmachine.held(vm).items()}

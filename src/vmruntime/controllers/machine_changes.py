@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vmruntime.api import virtualmachine
 from vmruntime.api.meta import Obj, dig
@@ -19,11 +19,15 @@ _NOT_OF_THE_MACHINE = "autoDelete"
 _PARTS = ("interfaces", "firmware", "cloudInit", "startupScripts", "osType")
 
 
-def fingerprint(vm: Obj, compute: Compute | None) -> dict[str, str]:
-    """A digest for each part; none for `compute` where it isn't known. Keys are fields of the spec."""
+def fingerprint(vm: Obj, compute: Compute | None, left_out: Collection[str] = ()) -> dict[str, str]:
+    """A digest for each part; none for `compute` where it isn't known. Keys are fields of the spec.
+
+    Disks of the names `left_out` need no restart: CD-ROMs, which are inserted and ejected.
+    """
     disks = [
         {key: value for key, value in entry.items() if key != _NOT_OF_THE_MACHINE}
         for entry in dig(vm, "spec", "disks", default=[])
+        if entry.get("virtualMachineDiskName") not in left_out
     ]
     parts: Obj = {"disks": disks, **{part: dig(vm, "spec", part) for part in _PARTS}}
     parts["interfaces"] = virtualmachine.interfaces(vm)

@@ -15,7 +15,7 @@ from kube.machinery.durations import parse_rfc3339, rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Obj, annotation, condition_of, dig, has_finalizer, is_deleting
-from vmruntime.engines.base import MachineObservation, MachinePhase
+from vmruntime.engines.base import NO_SPACE, MachineObservation, MachinePhase
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 60.0
@@ -23,6 +23,8 @@ BACKOFF_LIMIT_SECONDS = 60.0
 BACKOFF_RESET_SECONDS = 300.0
 # How often the power button is pressed while the guest doesn't react: one that is still booting misses the first.
 PRESS_AGAIN_SECONDS = 10.0
+# How often a machine that is paused for want of space is looked at.
+SPACE_SECONDS = 3.0
 # A machine whose process has run this long may have a guest with something to lose, whatever is known of it.
 BEGIN_SECONDS = 5.0
 
@@ -30,6 +32,7 @@ GUEST_POWERED_OFF = "GuestPoweredOff"
 STOP_REQUESTED = "StopRequested"
 RESTART_REQUESTED = "RestartRequested"
 CONFIGURATION_CHANGED = "ConfigurationChanged"
+CLUSTER_STOPPED = "ClusterStopped"
 DELETED = "Deleted"
 FAILED = "MachineFailed"
 
@@ -39,6 +42,7 @@ class Step(StrEnum):
     ADD_FINALIZER = "add finalizer"
     START = "start"
     POWER_BUTTON = "press the power button"
+    RESUME = "resume"
     END = "end"
     FORGET = "forget"
 
@@ -207,7 +211,12 @@ def _alive(situation: Situation) -> Plan:
     changes = {**_noted(situation), "stopRequestedAt": None}
     if machine.phase is MachinePhase.STARTING:
         return Plan(Step.NONE, api.STARTING, "Starting", machine.message, changes=changes)
-    return Plan(Step.NONE, api.RUNNING, "Running", machine.message, changes=changes)
+    trouble = machine.trouble
+    if trouble is None:
+        return Plan(Step.NONE, api.RUNNING, "Running", machine.message, changes=changes)
+    if trouble.reason == NO_SPACE and trouble.paused:
+        return Plan(Step.RESUME, api.RUNNING, trouble.reason, trouble.message, SPACE_SECONDS, changes)
+    return Plan(Step.NONE, api.RUNNING, trouble.reason, trouble.message, changes=changes)
 
 
 def _ending(situation: Situation) -> Plan:
@@ -222,6 +231,9 @@ def _ended(situation: Situation) -> Plan:
     asked = _text(situation, "state") == api.STOPPING or api.running_state(situation.vm) == api.RUN_NEVER
     if asked or situation.machine.pod_name == _text(situation, "lastFailedPod"):
         return Plan(Step.END)
+    if situation.machine.stopped_with_cluster:
+        message = "the machine was stopped with the whole cluster"
+        return Plan(Step.END, api.STOPPING, CLUSTER_STOPPED, message, changes=_noted(situation))
     return _failure(situation, Step.END, FAILED, situation.machine.message or "the machine ended unexpectedly")
 
 

@@ -83,6 +83,26 @@ def _conflict(vm: Obj, other: Obj, read_only: Collection[str]) -> str:
     return ""
 
 
+def cdroms(vm: Obj, disks: Cache) -> set[str]:
+    """The CD-ROMs among the machine's disks."""
+    listed = (attached.name for attached in virtualmachine.disks(vm))
+    return {name for name in listed if virtualmachinedisk.is_cdrom(disks.get(namespace_of(vm), name))}
+
+
+def missing(vm: Obj, disks: Cache) -> set[str]:
+    """Those of the machine's disks that do not exist."""
+    return {disk.name for disk in virtualmachine.disks(vm) if disks.get(namespace_of(vm), disk.name) is None}
+
+
+def media(vm: Obj, disks: Cache, present: Collection[str]) -> list[MachineDisk]:
+    """The CD-ROMs that a running machine should have: those of `present` that are listed, others once ready."""
+    namespace = namespace_of(vm)
+    wanted = [
+        name for name in cdroms(vm, disks) if name in present or _disk_problem(name, disks.get(namespace, name)) is None
+    ]
+    return list(_machine_disks(vm, disks, wanted))
+
+
 def is_disposable(vm: Obj, disks: Cache) -> bool:
     """Whether nothing that the machine can write will outlive it, so that cutting it off loses nothing."""
     for attached in virtualmachine.disks(vm):
@@ -104,7 +124,7 @@ async def build(
         launch=int(dig(vm, "status", "launches", default=0)) + 1,
         vcpus=compute.vcpus,
         memory=compute.memory,
-        disks=tuple(_machine_disks(vm, stack.disks)),
+        disks=tuple(_machine_disks(vm, stack.disks, [attached.name for attached in virtualmachine.disks(vm)])),
         interfaces=interfaces(vm),
         settings=stack.settings,
         os_type=str(dig(vm, "spec", "osType", default="Linux")),
@@ -112,7 +132,7 @@ async def build(
         seed=startup.seed,
         keep_seed=startup.keep,
         labels=dig(vm, "metadata", "labels", default={}),
-        fingerprint=fingerprint(vm, compute),
+        fingerprint=fingerprint(vm, compute, cdroms(vm, stack.disks)),
         token=annotation(vm, names.RESTARTED_AT_ANNOTATION),
         requested_at=requested_at,
         addresses_taken=taken,
@@ -129,8 +149,11 @@ def _firmware(vm: Obj) -> Firmware:
     )
 
 
-def _machine_disks(vm: Obj, disks: Cache) -> Iterable[MachineDisk]:
+def _machine_disks(vm: Obj, disks: Cache, wanted: Collection[str]) -> Iterable[MachineDisk]:
+    """Those of the machine's disks that are `wanted`. ConfigurationError where one does not exist."""
     for attached in virtualmachine.disks(vm):
+        if attached.name not in wanted:
+            continue
         disk = disks.get(namespace_of(vm), attached.name)
         if disk is None:
             raise ConfigurationError("DiskMissing", f'VirtualMachineDisk "{attached.name}" does not exist')

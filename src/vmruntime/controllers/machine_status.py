@@ -6,13 +6,14 @@ Equal output means that no write goes to the API, which is what keeps a machine 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from kube.machinery.durations import parse_rfc3339
 from vmruntime.api import virtualmachine as api
-from vmruntime.api.meta import Condition, Obj, dig, merge_conditions, quantity_text
+from vmruntime.api.meta import Condition, Obj, condition_of, dig, merge_conditions, quantity_text
 from vmruntime.controllers.machine_decide import Plan
-from vmruntime.engines.base import Interface, MachineObservation, MachinePhase, Port
+from vmruntime.engines.base import IO_ERROR, Interface, MachineObservation, MachinePhase, MachineTrouble, Port
 
 
 def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:
@@ -25,7 +26,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
         status["interfaces"] = [_interface(entry) for entry in machine.interfaces]
     if machine.vcpus:
         status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
-    if machine.disks:
+    if machine.disks is not None:
         status["disks"] = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
     if machine.phase is MachinePhase.ABSENT:
         for field in ("compute", "disks"):
@@ -37,13 +38,27 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
         status["observedGeneration"] = generation
         ready = Condition(
             "Ready",
-            plan.state == api.RUNNING,
+            plan.state == api.RUNNING and machine.trouble is None,
             str(status.get("reason") or plan.state),
             str(status.get("message") or ""),
         )
-        conditions = [ready, _restart_required(changed)]
+        conditions = [ready, _restart_required(changed), _paused(machine)]
         status["conditions"] = merge_conditions(old.get("conditions", []), conditions, generation)
     return {key: value for key, value in status.items() if value is not None}
+
+
+def remembering(vm: Obj, machine: MachineObservation) -> MachineObservation:
+    """The observation, with the error of a disk that this machine's status tells of.
+
+    A guest that was told of it was told once: it holds until the next start, also for a controller that came later.
+    """
+    told: Obj = dig(vm, "status", default={})
+    running = machine.phase is MachinePhase.RUNNING and machine.pod_name == told.get("podName")
+    if machine.trouble or not running or told.get("reason") != IO_ERROR:
+        return machine
+    if condition_of(vm, "Paused").get("status") == "True":
+        return machine
+    return replace(machine, trouble=MachineTrouble(IO_ERROR, str(told.get("message", "")), paused=False))
 
 
 def _restart_required(changed: Sequence[str]) -> Condition:
@@ -51,6 +66,12 @@ def _restart_required(changed: Sequence[str]) -> Condition:
         return Condition("RestartRequired", False, "UpToDate")
     fields = ", ".join(f"spec.{field}" for field in changed)
     return Condition("RestartRequired", True, "SpecChanged", f"{fields} changed since the machine was started")
+
+
+def _paused(machine: MachineObservation) -> Condition:
+    if machine.trouble is None or not machine.trouble.paused:
+        return Condition("Paused", False, "GuestNotPaused")
+    return Condition("Paused", True, machine.trouble.reason, machine.trouble.message)
 
 
 def _just_started(old: Obj, machine: MachineObservation) -> bool:

@@ -25,7 +25,14 @@ from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step
 from vmruntime.controllers.objects import remove, set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack, gate
 from vmruntime.controllers.startup_data import StartupData
-from vmruntime.engines.base import ConfigurationError, MachineObservation, MachinePhase, Subject
+from vmruntime.engines.base import (
+    IO_ERROR,
+    NO_SPACE,
+    ConfigurationError,
+    MachineObservation,
+    MachinePhase,
+    Subject,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +50,9 @@ _EVENTS = {
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
 }
+
+
+_TROUBLES = (NO_SPACE, IO_ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +164,10 @@ class MachineController:
         if machine.alive:
             labels = dig(vm, "metadata", "labels", default={})
             await self._stack.engine.label_machine(machine_request.ref_of(vm), labels)
-        situation = self._situation(vm, machine)
+        waiting_media: tuple[str, ...] = ()
+        if machine.phase is MachinePhase.RUNNING:
+            machine, waiting_media = await self._change_media(vm, machine)
+        situation = self._situation(vm, machine_status.remembering(vm, machine), waiting_media)
         plan = machine_decide.decide(situation)
         if plan.step is Step.ADD_FINALIZER:
             added = await set_finalizer(
@@ -166,7 +179,22 @@ class MachineController:
             return await self.reconcile(key)
         return await self._take(key, situation, plan)
 
-    def _situation(self, vm: Obj, machine: MachineObservation) -> Situation:
+    async def _change_media(self, vm: Obj, machine: MachineObservation) -> tuple[MachineObservation, tuple[str, ...]]:
+        """Insert and eject CD-ROMs; the machine as it is then, and the parts of its spec that wait for a restart."""
+        if is_deleting(vm) or machine.disks is None:
+            return machine, ()
+        media = machine_request.media(vm, self._stack.disks, machine.disks)
+        ref = machine_request.ref_of(vm)
+        try:
+            await self._stack.engine.change_media(ref, media)
+        except ConfigurationError as exc:
+            _log.warning("the CD-ROMs of %s: %s", ref, exc)
+        machine = await self._stack.engine.observe_machine(ref)
+        present = machine.disks or {}
+        without_drive = machine.disks is not None and any(medium.ref.name not in present for medium in media)
+        return machine, ("disks",) if without_drive else ()
+
+    def _situation(self, vm: Obj, machine: MachineObservation, waiting_media: tuple[str, ...]) -> Situation:
         waiting = None
         if not is_deleting(vm) and machine.phase is MachinePhase.ABSENT:
             waiting = self._disks_problem(vm)
@@ -179,7 +207,7 @@ class MachineController:
             gate=gate(self._stack.runtime),
             waiting=waiting,
             disposable=machine_request.is_disposable(vm, self._stack.disks),
-            changed=self._changed_parts(vm, machine),
+            changed=tuple(sorted({*self._changed_parts(vm, machine), *waiting_media})),
         )
 
     def _changed_parts(self, vm: Obj, machine: MachineObservation) -> tuple[str, ...]:
@@ -189,7 +217,10 @@ class MachineController:
             compute = machine_request.compute_of(vm, self._stack.types)
         except ConfigurationError:
             compute = None
-        return machine_changes.changed(machine.fingerprint, machine_changes.fingerprint(vm, compute))
+        # A disk that isn't there yet could not be had by a restart either.
+        awaited = machine_request.missing(vm, self._stack.disks) - (machine.disks or {}).keys()
+        left_out = machine_request.cdroms(vm, self._stack.disks) | awaited
+        return machine_changes.changed(machine.fingerprint, machine_changes.fingerprint(vm, compute, left_out))
 
     def _disks_problem(self, vm: Obj) -> Problem | None:
         others = [other for other in self._of_namespace(namespace_of(vm)) if uid_of(other) != uid_of(vm)]
@@ -240,6 +271,8 @@ class MachineController:
             return await self._start(written, situation)
         if plan.step is Step.POWER_BUTTON:
             await self._press(written)
+        elif plan.step is Step.RESUME:
+            await self._stack.engine.resume_machine(machine_request.ref_of(vm))
         elif plan.step is Step.END:
             self._launched.pop(uid, None)
             self._pressed.pop(uid, None)
@@ -269,7 +302,7 @@ class MachineController:
         told = ("state", "reason", "lastFailedPod")
         if all(dig(old, "status", field) == dig(new, "status", field) for field in told):
             return
-        kind = _EVENTS.get(str(state))
+        kind = "Warning" if reason in _TROUBLES else _EVENTS.get(str(state))
         if kind:
             message = str(dig(new, "status", "message", default="")) or f"the machine is {str(state).lower()}"
             await self._stack.events.event(new, kind, reason, message)

@@ -7,7 +7,7 @@ for a guest: calls start things, observations say how they stand, and events say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -207,11 +207,27 @@ class MachinePhase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class MachineTrouble:
+    """Something that keeps a machine that runs from being of use. `reason` is one of those below, or the engine's own.
+
+    `paused`: the guest does not run.
+    """
+
+    reason: str
+    message: str
+    paused: bool = True
+
+
+NO_SPACE = "NoSpace"
+IO_ERROR = "IOError"
+
+
+@dataclass(frozen=True, slots=True)
 class MachineObservation:
     """A machine as it is. `started_at` and `requested_at` are RFC 3339 times, empty where they are not known.
 
-    `vcpus`, `memory` (bytes) and `disks` (names, and whether read-only) are what it was started with; 0 and empty where
-    that is not known.
+    `vcpus` and `memory` (bytes) are what it was started with, `disks` (names, and whether read-only) what it has now;
+    0 and None where that is not known. `stopped_with_cluster`: it ended because all of the cluster was stopped.
     """
 
     phase: MachinePhase
@@ -226,7 +242,9 @@ class MachineObservation:
     vcpus: int = 0
     memory: int = 0
     fingerprint: Mapping[str, str] = field(default_factory=dict)
-    disks: Mapping[str, bool] = field(default_factory=dict)
+    disks: Mapping[str, bool] | None = None
+    trouble: MachineTrouble | None = None
+    stopped_with_cluster: bool = False
 
     @property
     def alive(self) -> bool:
@@ -298,6 +316,15 @@ class Engine(Protocol):
 
     def has_seed(self, ref: Ref) -> bool:
         """Whether the start-up data of the machine's last start are still there."""
+
+    async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
+        """Have these CD-ROMs in the drives of a running machine, and no others, as far as it lets go and has drives.
+
+        What came of it is what is observed then.
+        """
+
+    async def resume_machine(self, ref: Ref) -> None:
+        """Let a guest go on that was paused because the node had no space, if it has some now."""
 
     async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
         """Make what runs the machine carry these labels, beside the engine's own, and no former ones."""

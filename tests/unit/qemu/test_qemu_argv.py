@@ -114,6 +114,7 @@ def test_translation_cache_grows_with_the_guest():
         ({"nics": tuple(NicConfig(f"e{i}", "52:54:00:00:00:01") for i in range(5))}, "network cards"),
         ({"disks": tuple(DiskConfig(f"{i}") for i in range(16)), "seed": "s"}, "at most 16"),
         ({"disks": tuple(DiskConfig(f"{i}", bus="sata") for i in range(7))}, "SATA"),
+        ({"disks": tuple(DiskConfig(f"{i}", bus="sata") for i in range(6)), "spare_tray": True}, "SATA"),
         ({"serial": "x" * 65}, "serial"),
         ({"uefi": UefiConfig("/code", "vars")}, "UEFI firmware needs at least 128"),
         ({"disks": (DiskConfig("a", boot_index=1), DiskConfig("b", boot_index=1))}, "same boot index"),
@@ -169,6 +170,7 @@ DRIVERS = replace(
     ),
     seed="seed.iso",
     serial="SN, 1",
+    spare_tray=True,
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vmruntime.engines.qemu.qmp import Monitor, Notice, QmpError, connect
+from vmruntime.engines.qemu.qmp import Monitor, Notice, QmpError, connect, is_served
 
 QEMU = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-S"]
 SOCKET = ["-chardev", "socket,id=qmp0,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp0,mode=control"]
@@ -108,6 +108,19 @@ async def test_a_machine_outlives_its_monitor_and_takes_the_next(directory, mach
     async with connect(directory) as qmp:
         assert await qmp.status() == "prelaunch"
     assert process.poll() is None
+
+
+async def test_whether_a_machine_lives_in_a_directory(directory, machine):
+    assert not is_served(directory.parent / "absent")
+    assert not is_served(directory)
+    process = machine()
+    monitor = await eventually_connected(directory, [])
+    assert is_served(directory)
+    process.kill()
+    process.wait()
+    assert (directory / "qmp.sock").exists()
+    assert not is_served(directory)
+    await monitor.close()
 
 
 async def test_a_callback_that_fails_does_not_end_the_monitor(directory, machine, caplog):

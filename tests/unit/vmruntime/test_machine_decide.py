@@ -12,7 +12,7 @@ from kube.machinery.durations import rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.controllers import machine_status
 from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step, backoff_seconds, decide
-from vmruntime.engines.base import MachineObservation, MachinePhase
+from vmruntime.engines.base import MachineObservation, MachinePhase, MachineTrouble
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 GATE = Problem("Pending", "RuntimeDisabled", "VM Runtime is disabled")
@@ -41,12 +41,17 @@ def seen(phase: MachinePhase, pod: str = "p1", **more: Any) -> MachineObservatio
     return MachineObservation(phase, pod_name="" if phase is MachinePhase.ABSENT else pod, **more)
 
 
+def in_trouble(reason: str, paused: bool = True) -> MachineObservation:
+    return seen(MachinePhase.RUNNING, trouble=MachineTrouble(reason, "a disk failed", paused))
+
+
 ABSENT = seen(MachinePhase.ABSENT)
 STARTING = seen(MachinePhase.STARTING)
 UNHEARD = seen(MachinePhase.STARTING, started_at=rfc3339(NOW - timedelta(minutes=1)))
 RUNNING = seen(MachinePhase.RUNNING)
 OFF = seen(MachinePhase.GUEST_OFF)
 ENDED = seen(MachinePhase.ENDED)
+STOPPED_WITH_CLUSTER = seen(MachinePhase.ENDED, stopped_with_cluster=True)
 ENDING = seen(MachinePhase.ENDING)
 RAN = {"state": "Running", "reason": "Running", "podName": "p1", "launches": 1}
 ASKED = {**RAN, "state": "Stopping", "reason": "StopRequested", "stopRequestedAt": rfc3339_micro(NOW)}
@@ -125,6 +130,15 @@ LATCHED = {"state": "Stopped", "reason": "GuestPoweredOff", "launches": 1}
         (vm(RAN), ENDING, {}, Step.NONE, "", ""),
         (vm({"launches": 0}), ENDED, {}, Step.END, "CrashLoopBackOff", "MachineFailed"),
         (vm({"state": "CrashLoopBackOff", "lastFailedPod": "p1", "launches": 1}), ENDED, {}, Step.END, "", ""),
+        # It was stopped with the cluster, which is no failure, and is started with it.
+        (vm(RAN), STOPPED_WITH_CLUSTER, {}, Step.END, "Stopping", "ClusterStopped"),
+        (vm(RAN, "RerunOnFailure"), STOPPED_WITH_CLUSTER, {}, Step.END, "Stopping", "ClusterStopped"),
+        (vm(RAN, "Stopped"), STOPPED_WITH_CLUSTER, {}, Step.END, "", ""),
+        (vm({**RAN, "state": "Stopping", "reason": "ClusterStopped"}), ABSENT, {}, Step.START, "", ""),
+        # What keeps it from being of use; only for space is there something to do.
+        (vm(RAN), in_trouble("NoSpace"), {}, Step.RESUME, "Running", "NoSpace"),
+        (vm(RAN), in_trouble("IOError"), {}, Step.NONE, "Running", "IOError"),
+        (vm(RAN, "Stopped"), in_trouble("NoSpace"), {}, Step.POWER_BUTTON, "Stopping", "StopRequested"),
         # Deleting.
         (vm(RAN, deleting=True), RUNNING, {}, Step.POWER_BUTTON, "Stopping", "Deleted"),
         (vm(RAN, deleting=True), RUNNING, {"disposable": True}, Step.END, "Stopping", "Deleted"),
@@ -246,6 +260,34 @@ def test_the_status_says_what_waits_for_a_restart() -> None:
         (condition,) = [entry for entry in machine["status"]["conditions"] if entry["type"] == "RestartRequired"]
         assert condition["status"] == status
         assert words in condition["message"]
+
+
+@pytest.mark.parametrize(
+    ("observed", "ready", "paused"),
+    [
+        (RUNNING, "True", "False"),
+        (in_trouble("NoSpace"), "False", "True"),
+        (in_trouble("IOError", paused=False), "False", "False"),
+    ],
+)
+def test_a_machine_that_is_of_no_use_is_not_ready(observed: MachineObservation, ready: str, paused: str) -> None:
+    machine = vm(RAN)
+    follow(machine, observed, NOW)
+    conditions = {entry["type"]: entry["status"] for entry in machine["status"]["conditions"]}
+    assert (conditions["Ready"], conditions["Paused"]) == (ready, paused)
+    assert machine["status"]["state"] == "Running"
+
+
+def test_an_error_that_the_guest_was_told_of_holds_until_the_next_start() -> None:
+    machine = vm(RAN)
+    follow(machine, in_trouble("IOError", paused=False), NOW)
+    later = machine_status.remembering(machine, RUNNING)
+    assert later == in_trouble("IOError", paused=False)
+    follow(machine, later, NOW)
+    assert machine_status.remembering(machine, seen(MachinePhase.RUNNING, "p2")).trouble is None
+    assert machine_status.remembering(machine, ABSENT).trouble is None
+    follow(machine, in_trouble("IOError", paused=True), NOW)
+    assert machine_status.remembering(machine, RUNNING).trouble is None
 
 
 def test_what_the_machine_was_given_is_told_while_it_is_there() -> None:

@@ -105,6 +105,40 @@ def test_what_a_pod_says(state: dict[str, Any], words: str, code: int | None) ->
     assert exit_code(pod) == code
 
 
+def test_of_the_log_of_a_machine_only_what_qemu_said_is_told() -> None:
+    log = "login: \x1b[2J\nqemu-system-x86_64: first\nsecret of the guest\nqemu-system-x86_64: no\x1b[31m lock\n"
+    ended = {"exitCode": 1, "reason": "Error", "message": log}
+    pod = {"status": {"containerStatuses": [{"state": {"terminated": ended}}]}}
+    assert trouble(pod) == "its process exited with code 1 (no?[31m lock)"
+    ended["message"] = "nothing but the guest"
+    assert trouble(pod) == "its process exited with code 1"
+
+
+def test_cdroms_and_disks_that_are_not_there_need_no_restart() -> None:
+    machine = {"spec": {"disks": [{"virtualMachineDiskName": "data"}]}}
+    before = fingerprint(machine, None)
+    machine["spec"]["disks"].append({"virtualMachineDiskName": "cd"})
+    assert changed(before, fingerprint(machine, None)) == ("disks",)
+    assert changed(before, fingerprint(machine, None, {"cd"})) == ()
+    machine["spec"]["disks"].append({"virtualMachineDiskName": "more"})
+    assert changed(before, fingerprint(machine, None, {"cd"})) == ("disks",)
+
+
+@pytest.mark.parametrize(
+    ("status", "opened"),
+    [
+        ({}, {}),
+        ({"podName": "p"}, {"wanted": False}),
+        ({"podName": "p", "disks": []}, {}),
+        ({"podName": "p", "disks": [{"name": "had", "readOnly": True}]}, {"had": True}),
+        ({"disks": [{"name": "had", "readOnly": True}]}, {}),
+    ],
+)
+def test_a_disk_is_open_where_the_machine_runs_with_it(status: dict[str, Any], opened: dict[str, bool]) -> None:
+    machine = {"spec": {"disks": [{"virtualMachineDiskName": "wanted"}]}, "status": status}
+    assert virtualmachine.opened(machine) == opened
+
+
 def test_only_whole_disks_are_seen(tmp_path: Path) -> None:
     layout, ref = Layout(tmp_path, None), Ref("default", "d", "u")
     layout.prepare()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import termios
@@ -20,9 +19,8 @@ from kube.client.config import KubeConfig
 from kube.client.streams import STDERR, PodStream, exec_stream
 from kube.machinery.resources import PODS
 from vmruntime.api import names
-from vmruntime.api.meta import Obj, annotation, dig
 from vmruntime.cli.dispatch import CommandError
-from vmruntime.cli.virt import target
+from vmruntime.cli.virt import inside, target
 
 ESCAPE = b"\x1d"  # Ctrl+]
 CHUNK = 4096
@@ -34,8 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     vm = target.resolve(args)
-    pod_name = _pod_name(vm.read(), vm.name)
-    command = _console_command(vm.client.get(PODS, pod_name, vm.namespace), vm.name)
+    pod_name = inside.pod_name(vm.read(), vm.name, "console")
+    pod = vm.client.get(PODS, pod_name, vm.namespace)
+    command = inside.command(pod, vm.name, names.CONSOLE_COMMAND_ANNOTATION, "console")
     greeting = f"Successfully connected to {vm.name} console. The escape sequence is ^]\r\n"
     with _raw_terminal(sys.stdin.fileno()):
         code, complaint = asyncio.run(_bridge(vm.client.config, vm.namespace, pod_name, command, greeting))
@@ -43,23 +42,6 @@ def run(args: argparse.Namespace) -> int:
     if code:
         raise CommandError(complaint.strip() or f"the console of {vm.name} ended with exit code {code}")
     return 0
-
-
-def _pod_name(vm: Obj, name: str) -> str:
-    pod = dig(vm, "status", "podName")
-    if not pod:
-        state = dig(vm, "status", "state", default="not running")
-        raise CommandError(f'VM "{name}" is {state}, so it has no console; `kubectl virt start {name}` starts it')
-    return str(pod)
-
-
-def _console_command(pod: Obj, name: str) -> list[str]:
-    """The program that reaches the console from inside the pod: the engine that started the VM knows it."""
-    command = annotation(pod, names.CONSOLE_COMMAND_ANNOTATION)
-    if not command:
-        raise CommandError(f'the pod of VM "{name}" does not say how its console is reached')
-    words: list[str] = json.loads(command)
-    return words
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ COMMANDS = (
     Command("restart", "vmruntime.cli.virt.restart", "stop a VM and start it again"),
     Command("start", "vmruntime.cli.virt.start", "start a VM"),
     Command("stop", "vmruntime.cli.virt.stop", "shut a VM down"),
+    Command("vnc", "vmruntime.cli.virt.vnc", "show the screen of a VM"),
 )
 
 

@@ -64,7 +64,7 @@ def build_argv(config: MachineConfig) -> list[str]:
     argv += _guest_agent()
     for number, nic in enumerate(config.nics):
         argv += _nic(number, nic)
-    argv += _disks(config.all_disks())
+    argv += _disks(config.all_disks(), config.spare_tray)
     argv += ["-object", "rng-random,id=rng0,filename=/dev/urandom"]
     argv += ["-device", f"virtio-rng-pci,rng=rng0,bus=pcie.0,addr={_SLOT_RNG:#x}"]
     if config.video:
@@ -165,14 +165,14 @@ def _nic(number: int, nic: NicConfig) -> list[str]:
     return ["-netdev", netdev, "-device", device]
 
 
-def _disks(disks: tuple[DiskConfig, ...]) -> list[str]:
+def _disks(disks: tuple[DiskConfig, ...], spare_tray: bool) -> list[str]:
     argv: list[str] = []
     if any(disk.bus == "scsi" for disk in disks):
         argv += ["-device", f"virtio-scsi-pci,id=scsi0,bus=pcie.0,addr={_SLOT_SCSI:#x}"]
     sata_port = 0
     for number, disk in enumerate(disks):
         node = f"disk{number}"
-        argv += ["-blockdev", _blockdev(node, disk)]
+        argv += ["-blockdev", json.dumps(blockdev(node, disk), separators=(",", ":"))]
         device = f"{_disk_device(number, sata_port, disk)},drive={node},id=dev-{node}"
         sata_port += disk.bus == "sata"
         if disk.serial:
@@ -180,11 +180,13 @@ def _disks(disks: tuple[DiskConfig, ...]) -> list[str]:
         if disk.boot_index is not None:
             device += f",bootindex={disk.boot_index}"
         argv += ["-device", device]
+    if spare_tray:
+        argv += ["-device", f"ide-cd,bus=ide.{sata_port},id=dev-tray"]
     return argv
 
 
-def _blockdev(node: str, disk: DiskConfig) -> str:
-    """The block driver's options, as JSON (so that no file name needs escaping).
+def blockdev(node: str, disk: DiskConfig) -> dict[str, object]:
+    """The options of a block node (QAPI type BlockdevOptions).
 
     Host page cache with the guest's flushes honoured (`no-flush` false: fdatasync): what a guest has flushed is
     durable, and tmpfs and any other file system will do. A guest's discard frees space in the file. The backing
@@ -208,7 +210,7 @@ def _blockdev(node: str, disk: DiskConfig) -> str:
     }
     if disk.format == "qcow2":
         options["backing"] = None
-    return json.dumps(options, separators=(",", ":"))
+    return options
 
 
 def _disk_device(number: int, sata_port: int, disk: DiskConfig) -> str:

@@ -25,6 +25,8 @@ SERIAL_SOCKET = "serial.sock"
 AGENT_SOCKET = "ga.sock"
 VNC_SOCKET = "vnc.sock"
 SEED_IMAGE = "seed.iso"
+STOPPED_WITH_CLUSTER = "stopped-with-cluster"
+"""There while a machine that ended did so because the whole cluster was stopped."""
 VARIABLES = "nvram.fd"
 VARIABLES_SECURE = "nvram-secure.fd"
 
@@ -115,7 +117,7 @@ class UefiConfig:
 class MachineConfig:
     """A whole machine. `seed` is the path of a NoCloud image; `video` adds a VGA card and a VNC socket.
 
-    `serial` is the serial number that the guest finds in its SMBIOS data.
+    `serial` is the serial number that the guest finds in its SMBIOS data. `spare_tray`: an empty CD-ROM drive.
 
     `rtc_local_time` is what Windows expects of the clock. Raises ValueError for what QEMU could not run.
     """
@@ -133,6 +135,7 @@ class MachineConfig:
     rtc_local_time: bool = False
     uefi: UefiConfig | None = None
     serial: str = ""
+    spare_tray: bool = False
     binary: str = "qemu-system-x86_64"
 
     def __post_init__(self) -> None:
@@ -158,7 +161,7 @@ class MachineConfig:
         drives = self.all_disks()
         if len(drives) > MAX_DISKS:
             raise ValueError(f"{len(drives)} disks: at most {MAX_DISKS} are possible, start-up configuration included")
-        if sum(disk.bus == "sata" for disk in drives) > MAX_SATA_DISKS:
+        if sum(disk.bus == "sata" for disk in drives) + self.spare_tray > MAX_SATA_DISKS:
             raise ValueError(f"more than {MAX_SATA_DISKS} SATA disks: the controller has {MAX_SATA_DISKS} ports")
         indexes = [disk.boot_index for disk in drives if disk.boot_index is not None]
         if len(indexes) != len(set(indexes)):

@@ -1,10 +1,10 @@
-"""Connects to a machine's serial port: standard input and output to QEMU's serial socket and back.
+"""Connects to a machine's serial port or screen: standard input and output to a socket of QEMU's and back.
 
     python -m vmruntime.engines.qemu.console SOCKET
 
-Runs in the machine's pod, through `kubectl exec`, for `kubectl virt console`, which keeps the user's terminal. It is a
-program with nothing but the standard library, because QEMU's user may not be able to read our installation. The end of
-standard input ends it, so that a lost connection does not keep the console busy: QEMU's socket serves one client, and a
+Runs in the machine's pod, through `kubectl exec`, for `kubectl virt console` and `kubectl virt vnc`. It is a program
+with nothing but the standard library, because QEMU's user may not be able to read our installation. The end of standard
+input ends it, so that a lost connection does not keep the console busy: QEMU's serial socket serves one client, and a
 second console is told so.
 
 Exit code 0: left, or the machine ended; 1: there is no machine, or somebody else is connected; 2: wrong arguments.
@@ -49,7 +49,7 @@ def only_one(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _lock(descriptor):
             if time.monotonic() > deadline:
-                raise ConsoleError("somebody else is connected to this console; only one can be at a time")
+                raise ConsoleError("somebody else is connected to it; only one can be at a time")
             time.sleep(_LOCK_PAUSE)
         yield
     finally:
@@ -116,8 +116,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Runs the program; see the module's text."""
-    parser = argparse.ArgumentParser(prog="console", description="Connect to a virtual machine's serial port.")
-    parser.add_argument("socket", type=Path, help="QEMU's serial socket")
+    parser = argparse.ArgumentParser(prog="console", description="Connect to a socket of a virtual machine.")
+    parser.add_argument("socket", type=Path, help="QEMU's socket")
     path = parser.parse_args(argv).socket
     try:
         with only_one(path), contextlib.closing(open_socket(path)) as connection:

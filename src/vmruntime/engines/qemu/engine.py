@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kube.client.aio import AsyncClient
@@ -19,6 +19,7 @@ from vmruntime.engines.base import (
     DiskObservation,
     DiskRequest,
     Listener,
+    MachineDisk,
     MachineObservation,
     MachineRequest,
     Readiness,
@@ -137,6 +138,12 @@ class QemuEngine:
 
     def has_seed(self, ref: Ref) -> bool:
         return (self._layout.instance(ref) / SEED_IMAGE).exists()
+
+    async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
+        await self._machines.change_media(ref, media)
+
+    async def resume_machine(self, ref: Ref) -> None:
+        await self._machines.resume(ref)
 
     async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
         await self._machines.label(ref, labels)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmruntime.engines.base import ConfigurationError, Interface, MachineDisk, MachineRequest, Ref, Seed, Settings
 from vmruntime.engines.qemu import firmware, hostcheck, seed
 from vmruntime.engines.qemu.argv import build_argv, translation_cache_mib
 from vmruntime.engines.qemu.config import (
+    MAX_SATA_DISKS,
     SEED_IMAGE,
     VARIABLES,
     VARIABLES_SECURE,
@@ -83,12 +84,15 @@ def _config(
     program: str,
 ) -> MachineConfig:
     windows = request.os_type.lower() == "windows"
+    seed_image = SEED_IMAGE if request.seed is not None or request.keep_seed else None
+    disks = _disks(request.disks, layout)
+    ports_used = sum(disk.bus == "sata" for disk in disks) + (windows and seed_image is not None)
     return MachineConfig(
         name=request.ref.name,
         uuid=request.firmware.uuid or request.ref.uid,
         vcpus=request.vcpus,
         memory_mib=-(-request.memory // _MIB),
-        disks=_disks(request.disks, layout),
+        disks=disks,
         nics=tuple(
             NicConfig(
                 id=f"net{index}",
@@ -99,12 +103,14 @@ def _config(
             )
             for index, entry in enumerate(interfaces)
         ),
-        seed=SEED_IMAGE if request.seed is not None or request.keep_seed else None,
+        seed=seed_image,
         seed_bus="sata" if windows else "virtio",
         accelerator=accelerator,
         rtc_local_time=windows,
         uefi=uefi,
         serial=request.firmware.serial,
+        # For a CD-ROM that is inserted while the machine runs; one that it has can be changed for another.
+        spare_tray=not any(disk.cdrom for disk in disks) and ports_used < MAX_SATA_DISKS,
         binary=program,
     )
 
@@ -135,23 +141,24 @@ def _disks(disks: tuple[MachineDisk, ...], layout: Layout) -> tuple[DiskConfig, 
     """Boot order: the disk marked for it, then the others as they are listed."""
     order = sorted(range(len(disks)), key=lambda index: (not disks[index].boot, index))
     serials = disk_serials(tuple(disk.ref.name for disk in disks))
-    result = []
-    for index, disk in enumerate(disks):
-        stored = layout.stored(disk.ref)
-        if stored is None:
-            raise ConfigurationError("DiskMissing", f'the data of VirtualMachineDisk "{disk.ref.name}" is gone')
-        result.append(
-            DiskConfig(
-                path=layout.relative_disk(disk.ref, stored.format),
-                format="qcow2" if stored.format == "qcow2" else "raw",
-                read_only=disk.read_only or disk.cdrom,
-                cdrom=disk.cdrom,
-                serial=serials[index],
-                boot_index=order.index(index),
-                bus=_bus(disk),
-            )
-        )
-    return tuple(result)
+    return tuple(
+        replace(disk_config(disk, layout), serial=serials[index], boot_index=order.index(index))
+        for index, disk in enumerate(disks)
+    )
+
+
+def disk_config(disk: MachineDisk, layout: Layout) -> DiskConfig:
+    """A disk as QEMU opens it. ConfigurationError where its data is gone."""
+    stored = layout.stored(disk.ref)
+    if stored is None:
+        raise ConfigurationError("DiskMissing", f'the data of VirtualMachineDisk "{disk.ref.name}" is gone')
+    return DiskConfig(
+        path=layout.relative_disk(disk.ref, stored.format),
+        format="qcow2" if stored.format == "qcow2" else "raw",
+        read_only=disk.read_only or disk.cdrom,
+        cdrom=disk.cdrom,
+        bus=_bus(disk),
+    )
 
 
 def _bus(disk: MachineDisk) -> DiskBus:

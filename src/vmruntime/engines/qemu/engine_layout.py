@@ -5,7 +5,7 @@
     ROOT/disks/NAMESPACE/NAME_UID/import/           an import under way, or why it failed
     ROOT/cache/                                     downloaded images (see image_cache)
     ROOT/instances/NAMESPACE_NAME_UID/              a machine: sockets, start-up data
-    ROOT/console.py                                 what connects to a serial console from inside a machine's pod
+    ROOT/console.py                                 what connects to a machine's sockets from inside its pod
 
 Where the manager is root, QEMU runs as an unprivileged user: it may pass through the upper directories but not list
 them, owns its instance directory, and reaches disks by their exact relative path only.
@@ -22,7 +22,7 @@ from pathlib import Path
 
 from vmruntime.engines.base import Ref
 from vmruntime.engines.qemu import console
-from vmruntime.engines.qemu.config import QEMU_UID, SERIAL_SOCKET
+from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import OUTPUT_FORMATS, qcow2_virtual_size
 
 _PASS_THROUGH = 0o711
@@ -71,13 +71,13 @@ class Layout:
         shutil.copyfile(console.__file__, program)
         program.chmod(0o644)
 
-    def console_command(self) -> list[str]:
-        """Connects to the serial console of the machine in whose instance directory, and as whose user, it runs."""
+    def connect_command(self, socket: str) -> list[str]:
+        """Connects to a socket of the machine in whose instance directory, and as whose user, it runs."""
         readable = self.owner is None or not Path(_SYSTEM_PYTHON).exists()
         # Opened by a relative path: Python itself would make the path of a program absolute, and fail below a
         # directory that this user may not search.
         load = "exec(compile(open('../../console.py').read(), 'console.py', 'exec'))"
-        return [sys.executable if readable else _SYSTEM_PYTHON, "-I", "-c", load, SERIAL_SOCKET]
+        return [sys.executable if readable else _SYSTEM_PYTHON, "-I", "-c", load, socket]
 
     def instance(self, ref: Ref) -> Path:
         return self.instances / f"{ref.namespace}_{ref.name}_{ref.uid}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmruntime.api import names
@@ -12,15 +13,18 @@ from vmruntime.api.meta import Obj, dig, is_deleting, name_of
 from vmruntime.engines.base import (
     ConfigurationError,
     Interface,
+    MachineDisk,
     MachineObservation,
     MachinePhase,
     MachineRequest,
+    MachineTrouble,
     Port,
     Ref,
 )
 from vmruntime.engines.qemu import engine_config, kvm, network
-from vmruntime.engines.qemu.config import Accelerator
+from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
+from vmruntime.engines.qemu.engine_drives import IO_ERROR_STATE, Drives
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
     Launch,
@@ -32,7 +36,7 @@ from vmruntime.engines.qemu.engine_pods import (
     started_at,
     trouble,
 )
-from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError
+from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError, is_served
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class _Watched:
 
     pod: str
     monitor: Monitor
+    drives: Drives
     state: str = ""
 
 
@@ -79,9 +84,13 @@ class Machines:
         pod = pods[0]
         launch = Launch.of(pod)
         alive = not has_ended(pod) and not is_deleting(pod)
+        disks, found = launch.disks if launch.accelerator else None, None
         if alive:
-            await self._watch(ref, pod)
+            watched = await self._watch(ref, pod)
+            await watched.drives.look()
             phase, message = self._phase(ref, pod)
+            found = _trouble(watched)
+            disks = watched.drives.disks if watched.drives.disks is not None else disks
         else:
             await self._unwatch(ref)
             ended = has_ended(pod) and not is_deleting(pod)
@@ -99,8 +108,13 @@ class Machines:
             vcpus=launch.vcpus,
             memory=launch.memory,
             fingerprint=launch.fingerprint,
-            disks=launch.disks,
+            disks=disks,
+            trouble=found,
+            stopped_with_cluster=phase is MachinePhase.ENDED and self._stopped_with_cluster(ref),
         )
+
+    def _stopped_with_cluster(self, ref: Ref) -> bool:
+        return (self._layout.instance(ref) / STOPPED_WITH_CLUSTER).exists()
 
     def _phase(self, ref: Ref, pod: Obj) -> tuple[MachinePhase, str]:
         watched = self._watched.get(ref.uid)
@@ -109,16 +123,18 @@ class Machines:
             return MachinePhase.STARTING, trouble(pod)
         if state == _GUEST_OFF:
             return MachinePhase.GUEST_OFF, ""
-        return MachinePhase.RUNNING, "" if state in _ORDINARY else f"the guest does not run: QEMU is in state {state}"
+        return MachinePhase.RUNNING, ""
 
-    async def _watch(self, ref: Ref, pod: Obj) -> None:
+    async def _watch(self, ref: Ref, pod: Obj) -> _Watched:
         watched = self._watched.get(ref.uid)
         if watched is not None and watched.pod == name_of(pod):
-            return
+            return watched
         await self._unwatch(ref)
-        entry = _Watched(name_of(pod), Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice)))
+        monitor = Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice))
+        entry = _Watched(name_of(pod), monitor, Drives(monitor))
         self._watched[ref.uid] = entry
         entry.monitor.start()
+        return entry
 
     async def _unwatch(self, ref: Ref) -> None:
         watched = self._watched.pop(ref.uid, None)
@@ -135,6 +151,7 @@ class Machines:
         if watched is None:
             return
         before = watched.state
+        about_drives = watched.drives.heard(notice)
         if notice.kind == "CONNECTED":
             watched.state = str(notice.data.get("status", "running"))
         elif notice.kind == "DISCONNECTED":
@@ -144,11 +161,10 @@ class Machines:
         elif notice.kind == "RESUME":
             watched.state = "running"
         elif notice.kind == "BLOCK_IO_ERROR" and notice.data.get("action") == "stop":
-            # With another action the guest is told of the error, or nobody is, and runs on (QAPI BLOCK_IO_ERROR).
-            watched.state = "io-error"
+            watched.state = IO_ERROR_STATE
         elif notice.kind == "GUEST_PANICKED":
             watched.state = "guest-panicked"
-        if watched.state != before:
+        if watched.state != before or about_drives:
             self._changed(ref)
 
     def memory_in_use(self) -> dict[str, int]:
@@ -165,8 +181,13 @@ class Machines:
             return
         accelerator = await self._accelerator(request)
         interfaces = self._interfaces(request)
-        argv, files = engine_config.build(request, accelerator, interfaces, self._layout)
-        files.write(self._layout.make_instance(ref), self._layout.owner)
+        argv, needed = engine_config.build(request, accelerator, interfaces, self._layout)
+        directory = self._layout.make_instance(ref)
+        if is_served(directory):
+            # Its pod was removed by force. Another one now would be two of the same machine.
+            raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
+        needed.write(directory, self._layout.owner)
+        (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
         launch = Launch(
             accelerator=accelerator,
             interfaces=interfaces,
@@ -231,6 +252,14 @@ class Machines:
                 pairs[moved] = guest
         return sorted(pairs.items(), key=lambda pair: pair[1])
 
+    async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
+        if (watched := self._watched.get(ref.uid)) is not None:
+            await watched.drives.change_media([engine_config.disk_config(disk, self._layout) for disk in media])
+
+    async def resume(self, ref: Ref) -> None:
+        if (watched := self._watched.get(ref.uid)) is not None:
+            await watched.drives.resume(self._layout.instance(ref))
+
     async def label(self, ref: Ref, labels: Mapping[str, str]) -> None:
         for pod in await self._pods.of(ref):
             await self._pods.label(pod, labels)
@@ -262,3 +291,10 @@ class Machines:
         self._layout.remove_instance(ref)
         self._reserved.pop(ref.uid, None)
         return True
+
+
+def _trouble(watched: _Watched) -> MachineTrouble | None:
+    """What keeps a running machine from being of use."""
+    if watched.state not in (*_ORDINARY, _GUEST_OFF, IO_ERROR_STATE):
+        return MachineTrouble("GuestPaused", f"the guest does not run: QEMU is in state {watched.state}")
+    return watched.drives.trouble(watched.state)

@@ -20,6 +20,7 @@ from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
 from vmruntime.engines.base import Interface, MachineRequest, Port, Ref
+from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
 from vmruntime.engines.qemu.engine_layout import Layout
 
 ENGINE_LABEL = f"{names.GROUP}/engine"
@@ -35,6 +36,7 @@ _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 # QEMU ends at once when it is told to, but first flushes what its guest has written.
 _GRACE_SECONDS = 30
 _SYNC_SECONDS = 10.0
+_WORDS_LIMIT = 300
 # A pod of ours that the watch hasn't shown after this long may have come and gone between two lists.
 _UNSEEN_SECONDS = 5.0
 
@@ -125,6 +127,7 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
     ref, owner = request.ref, layout.owner
     directory = str(layout.instance(ref))
     container: Obj = {"name": CONTAINER, "image": "host", "command": argv, "workingDir": directory}
+    container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     spec: Obj = _pod_spec(container)
     if owner is not None:
         spec["securityContext"] = {"runAsUser": owner, "runAsGroup": owner}
@@ -141,7 +144,8 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
             "labels": {names.VM_LABEL: ref.name, names.ROLE_LABEL: "virt-launcher", ENGINE_LABEL: ENGINE},
             "annotations": {
                 LAUNCH_ANNOTATION: launch.to_json(),
-                names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.console_command()),
+                names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.connect_command(SERIAL_SOCKET)),
+                names.VNC_COMMAND_ANNOTATION: json.dumps(layout.connect_command(VNC_SOCKET)),
             },
             "ownerReferences": [owner_reference(virtualmachine.RESOURCE, ref.name, ref.uid)],
         },
@@ -236,9 +240,21 @@ def trouble(pod: Obj) -> str:
             how = f"was ended by signal {signal}"
         else:
             how = f"exited with code {ended.get('exitCode')}"
-        detail = ended.get("message") or (ended.get("reason") if ended.get("reason") not in ("Error", None) else "")
+        message = str(ended.get("message") or "")
+        detail = _own_words(message) if is_machine(pod) else message
+        detail = detail or (ended.get("reason") if ended.get("reason") not in ("Error", None) else "")
         return f"its process {how}" + (f" ({detail})" if detail else "")
     return str(dig(pod, "status", "message", default=""))
+
+
+def _own_words(log: str) -> str:
+    """What QEMU said last, out of the end of a log in which its guest's words are as well.
+
+    A guest could write such a line too: it gets no more than that, one line of printable characters.
+    """
+    lines = [line for line in log.splitlines() if line.startswith("qemu-system-")]
+    said = lines[-1].partition(": ")[2] if lines else ""
+    return "".join(char if char.isprintable() else "?" for char in said)[:_WORDS_LIMIT]
 
 
 def started_at(pod: Obj) -> str:

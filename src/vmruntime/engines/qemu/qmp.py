@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,17 @@ from vmruntime.engines.qemu.config import QMP_SOCKET
 log = logging.getLogger(__name__)
 
 REPORTED_EVENTS = frozenset(
-    {"POWERDOWN", "SHUTDOWN", "RESET", "STOP", "RESUME", "SUSPEND", "GUEST_PANICKED", "BLOCK_IO_ERROR"}
+    {
+        "POWERDOWN",
+        "SHUTDOWN",
+        "RESET",
+        "STOP",
+        "RESUME",
+        "SUSPEND",
+        "GUEST_PANICKED",
+        "BLOCK_IO_ERROR",
+        "DEVICE_TRAY_MOVED",
+    }
 )
 
 _EVENTS_KEPT = 256
@@ -157,6 +168,25 @@ async def _disconnect(client: QMPClient) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({ending}, timeout=_DISCONNECT_SECONDS)
         raise
+
+
+def is_served(instance_dir: str | Path) -> bool:
+    """Whether a QEMU lives that has its monitor in this directory, connected or not. A socket that it left is none."""
+    try:
+        directory = os.open(instance_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            probe.connect(f"/proc/self/fd/{directory}/{QMP_SOCKET}")
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except BlockingIOError:
+        return True  # others wait to be served already
+    finally:
+        os.close(directory)
+    return True
 
 
 async def _open(instance_dir: str | Path, timeout: float) -> Qmp:

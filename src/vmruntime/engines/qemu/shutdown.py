@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER
 from vmruntime.engines.qemu.qmp import Qmp, QmpError, connect
 
 GUEST_OFF = "shutdown"
@@ -33,6 +34,8 @@ async def _shut_down(instance: Path, seconds: float) -> bool:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(seconds):
                         obeyed = await _goes_off(qmp)
+            # Before it ends: an end that nobody explains is a crash to whoever comes next.
+            (instance / STOPPED_WITH_CLUSTER).touch()
             await qmp.quit()
             return obeyed
     except QmpError:

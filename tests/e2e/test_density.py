@@ -1,0 +1,60 @@
+"""Many machines at once: all run, none is lost, and nothing of them is left. `make soak` takes more of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from e2e import soak_checks
+from e2e.cluster import Cluster, disk, eventually, vm
+from e2e.soak_checks import MIB, NAMESPACE, Disk, Found, Machine
+from kube.client.config import load_kubeconfig
+from kube.client.sync import SyncClient
+from vmruntime.api import virtualmachine
+
+EMPTY = int(os.environ.get("EMPTY", "10"))
+GUESTS = int(os.environ.get("GUESTS", "1"))
+GAP_SECONDS = 0.1
+# The small guest needs about five seconds of a processor to boot under emulation.
+BOOT_SECONDS = 60 + 10 * GUESTS
+
+
+@pytest.mark.timeout(120 + 3 * EMPTY + 3 * BOOT_SECONDS)
+def test_many_machines_at_once(runtime: Cluster, guest: Path) -> None:
+    target = runtime.directory / "images" / "tiny.qcow2"
+    target.write_bytes((guest / "tiny.qcow2").read_bytes())
+    disks = {f"g{number}-disk": Disk(64 * MIB) for number in range(GUESTS)}
+    empty = {f"e{number}": Machine([]) for number in range(EMPTY)}
+    guests = {f"g{number}": Machine([f"g{number}-disk"], memory=128) for number in range(GUESTS)}
+    runtime.apply(*[disk(name, "64Mi", source={"file": {"url": f"file://{target}"}}) for name in disks])
+    with SyncClient(load_kubeconfig(str(runtime.kubeconfig))) as client:
+        for name, machine in {**empty, **guests}.items():
+            wanted = vm(name, machine.disks, terminationGracePeriodSeconds=0 if not machine.disks else 30)
+            wanted["spec"]["compute"]["memory"]["capacity"] = f"{machine.memory}Mi"
+            client.create(virtualmachine.RESOURCE, wanted, NAMESPACE)
+            time.sleep(GAP_SECONDS)
+
+    def wrong() -> list[str]:
+        found = Found.of(runtime)
+        assert not soak_checks.had_twice(found.running)
+        return soak_checks.wrong(found, empty | guests, disks)
+
+    eventually(lambda: not wrong(), BOOT_SECONDS + EMPTY, "all machines run")
+    restarts = [entry["status"].get("restarts", 0) for entry in runtime.items("gvm")]
+    assert restarts == [0] * (EMPTY + GUESTS)
+
+    def booted() -> int:
+        logs = runtime.directory.glob("solo/pods/*/compute/*.log")
+        return sum("TINY-READY" in path.read_text(errors="replace") for path in logs)
+
+    eventually(lambda: booted() == GUESTS, BOOT_SECONDS, "all guests have booted")
+    assert wrong() == []
+    runtime.kubectl("delete", "gvm,vmdisk", "--all", timeout=90 + BOOT_SECONDS)
+    eventually(lambda: not runtime.items("pods"), what="the pods are gone")
+    eventually(lambda: not soak_checks.wrong(Found.of(runtime), {}, {}), what="nothing is left")
+    assert runtime.qemu() == {}
+    assert list((runtime.directory / "vm" / "instances").iterdir()) == []
+    assert list((runtime.directory / "vm" / "disks").iterdir()) == []
