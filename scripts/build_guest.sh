@@ -1,12 +1,13 @@
 #!/bin/bash
 # Builds the demo guest: a bootable disk image of some 20 MB, made of Debian's cloud kernel and busybox.
 #
-#   scripts/build_guest.sh OUTDIR      -> OUTDIR/tiny.raw  OUTDIR/tiny.qcow2
+#   scripts/build_guest.sh OUTDIR            -> OUTDIR/tiny.raw        OUTDIR/tiny.qcow2
+#   scripts/build_guest.sh OUTDIR agent      -> OUTDIR/tiny-agent.raw  OUTDIR/tiny-agent.qcow2, with the QEMU guest agent
 #
 # Needs no root, no loop device and no mount. A second run does nothing where the images are up to date.
 # Debian packages that have to be installed: cpio e2fsprogs grub-common grub-pc-bin kmod qemu-utils
 # Debian packages that are only downloaded and unpacked (nothing gets into the host's /boot), and kept in
-# OUTDIR/.packages: busybox-static, and the kernel that linux-image-cloud-amd64 depends on
+# OUTDIR/.packages: busybox-static, the kernel that linux-image-cloud-amd64 depends on, and what the agent needs
 #
 # What the guest does is told in examples/guest/README.md; its init script is examples/guest/init.
 set -euo pipefail
@@ -16,26 +17,29 @@ umask 022
 
 die() { echo "build_guest: $*" >&2; exit 1; }
 
-[ $# -eq 1 ] || { echo "usage: $0 OUTDIR" >&2; exit 2; }
+case "${2-}" in '') name=tiny ;; agent) name=tiny-agent ;; *) name= ;; esac
+{ [ $# -ge 1 ] && [ $# -le 2 ] && [ -n "$name" ]; } || { echo "usage: $0 OUTDIR [agent]" >&2; exit 2; }
 HERE=$(cd "$(dirname "$0")" && pwd)
 INIT=$HERE/../examples/guest/init
 ACPI=$HERE/../examples/guest/power-button
 DHCP=$HERE/../examples/guest/dhcp-event
 STATUS=$HERE/../examples/guest/status.cgi
+USERADD=$HERE/../examples/guest/useradd
+CHPASSWD=$HERE/../examples/guest/chpasswd
+. "$HERE/bootable_disk.sh"
 mkdir -p "$1"; OUT=$(cd "$1" && pwd)
 exec 9> "$OUT/.lock"; flock -w 300 9 || die "another build in $OUT does not end"
 
 # Up to date: the recipe is the same and both images are there.
-recipe=$(cat "$0" "$INIT" "$ACPI" "$DHCP" "$STATUS" | sha256sum | cut -d' ' -f1)
-if [ -s "$OUT/tiny.raw" ] && [ -s "$OUT/tiny.qcow2" ] && [ "$(cat "$OUT/.recipe" 2>/dev/null)" = "$recipe" ]; then
-    echo "build_guest: $OUT/tiny.raw and tiny.qcow2 are up to date"
+recipe=$(cat "$0" "$HERE/bootable_disk.sh" "$INIT" "$ACPI" "$DHCP" "$STATUS" "$USERADD" "$CHPASSWD" | sha256sum | cut -d' ' -f1)
+if [ -s "$OUT/$name.raw" ] && [ -s "$OUT/$name.qcow2" ] && [ "$(cat "$OUT/.recipe-$name" 2>/dev/null)" = "$recipe" ]; then
+    echo "build_guest: $OUT/$name.raw and $name.qcow2 are up to date"
     exit 0
 fi
 
 for tool in apt-get apt-cache dpkg-deb cpio mke2fs grub-mkimage depmod modprobe qemu-img; do
     command -v $tool >/dev/null || die "no $tool; install cpio e2fsprogs grub-common grub-pc-bin kmod qemu-utils"
 done
-GRUB=/usr/lib/grub/i386-pc
 [ -f $GRUB/boot.img ] || die "no $GRUB/boot.img; install grub-pc-bin"
 
 # A failed or killed build leaves the old images in place, and its work directory only until the next build.
@@ -76,7 +80,7 @@ mkdir -p "$R"/{bin,sbin,dev,proc,sys,run,tmp,root,mnt,etc/acpi/PWRF,lib/modules,
 cp "$W/p/bin/busybox" "$R/bin/busybox"
 for applet in $("$W/p/bin/busybox" --list); do [ -e "$R/bin/$applet" ] || ln -s busybox "$R/bin/$applet"; done
 : > "$R/lib/modules/order"
-for module in virtio_pci virtio_blk virtio_net button evdev isofs; do
+for module in virtio_pci virtio_blk virtio_net virtio_console button evdev isofs; do
     { modprobe -d "$W/p" -S "$KV" --show-depends $module || die "no kernel module $module"; } |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | while read -r file; do
             name=$(basename "$file")
@@ -89,6 +93,21 @@ install -m 755 "$INIT" "$R/init"
 install -m 755 "$ACPI" "$R/etc/acpi/PWRF/00000080"
 install -m 755 "$DHCP" "$R/usr/share/udhcpc/default.script"
 install -m 755 "$STATUS" "$R/www/cgi-bin/index.cgi"
+if [ $name = tiny-agent ]; then
+    for package in qemu-guest-agent libglib2.0-0 libpcre2-8-0 libudev1 liburing2 libnuma1 libc6; do unpack $package; done
+    mkdir -p "$R"/{usr/sbin,lib64,var/run,home}
+    cp "$W/p/usr/sbin/qemu-ga" "$R/usr/sbin/"
+    cp -L "$W/p/lib64/ld-linux-x86-64.so.2" "$R/lib64/"
+    "$W/p/lib64/ld-linux-x86-64.so.2" --library-path "$W/p/usr/lib/x86_64-linux-gnu:$W/p/lib/x86_64-linux-gnu" \
+        --list "$R/usr/sbin/qemu-ga" | sed -n 's/.* => \([^ ]*\).*/\1/p' | while read -r library; do
+            case $library in "$W"/*) cp -L "$library" "$R/lib/" ;; *) die "the agent needs $library, which is in no package here" ;; esac
+        done
+    # The agent's own way to power off; accounts can have passwords.
+    printf '#!/bin/sh\necho TINY-SHUTDOWN-BY-AGENT > /dev/ttyS0\nsync\npoweroff -f\n' > "$R/sbin/shutdown.new"
+    rm -f "$R/sbin/shutdown"; mv "$R/sbin/shutdown.new" "$R/sbin/shutdown"; chmod 755 "$R/sbin/shutdown"
+    install -m 755 "$USERADD" "$CHPASSWD" "$R/sbin/"
+    echo 'root:*:19000:0:99999:7:::' > "$R/etc/shadow"; chmod 600 "$R/etc/shadow"
+fi
 find "$R" -exec touch -h -d @$SOURCE_DATE_EPOCH {} +
 (cd "$R" && find . -print0 | sort -z | cpio --quiet --null -o -H newc -R 0:0 --reproducible) | gzip -9n > "$W/initrd.img"
 
@@ -106,20 +125,10 @@ mib=$(( ($(stat -c %s "$VMLINUZ") + $(stat -c %s "$W/initrd.img")) / 1048576 + 3
 truncate -s ${mib}M "$W/part"
 mke2fs -q -t ext2 -b 4096 -m 0 -N 64 -L tiny -U 6f1d2c3b-0000-4000-8000-74696e790001 \
     -E hash_seed=6f1d2c3b-0000-4000-8000-74696e790002,root_owner=0:0 -d "$W/b" "$W/part"
-truncate -s $((mib + 1))M "$W/tiny.raw"
-grub-mkimage -d $GRUB -O i386-pc -p '(hd0,msdos1)/boot/grub' -o "$W/core.img" biosdisk part_msdos ext2 normal linux
-[ "$(stat -c %s "$W/core.img")" -le $((2047 * 512)) ] || die "the boot loader does not fit before the partition"
-dd if=$GRUB/boot.img of="$W/tiny.raw" bs=440 count=1 conv=notrunc status=none
-# Partition 1: active, type 83, from sector 2048 to the end (cylinders and heads: "use the sector numbers").
-le32() { printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
-printf "\\x80\\xfe\\xff\\xff\\x83\\xfe\\xff\\xff$(le32 2048)$(le32 $((mib * 2048)))" |
-    dd of="$W/tiny.raw" bs=1 seek=446 conv=notrunc status=none
-printf '\x55\xaa' | dd of="$W/tiny.raw" bs=1 seek=510 conv=notrunc status=none
-dd if="$W/core.img" of="$W/tiny.raw" bs=512 seek=1 conv=notrunc status=none
-dd if="$W/part" of="$W/tiny.raw" bs=1M seek=1 conv=notrunc,sparse status=none
-qemu-img convert -f raw -O qcow2 "$W/tiny.raw" "$W/tiny.qcow2"
+bootable_disk "$W/part" "$W/$name.raw" $((mib + 1))
+qemu-img convert -f raw -O qcow2 "$W/$name.raw" "$W/$name.qcow2"
 
-rm -f "$OUT/.recipe"
-mv "$W/tiny.raw" "$W/tiny.qcow2" "$OUT/"
-echo "$recipe" > "$OUT/.recipe"
-ls -lhs "$OUT"/tiny.*
+rm -f "$OUT/.recipe-$name"
+mv "$W/$name.raw" "$W/$name.qcow2" "$OUT/"
+echo "$recipe" > "$OUT/.recipe-$name"
+ls -lhs "$OUT"/$name.*

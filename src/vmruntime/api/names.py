@@ -31,8 +31,12 @@ RESTARTED_AT_ANNOTATION = f"{GROUP}/restarted-at"
 # On a VirtualMachine: what `kubectl virt start` puts back into `spec.runningState` after `kubectl virt stop`.
 RUNNING_STATE_BEFORE_STOP_ANNOTATION = f"{GROUP}/running-state-before-stop"
 
+# On a VirtualMachineAccessRequest that a command made for its own use: it is deleted when it has expired.
+TEMPORARY_ANNOTATION = f"{GROUP}/temporary"
+
 VM_FINALIZER = f"{GROUP}/vm-finalizer"
 DISK_FINALIZER = f"{GROUP}/disk-finalizer"
+ACCESS_FINALIZER = f"{GROUP}/vmar-finalizer"
 
 # On a Node: preflight passes it over and no VM is placed on it.
 SKIP_NODE_LABEL = "kubevm.io/VM-SkipSchedule"

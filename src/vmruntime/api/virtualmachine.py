@@ -90,6 +90,11 @@ def _spec() -> Obj:
             "scheduling": machine_fields.scheduling(),
             "startupScripts": machine_fields.startup_scripts(),
             "osType": string("Operating system of the guest.", enum=["Linux", "Windows"]),
+            "guestEnvironment": struct(
+                "Where osType is set the guest agent is used, unless this is an empty object. Its content is ignored.",
+                {},
+                **{"x-kubernetes-preserve-unknown-fields": True},
+            ),
             "autoRestartOnConfigurationChange": boolean(
                 "Restart a running machine when a change of its spec needs that. Without it such a change waits for "
                 "the next start, and the condition RestartRequired says so."
@@ -160,6 +165,7 @@ def _status() -> Obj:
                 "The disks that the machine that runs was given; it has them until it ends, whatever the spec says.",
                 struct("A disk.", {"name": string("Its name."), "readOnly": boolean("Whether it cannot be written.")}),
             ),
+            "guest": _guest(),
             "accelerator": string("kvm or tcg (software emulation)."),
             "podName": string("The pod in which the machine runs."),
             "nodeName": string("The node on which it runs."),
@@ -173,6 +179,26 @@ def _status() -> Obj:
             "stopRequestedAt": timestamp("Since when the guest is being asked to shut down."),
             "observedGeneration": integer("Generation of the spec that this status belongs to."),
             "conditions": conditions_schema(),
+        },
+    )
+
+
+def _guest() -> Obj:
+    card = struct(
+        "A network card as the guest sees it.",
+        {
+            "name": string("Its name in the guest."),
+            "macAddress": string("Its hardware address."),
+            "ipAddresses": array("Its addresses with prefix lengths.", string("An address.")),
+        },
+    )
+    return struct(
+        "What the guest says of itself by its agent, while that answers; the guest can say what it likes.",
+        {
+            "hostName": string("Its host name."),
+            "osName": string("Name and version of its operating system."),
+            "kernelRelease": string("Release of its kernel."),
+            "interfaces": array("Its network cards.", card),
         },
     )
 
@@ -255,6 +281,16 @@ def interfaces(obj: Obj) -> list[Obj]:
     default = [{"name": "eth0", "networkName": names.POD_NETWORK, "default": True}]
     listed: list[Obj] = dig(obj, "spec", "interfaces", default=default)
     return listed
+
+
+def os_type(obj: Obj) -> str:
+    """`Linux`, `Windows`, or empty where it is not said."""
+    return str(dig(obj, "spec", "osType", default=""))
+
+
+def uses_guest_agent(obj: Obj) -> bool:
+    """Whether the machine is to have a channel for a guest agent (documentation, "Connect to VMs")."""
+    return bool(os_type(obj)) and dig(obj, "spec", "guestEnvironment") != {}
 
 
 def running_state(obj: Obj) -> str:

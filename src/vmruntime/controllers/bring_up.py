@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable
 from kube.machinery import resources
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
-from vmruntime.api import admission, names, rbac, virtualmachine, virtualmachinedisk, virtualmachinetype
+from vmruntime.api import (
+    admission,
+    names,
+    rbac,
+    virtualmachine,
+    virtualmachineaccessrequest,
+    virtualmachinedisk,
+    virtualmachinetype,
+)
 from vmruntime.api.meta import Obj, has_finalizer, is_deleting, name_of, names_text, namespace_of, uid_of
 from vmruntime.controllers.objects import ensure, find, remove
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
@@ -59,7 +67,8 @@ async def list_live(stack: Stack, resource: Resource) -> list[Obj] | None:
 
 async def bring_up(stack: Stack) -> str:
     """Make everything be there; what is still missing, in words, or nothing."""
-    for definition in (virtualmachinetype.definition(), virtualmachinedisk.definition(), virtualmachine.definition()):
+    kinds = (virtualmachinetype, virtualmachinedisk, virtualmachine, virtualmachineaccessrequest)
+    for definition in (kind.definition() for kind in kinds):
         found = await find(stack.client, resources.CRDS, name_of(definition))
         if found is not None and is_deleting(found):
             return f"waiting until the former {name_of(definition)} is gone"
@@ -68,7 +77,7 @@ async def bring_up(stack: Stack) -> str:
         await ensure(stack.client, resources.CLUSTERROLES, role)
     await ensure(stack.client, _POLICIES, admission.policy())
     await ensure(stack.client, _BINDINGS, admission.binding())
-    caches = (stack.types, stack.disks, stack.machines)
+    caches = (stack.types, stack.disks, stack.machines, stack.accesses)
     for cache in caches:
         cache.start()
     readiness = await stack.engine.install(stack.settings)
@@ -106,6 +115,8 @@ async def take_down(stack: Stack) -> str:
         return left
     await remove(stack.client, _BINDINGS, admission.POLICY_NAME)
     await remove(stack.client, _POLICIES, admission.POLICY_NAME)
+    if left := await _drop_accesses(stack):
+        return left
     for role in rbac.cluster_roles():
         await remove(stack.client, resources.CLUSTERROLES, name_of(role))
     return await _settle_types(stack) or await _settle_disks(stack)
@@ -117,7 +128,7 @@ async def _remove_kind(stack: Stack, resource: Resource) -> str:
     if listed:
         first = listed[0]
         return f"{resource.kind} {namespace_of(first)}/{name_of(first)} has come"
-    for cache in (stack.machines, stack.disks, stack.types):
+    for cache in (stack.machines, stack.disks, stack.types, stack.accesses):
         if cache.resource == resource:
             await cache.stop()
     if not await remove(stack.client, resources.CRDS, crd_name(resource)):
@@ -127,6 +138,21 @@ async def _remove_kind(stack: Stack, resource: Resource) -> str:
         return f"waiting until {crd_name(resource)} is gone" if await is_defined(stack, resource) else ""
 
     return await _after_a_moment(remaining)
+
+
+async def _drop_accesses(stack: Stack) -> str:
+    """Requests for access go: there is no machine any more that they could be about."""
+    resource = virtualmachineaccessrequest.RESOURCE
+    if requests := await list_live(stack, resource):
+        stack.accesses.start()
+        for request in requests:
+            await remove(stack.client, resource, name_of(request), namespace_of(request))
+
+    async def remaining() -> str:
+        count = len(await list_live(stack, resource) or [])
+        return f"waiting until {count} access request{'s are' if count > 1 else ' is'} gone" if count else ""
+
+    return await _after_a_moment(remaining) or await _remove_kind(stack, resource)
 
 
 async def _settle_types(stack: Stack) -> str:

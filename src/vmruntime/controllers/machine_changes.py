@@ -16,7 +16,7 @@ from vmruntime.api.virtualmachine import Compute
 
 # Of no interest to what runs: it is read when the machine is deleted.
 _NOT_OF_THE_MACHINE = "autoDelete"
-_PARTS = ("interfaces", "firmware", "cloudInit", "startupScripts", "osType")
+_PARTS = ("interfaces", "firmware", "cloudInit", "startupScripts", "osType", "guestEnvironment")
 
 
 def fingerprint(vm: Obj, compute: Compute | None, left_out: Collection[str] = ()) -> dict[str, str]:

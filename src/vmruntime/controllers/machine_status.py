@@ -13,7 +13,7 @@ from kube.machinery.durations import parse_rfc3339
 from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Condition, Obj, condition_of, dig, merge_conditions, quantity_text
 from vmruntime.controllers.machine_decide import Plan
-from vmruntime.engines.base import IO_ERROR, Interface, MachineObservation, MachinePhase, MachineTrouble, Port
+from vmruntime.engines.base import IO_ERROR, Guest, Interface, MachineObservation, MachinePhase, MachineTrouble, Port
 
 
 def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:
@@ -28,6 +28,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
         status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
     if machine.disks is not None:
         status["disks"] = [{"name": name, "readOnly": read_only} for name, read_only in machine.disks.items()]
+    status["guest"] = _guest(machine.guest) if machine.guest is not None else None
     if machine.phase is MachinePhase.ABSENT:
         for field in ("compute", "disks"):
             status.pop(field, None)
@@ -42,7 +43,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
             str(status.get("reason") or plan.state),
             str(status.get("message") or ""),
         )
-        conditions = [ready, _restart_required(changed), _paused(machine)]
+        conditions = [ready, _restart_required(changed), _paused(machine), *_guest_environment(vm, machine)]
         status["conditions"] = merge_conditions(old.get("conditions", []), conditions, generation)
     return {key: value for key, value in status.items() if value is not None}
 
@@ -72,6 +73,32 @@ def _paused(machine: MachineObservation) -> Condition:
     if machine.trouble is None or not machine.trouble.paused:
         return Condition("Paused", False, "GuestNotPaused")
     return Condition("Paused", True, machine.trouble.reason, machine.trouble.message)
+
+
+def _guest_environment(vm: Obj, machine: MachineObservation) -> list[Condition]:
+    """The documented conditions of the guest agent: whether it is wanted, and whether it answers."""
+    if not api.uses_guest_agent(vm):
+        why = "spec.guestEnvironment is {}" if api.os_type(vm) else "spec.osType is not set"
+        return [Condition("GuestEnvironmentEnabled", False, "UserConfiguration", why)]
+    enabled = Condition("GuestEnvironmentEnabled", True, "UserConfiguration")
+    if machine.guest is not None:
+        return [enabled, Condition("GuestEnvironmentSynced", True, "GuestEnvironmentDataSynced")]
+    if not machine.alive:
+        return [enabled, Condition("GuestEnvironmentSynced", False, "MachineNotRunning")]
+    if not machine.guest_agent:
+        message = "the machine was started without a channel for the guest agent; restart it"
+        return [enabled, Condition("GuestEnvironmentSynced", False, "RestartRequired", message)]
+    message = "no guest agent answers; the guest needs the package qemu-guest-agent, running"
+    return [enabled, Condition("GuestEnvironmentSynced", False, "GuestAgentNotAnswering", message)]
+
+
+def _guest(guest: Guest) -> Obj:
+    written: Obj = {"hostName": guest.host_name, "osName": guest.os_name, "kernelRelease": guest.kernel}
+    cards = [
+        {"name": card.name, "macAddress": card.mac, "ipAddresses": list(card.addresses)} for card in guest.interfaces
+    ]
+    written["interfaces"] = [{key: value for key, value in card.items() if value} for card in cards]
+    return {key: value for key, value in written.items() if value}
 
 
 def _just_started(old: Obj, machine: MachineObservation) -> bool:

@@ -345,7 +345,7 @@ class MachineController:
         now = asyncio.get_running_loop().time()
         if now - self._pressed.get(uid_of(vm), float("-inf")) >= machine_decide.PRESS_AGAIN_SECONDS - 1:
             self._pressed[uid_of(vm)] = now
-            if not await self._stack.engine.press_power_button(machine_request.ref_of(vm)):
+            if not await self._stack.engine.ask_to_shut_down(machine_request.ref_of(vm)):
                 # Not connected to it yet: that it is now will be an event, and the button is pressed then.
                 del self._pressed[uid_of(vm)]
 

@@ -1,4 +1,4 @@
-"""The controller manager: one process, one event loop, four controllers over one engine."""
+"""The controller manager: one process, one event loop, five controllers over one engine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from kube.client.aio import AsyncClient
+from vmruntime.controllers.access_requests import AccessRequestController
 from vmruntime.controllers.disks import DiskController
 from vmruntime.controllers.machines import MachineController
 from vmruntime.controllers.preflight import PreflightController
@@ -30,6 +31,7 @@ async def run(client: AsyncClient, engine: Engine, stop: asyncio.Event) -> None:
         PreflightController(stack).controller.run(),
         DiskController(stack).controller.run(),
         MachineController(stack).controller.run(),
+        AccessRequestController(stack).controller.run(),
     ]
     tasks = [asyncio.create_task(part) for part in parts]
     for cache in (stack.runtimes, stack.checks, stack.nodes):
@@ -47,5 +49,6 @@ async def run(client: AsyncClient, engine: Engine, stop: asyncio.Event) -> None:
         for task in (waiting, *tasks):
             task.cancel()
         await asyncio.gather(waiting, *tasks, return_exceptions=True)
-        for cache in (stack.runtimes, stack.checks, stack.nodes, stack.machines, stack.disks, stack.types):
+        kinds = (stack.machines, stack.disks, stack.types, stack.accesses)
+        for cache in (stack.runtimes, stack.checks, stack.nodes, *kinds):
             await cache.stop()

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.machinery import resources
-from vmruntime.api import names, preflightcheck, virtualmachine, virtualmachinedisk, virtualmachinetype, vmruntime
+from vmruntime.api import (
+    names,
+    preflightcheck,
+    virtualmachine,
+    virtualmachineaccessrequest,
+    virtualmachinedisk,
+    virtualmachinetype,
+    vmruntime,
+)
 from vmruntime.api.meta import Obj
 from vmruntime.controllers.cache import Cache
 from vmruntime.controllers.machine_decide import Problem
@@ -31,6 +39,7 @@ class Stack:
         self.nodes = Cache(client, resources.NODES)
         self.machines = Cache(client, virtualmachine.RESOURCE)
         self.disks = Cache(client, virtualmachinedisk.RESOURCE)
+        self.accesses = Cache(client, virtualmachineaccessrequest.RESOURCE)
         self.orphans_told: set[str] = set()
         self.types = Cache(client, virtualmachinetype.RESOURCE)
         self._active: bool | None = None

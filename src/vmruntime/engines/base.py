@@ -22,6 +22,14 @@ class ConfigurationError(Exception):
         self.message = message
 
 
+class GuestUnavailable(Exception):
+    """Nobody in the guest answers now; it may do so later."""
+
+
+class GuestRefused(Exception):
+    """The guest could not, or would not, do what it was asked. The text is short and printable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ref:
     """Which disk or machine: two of the same name that lived one after the other differ in their uid."""
@@ -173,7 +181,7 @@ class MachineRequest:
     `launch` counts its starts; the same launch asked for twice gives one machine. `token`, `fingerprint` and
     `requested_at` (RFC 3339 with microseconds) are kept with the running machine and come back in observations.
     `keep_seed`: it gets the start-up data of its last start, in place of `seed`. `addresses_taken` are other
-    machines' addresses.
+    machines' addresses. `guest_agent`: give it a channel for one.
     """
 
     ref: Ref
@@ -187,11 +195,44 @@ class MachineRequest:
     firmware: Firmware = Firmware()
     seed: Seed | None = None
     keep_seed: bool = False
+    guest_agent: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     token: str = ""
     requested_at: str = ""
     addresses_taken: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class GuestInterface:
+    """A network card as the guest sees it; addresses with their prefix lengths."""
+
+    name: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What a guest says of itself: checked for its form, and as true as the guest is honest. Empty: it doesn't say."""
+
+    host_name: str = ""
+    os_name: str = ""
+    kernel: str = ""
+    interfaces: tuple[GuestInterface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GuestKey:
+    """A public SSH key that lets somebody into an account of a guest until `expires` (seconds since 1970).
+
+    `key` is type and base64, without a comment; `mark`, which nothing else there contains, is how it is found again.
+    """
+
+    user: str
+    key: str
+    mark: str
+    expires: int
 
 
 class MachinePhase(StrEnum):
@@ -228,6 +269,8 @@ class MachineObservation:
 
     `vcpus` and `memory` (bytes) are what it was started with, `disks` (names, and whether read-only) what it has now;
     0 and None where that is not known. `stopped_with_cluster`: it ended because all of the cluster was stopped.
+    `guest_agent`: whether it has a channel for an agent; `guest` is None while no agent answers. Where `session` has
+    changed, the guest may have started anew.
     """
 
     phase: MachinePhase
@@ -245,6 +288,9 @@ class MachineObservation:
     disks: Mapping[str, bool] | None = None
     trouble: MachineTrouble | None = None
     stopped_with_cluster: bool = False
+    guest_agent: bool = False
+    guest: Guest | None = None
+    session: str = ""
 
     @property
     def alive(self) -> bool:
@@ -329,8 +375,20 @@ class Engine(Protocol):
     async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
         """Make what runs the machine carry these labels, beside the engine's own, and no former ones."""
 
-    async def press_power_button(self, ref: Ref) -> bool:
-        """Ask the guest to shut down; False if it could not even be asked. That it does so is not certain."""
+    async def ask_to_shut_down(self, ref: Ref) -> bool:
+        """Ask the guest to shut down; False if it could not even be asked. That it does so is not certain.
+
+        Its agent is asked where one answers, and the power button is pressed where not; asked again, it is pressed.
+        """
+
+    async def grant_access(self, ref: Ref, access: GuestKey) -> None:
+        """Let the key in until it expires; the account is made if it is missing. GuestUnavailable, GuestRefused."""
+
+    async def revoke_access(self, ref: Ref, access: GuestKey) -> None:
+        """Let the key in no longer. GuestUnavailable, GuestRefused."""
+
+    async def set_password(self, ref: Ref, user: str, password: str, *, may_create: bool) -> None:
+        """Set an account's password, after making the account where it may. GuestUnavailable, GuestRefused."""
 
     async def end_machine(self, ref: Ref) -> None:
         """End what runs the machine, now, or clear away what has ended. Disks are flushed where it still can."""

@@ -30,6 +30,7 @@ LINUX = MachineConfig(
     ),
     seed="seed.iso",
     accelerator="kvm",
+    guest_agent=True,
 )
 WINDOWS = MachineConfig(
     name="w,in",
@@ -43,6 +44,7 @@ WINDOWS = MachineConfig(
     nics=(NicConfig("eth0", "52:54:00:00:00:01"), NicConfig("eth1", "52:54:00:00:00:02", model="e1000e")),
     seed="seed.iso",
     seed_bus="sata",
+    guest_agent=True,
     rtc_local_time=True,
 )
 TINY = MachineConfig(name="tiny", uuid=UUID, vcpus=1, memory_mib=96, video=False)

@@ -6,7 +6,7 @@ import pycdlib
 import pytest
 
 from vmruntime.engines.qemu.private_file import write_private
-from vmruntime.engines.qemu.seed import DEFAULT_NETWORK_CONFIG, build_seed, instance_id
+from vmruntime.engines.qemu.seed import build_seed, instance_id
 
 
 def read_back(image: bytes) -> tuple[str, dict[str, bytes]]:
@@ -31,12 +31,13 @@ def test_seed_holds_what_nocloud_wants():
     assert files == {
         "meta-data": b"instance-id: i-1\nlocal-hostname: web-1\n",
         "user-data": b"#cloud-config\n{}\n",
-        "network-config": DEFAULT_NETWORK_CONFIG,
     }
 
 
-def test_network_config_can_be_left_out_and_user_data_is_always_there():
-    _, files = read_back(build_seed(instance_id="i", hostname="h", network_config=None))
+def test_network_config_is_there_where_it_is_given_and_user_data_always():
+    _, files = read_back(build_seed(instance_id="i", hostname="h", network_config=b"version: 2\n"))
+    assert files["network-config"] == b"version: 2\n"
+    _, files = read_back(build_seed(instance_id="i", hostname="h"))
     assert files.keys() == {"meta-data", "user-data"}
     assert files["user-data"] == b""
 
@@ -52,7 +53,7 @@ def test_names_are_read_as_they_are_without_joliet_too():
     iso.open_fp(io.BytesIO(build_seed(instance_id="i", hostname="h")))
     names = {child.rock_ridge.name().decode() for child in iso.list_children(iso_path="/") if not child.is_dir()}
     iso.close()
-    assert names == {"meta-data", "user-data", "network-config"}
+    assert names == {"meta-data", "user-data"}
 
 
 def test_changed_data_are_another_instance_and_unchanged_are_not():

@@ -12,7 +12,7 @@ from kube.machinery.durations import rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.controllers import machine_status
 from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step, backoff_seconds, decide
-from vmruntime.engines.base import MachineObservation, MachinePhase, MachineTrouble
+from vmruntime.engines.base import Guest, GuestInterface, MachineObservation, MachinePhase, MachineTrouble
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 GATE = Problem("Pending", "RuntimeDisabled", "VM Runtime is disabled")
@@ -311,3 +311,46 @@ def test_how_long_the_start_took() -> None:
 @pytest.mark.parametrize(("failures", "seconds"), [(1, 1.0), (2, 2.0), (6, 32.0), (7, 60.0), (1000, 60.0)])
 def test_backoff(failures: int, seconds: float) -> None:
     assert backoff_seconds(failures) == seconds
+
+
+AGENT = {"osType": "Linux"}
+SAID = Guest("web-1", "Debian", "6.1", (GuestInterface("eth0", "", ("10.0.2.15/24",)),))
+
+
+@pytest.mark.parametrize(
+    ("spec", "machine", "enabled", "synced"),
+    [
+        ({}, RUNNING, "False", None),
+        ({"osType": "Linux", "guestEnvironment": {}}, RUNNING, "False", None),
+        ({"osType": "Linux", "guestEnvironment": {"x": 1}}, ABSENT, "True", "MachineNotRunning"),
+        (AGENT, seen(MachinePhase.RUNNING, guest_agent=True), "True", "GuestAgentNotAnswering"),
+        (AGENT, seen(MachinePhase.RUNNING, guest_agent=False), "True", "RestartRequired"),
+        (AGENT, seen(MachinePhase.RUNNING, guest_agent=True, guest=SAID), "True", "GuestEnvironmentDataSynced"),
+    ],
+)
+def test_conditions_of_the_guest_agent(spec, machine, enabled, synced) -> None:
+    obj = vm(RAN)
+    obj["spec"] |= spec
+    status = machine_status.build(obj, Plan(Step.NONE, "Running", "Running"), machine, NOW)
+    found = {entry["type"]: entry for entry in status["conditions"]}
+    assert (found["GuestEnvironmentEnabled"]["status"], found["GuestEnvironmentEnabled"]["reason"]) == (
+        enabled,
+        "UserConfiguration",
+    )
+    assert found.get("GuestEnvironmentSynced", {}).get("reason") == synced
+    if synced:
+        assert found["GuestEnvironmentSynced"]["status"] == str(synced == "GuestEnvironmentDataSynced")
+
+
+def test_what_the_guest_says_is_there_while_it_says_it() -> None:
+    plan = Plan(Step.NONE, "Running", "Running")
+    obj = vm(RAN)
+    status = machine_status.build(obj, plan, seen(MachinePhase.RUNNING, guest_agent=True, guest=SAID), NOW)
+    assert status["guest"] == {
+        "hostName": "web-1",
+        "osName": "Debian",
+        "kernelRelease": "6.1",
+        "interfaces": [{"name": "eth0", "ipAddresses": ["10.0.2.15/24"]}],
+    }
+    obj["status"] = status
+    assert "guest" not in machine_status.build(obj, plan, seen(MachinePhase.RUNNING, guest_agent=True), NOW)

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from kube.machinery.schema import check_structural, compile_schema
-from vmruntime.api import preflightcheck, virtualmachine, virtualmachinedisk, virtualmachinetype, vmruntime
+from vmruntime.api import (
+    preflightcheck,
+    virtualmachine,
+    virtualmachineaccessrequest,
+    virtualmachinedisk,
+    virtualmachinetype,
+    vmruntime,
+)
 from vmruntime.api.virtualmachine import Compute
 
 DEFINITIONS = {
@@ -17,6 +24,7 @@ DEFINITIONS = {
     "virtualmachine": virtualmachine.definition,
     "virtualmachinedisk": virtualmachinedisk.definition,
     "virtualmachinetype": virtualmachinetype.definition,
+    "virtualmachineaccessrequest": virtualmachineaccessrequest.definition,
 }
 
 
@@ -159,6 +167,7 @@ def test_the_predefined_type_stays_as_it_is() -> None:
         ({"interfaces": [{"name": n, "default": True} for n in "ab"]}, "at most one interface can be the default"),
         ({"cloudInit": {"noCloud": {"userData": "a", "secretRef": {"name": "s"}}}}, "at most one of userData"),
         ({"cloudInit": {"noCloud": {"userData": "x" * 2049}}}, "name it in secretRef"),
+        ({"cloudInit": {"noCloud": {"userData": "#!/bin/sh"}}}, "userData must start with #cloud-config"),
         ({"cloudInit": {"noCloud": {"userData": "é" * 1025}}}, "2048 bytes"),
         ({"cloudInit": {"noCloud": {"networkData": "x" * 2049}}}, "networkDataSecretRef"),
     ],
@@ -168,7 +177,10 @@ def test_machine_refuses(spec: dict[str, Any], expected: str) -> None:
 
 
 def test_machine_accepts_data_of_just_the_limit() -> None:
-    assert errors("virtualmachine", obj("m", {"cloudInit": {"noCloud": {"userData": "é" * 1024}}})) == ""
+    assert (
+        errors("virtualmachine", obj("m", {"cloudInit": {"noCloud": {"userData": "#cloud-config\n" + "é" * 1017}}}))
+        == ""
+    )
 
 
 @pytest.mark.parametrize("name", ["a.b", "x" * 64])
@@ -217,3 +229,44 @@ def test_disk_grows_but_neither_shrinks_nor_changes_its_source() -> None:
     removed = copy.deepcopy(old)
     del removed["spec"]["source"]
     assert "cannot be changed" in errors("virtualmachinedisk", removed, old)
+
+
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHDKibWPAMP1z0XZVwYdYdffudZT+N/YMqCD8xVwL5j8"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, ""),
+        ({"ssh": {"key": f"{_KEY} me@home", "ttl": "10m"}}, ""),
+        ({"user": "root"}, ""),
+        ({"user": "-x"}, "spec.user: "),
+        ({"user": "a b"}, "spec.user: "),
+        ({"user": "a\nb"}, "spec.user: "),
+        ({"user": ""}, "spec.user: "),
+        ({"user": "x" * 33}, "spec.user: "),
+        ({"vm": ""}, "spec.vm: "),
+        ({"ssh": {"key": f"{_KEY}\n", "ttl": "10m"}}, "spec.ssh.key: "),
+        ({"ssh": {"key": f"{_KEY} a\n{_KEY}", "ttl": "10m"}}, "spec.ssh.key: "),
+        ({"ssh": {"key": f'command="x" {_KEY}', "ttl": "10m"}}, "spec.ssh.key: "),
+        ({"ssh": {"key": "ssh-dss AAAA", "ttl": "10m"}}, "spec.ssh.key: "),
+        ({"ssh": {"key": _KEY, "ttl": "10"}}, "spec.ssh.ttl: "),
+        ({"ssh": {"key": _KEY, "ttl": "0m"}}, "spec.ssh.ttl: "),
+        ({"ssh": {"key": _KEY}}, "spec.ssh.ttl: "),
+        ({"password": {"secretRef": {"name": "s"}}}, "exactly one of ssh and password"),
+        ({"ssh": None}, "exactly one of ssh and password"),
+    ],
+)
+def test_access_requests(change: dict[str, Any], says: str) -> None:
+    spec = {"vm": "m", "user": "alice", "ssh": {"key": _KEY, "ttl": "10m"}} | change
+    spec = {key: value for key, value in spec.items() if value is not None}
+    found = errors("virtualmachineaccessrequest", obj("r", spec))
+    assert (says in found) if says else (found == "")
+
+
+def test_an_access_request_cannot_be_changed() -> None:
+    spec = {"vm": "m", "user": "alice", "ssh": {"key": _KEY, "ttl": "10m"}}
+    old, new = obj("r", spec), obj("r", copy.deepcopy(spec))
+    assert errors("virtualmachineaccessrequest", new, old) == ""
+    new["spec"]["user"] = "bob"
+    assert "cannot be changed" in errors("virtualmachineaccessrequest", new, old)

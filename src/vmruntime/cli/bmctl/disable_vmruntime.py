@@ -7,7 +7,8 @@
   yes        false    "false"      deletes nothing, disables nothing, names the VMs, exit code 1
 
 The annotation is baremetal.cluster.gke.io/vmrumtime-force-disable on the VMRuntime object. A VM counts whether it runs
-or not. Related resources are the VMs' pods and interfaces and the disks they have attached; disks that no VM uses stay.
+or not. Related resources are the VMs' pods, interfaces and access requests and the disks they have attached; disks
+that no VM uses stay.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 
 from kube.client.sync import SyncClient
 from kube.machinery.errors import StatusError
-from vmruntime.api import names, virtualmachine, virtualmachinedisk, vmruntime
+from kube.machinery.resources import Resource
+from vmruntime.api import names, virtualmachine, virtualmachineaccessrequest, virtualmachinedisk, vmruntime
 from vmruntime.api.meta import Obj, dig, name_of, names_text, namespace_of
 from vmruntime.cli.bmctl import options, runtime
 from vmruntime.cli.dispatch import CommandError, Interrupted
@@ -43,10 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What there is to lose: `namespace/name` of every VM, and of every disk that one of them has attached."""
+    """What there is to lose: `namespace/name` of every VM, of every disk that one of them has attached, and of every
+    request for access to one of them."""
 
     vms: tuple[str, ...]
     disks: tuple[str, ...]
+    requests: tuple[str, ...]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,16 +74,21 @@ def _is_disabled(found: Obj) -> bool:
 
 
 def _inventory(client: SyncClient, *, keep_disks: bool) -> Inventory:
-    vms = _list(client)
+    vms = _list(client, virtualmachine.RESOURCE)
+    requests = _list(client, virtualmachineaccessrequest.RESOURCE)
     disks: set[str] = set()
     if not keep_disks:
         disks = {f"{namespace_of(vm)}/{disk.name}" for vm in vms for disk in virtualmachine.disks(vm)}
-    return Inventory(tuple(sorted(f"{namespace_of(vm)}/{name_of(vm)}" for vm in vms)), tuple(sorted(disks)))
+    return Inventory(_names(vms), tuple(sorted(disks)), _names(requests))
 
 
-def _list(client: SyncClient) -> list[Obj]:
+def _names(listed: Sequence[Obj]) -> tuple[str, ...]:
+    return tuple(sorted(f"{namespace_of(obj)}/{name_of(obj)}" for obj in listed))
+
+
+def _list(client: SyncClient, resource: Resource) -> list[Obj]:
     try:
-        items: list[Obj] = client.list(virtualmachine.RESOURCE)["items"]
+        items: list[Obj] = client.list(resource)["items"]
     except StatusError as error:
         if error.code == 404:  # the kind is gone, so there is none of it
             return []
@@ -101,6 +110,8 @@ def _consent(found: Obj, inventory: Inventory, *, force: bool, assume_yes: bool)
         print(f"  {virtualmachine.RESOURCE.kind} {vm}")
     for disk in inventory.disks:
         print(f"  {virtualmachinedisk.RESOURCE.kind} {disk}")
+    for request in inventory.requests:
+        print(f"  {virtualmachineaccessrequest.RESOURCE.kind} {request}")
     question = f"Delete {_count(inventory.vms, 'VM')} and disable the VM runtime?"
     if not confirm(question, assume_yes=assume_yes, remedy="--yes agrees to the deletion, --force=true does too"):
         raise CommandError("not confirmed, so nothing was changed")

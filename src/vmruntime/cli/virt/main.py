@@ -15,7 +15,13 @@ COMMANDS = (
     Command("create vm", "vmruntime.cli.virt.create_vm", "create a VM with a boot disk from an image"),
     Command("delete vm", "vmruntime.cli.virt.delete_vm", "delete a VM, with --all its disks too"),
     Command("delete disk", "vmruntime.cli.virt.delete_disk", "delete a disk; one in use goes once its VM is deleted"),
+    Command(
+        "reset-windows-password",
+        "vmruntime.cli.virt.reset_windows_password",
+        "set and show a new password of an account in a VM",
+    ),
     Command("restart", "vmruntime.cli.virt.restart", "stop a VM and start it again"),
+    Command("ssh", "vmruntime.cli.virt.ssh", "log in to a Linux VM over SSH: USER@NAME"),
     Command("start", "vmruntime.cli.virt.start", "start a VM"),
     Command("stop", "vmruntime.cli.virt.stop", "shut a VM down"),
     Command("vnc", "vmruntime.cli.virt.vnc", "show the screen of a VM"),

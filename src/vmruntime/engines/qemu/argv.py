@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 
 from vmruntime.engines.qemu.config import (
+    AGENT_CHARDEV,
     AGENT_SOCKET,
     QMP_SOCKET,
     SERIAL_SOCKET,
@@ -61,7 +62,8 @@ def build_argv(config: MachineConfig) -> list[str]:
     argv += _machine(config)
     argv += _monitor()
     argv += _serial()
-    argv += _guest_agent()
+    if config.guest_agent:
+        argv += _guest_agent()
     for number, nic in enumerate(config.nics):
         argv += _nic(number, nic)
     argv += _disks(config.all_disks(), config.spare_tray)
@@ -142,9 +144,9 @@ def _guest_agent() -> list[str]:
         "-device",
         f"virtio-serial-pci,id=channels,bus=pcie.0,addr={_SLOT_SERIAL:#x}",
         "-chardev",
-        f"socket,id=agent0,path={AGENT_SOCKET},server=on,wait=off",
+        f"socket,id={AGENT_CHARDEV},path={AGENT_SOCKET},server=on,wait=off",
         "-device",
-        "virtserialport,bus=channels.0,chardev=agent0,name=org.qemu.guest_agent.0",
+        f"virtserialport,bus=channels.0,chardev={AGENT_CHARDEV},name=org.qemu.guest_agent.0",
     ]
 
 

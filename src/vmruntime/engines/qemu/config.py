@@ -30,6 +30,9 @@ STOPPED_WITH_CLUSTER = "stopped-with-cluster"
 VARIABLES = "nvram.fd"
 VARIABLES_SECURE = "nvram-secure.fd"
 
+AGENT_CHARDEV = "agent0"
+"""What QEMU calls its end of the channel to the guest agent."""
+
 SERIAL_LENGTH = 20
 """Bytes of a disk serial that virtio-blk passes on (virtio 1.1, section 5.2.6)."""
 
@@ -118,6 +121,7 @@ class MachineConfig:
     """A whole machine. `seed` is the path of a NoCloud image; `video` adds a VGA card and a VNC socket.
 
     `serial` is the serial number that the guest finds in its SMBIOS data. `spare_tray`: an empty CD-ROM drive.
+    `guest_agent` adds a channel for one.
 
     `rtc_local_time` is what Windows expects of the clock. Raises ValueError for what QEMU could not run.
     """
@@ -131,6 +135,7 @@ class MachineConfig:
     seed: str | None = None
     accelerator: Accelerator = "tcg"
     seed_bus: DiskBus = "virtio"
+    guest_agent: bool = False
     video: bool = True
     rtc_local_time: bool = False
     uefi: UefiConfig | None = None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kube.client.aio import AsyncClient
@@ -18,6 +19,9 @@ from vmruntime.engines.base import (
     ConfigurationError,
     DiskObservation,
     DiskRequest,
+    GuestKey,
+    GuestRefused,
+    GuestUnavailable,
     Listener,
     MachineDisk,
     MachineObservation,
@@ -27,13 +31,17 @@ from vmruntime.engines.base import (
     Settings,
     Subject,
 )
-from vmruntime.engines.qemu import hostcheck, live_disks
+from vmruntime.engines.qemu import guest_access, hostcheck, live_disks
 from vmruntime.engines.qemu.config import SEED_IMAGE
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_disks import Disks
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
 from vmruntime.engines.qemu.engine_pods import Pods, is_machine
+from vmruntime.engines.qemu.guest_agent import Agent, AgentError, AgentRefused
+
+# Programs in the guest: one that makes an account was measured to take seconds under software emulation.
+_GUEST_SECONDS = 30.0
 
 
 class QemuEngine:
@@ -148,8 +156,33 @@ class QemuEngine:
     async def label_machine(self, ref: Ref, labels: Mapping[str, str]) -> None:
         await self._machines.label(ref, labels)
 
-    async def press_power_button(self, ref: Ref) -> bool:
-        return await self._machines.press_power_button(ref)
+    async def ask_to_shut_down(self, ref: Ref) -> bool:
+        return await self._machines.ask_to_shut_down(ref)
+
+    async def grant_access(self, ref: Ref, access: GuestKey) -> None:
+        async with self._guest(ref) as agent:
+            await guest_access.grant(agent, access)
+
+    async def revoke_access(self, ref: Ref, access: GuestKey) -> None:
+        async with self._guest(ref) as agent:
+            await guest_access.revoke(agent, access)
+
+    async def set_password(self, ref: Ref, user: str, password: str, *, may_create: bool) -> None:
+        async with self._guest(ref) as agent:
+            await guest_access.set_password(agent, user, password, may_create=may_create)
+
+    @asynccontextmanager
+    async def _guest(self, ref: Ref) -> AsyncIterator[Agent]:
+        watch = self._machines.guest_watch(ref)
+        if watch is None:
+            raise GuestUnavailable("the machine does not run, or has no guest agent")
+        try:
+            async with watch.agent(_GUEST_SECONDS) as agent:
+                yield agent
+        except AgentRefused as exc:
+            raise GuestRefused(str(exc)) from exc
+        except AgentError as exc:
+            raise GuestUnavailable(str(exc)) from exc
 
     async def end_machine(self, ref: Ref) -> None:
         await self._machines.end(ref)

@@ -107,6 +107,7 @@ def _config(
         seed_bus="sata" if windows else "virtio",
         accelerator=accelerator,
         rtc_local_time=windows,
+        guest_agent=request.guest_agent,
         uefi=uefi,
         serial=request.firmware.serial,
         # For a CD-ROM that is inserted while the machine runs; one that it has can be changed for another.
@@ -171,10 +172,9 @@ def _bus(disk: MachineDisk) -> DiskBus:
 
 def _seed_image(ref: Ref, data: Seed) -> bytes:
     """The NoCloud image of a machine. Raises ValueError."""
-    network_config = data.network_data or seed.DEFAULT_NETWORK_CONFIG
     return seed.build_seed(
-        instance_id=seed.instance_id(ref.uid, data.user_data, network_config),
+        instance_id=seed.instance_id(ref.uid, data.user_data, data.network_data),
         hostname=ref.name,
         user_data=data.user_data,
-        network_config=network_config,
+        network_config=data.network_data,
     )

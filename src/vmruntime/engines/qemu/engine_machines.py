@@ -12,6 +12,7 @@ from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of
 from vmruntime.engines.base import (
     ConfigurationError,
+    Guest,
     Interface,
     MachineDisk,
     MachineObservation,
@@ -36,6 +37,7 @@ from vmruntime.engines.qemu.engine_pods import (
     started_at,
     trouble,
 )
+from vmruntime.engines.qemu.guest_watch import GuestWatch
 from vmruntime.engines.qemu.qmp import Monitor, Notice, Qmp, QmpError, is_served
 
 _log = logging.getLogger(__name__)
@@ -46,12 +48,23 @@ _ORDINARY = ("running", "prelaunch", "inmigrate", "paused", "suspended", "")
 
 @dataclass(slots=True)
 class _Watched:
-    """A machine whose monitor is, or is to be, connected. `state`: QEMU's run state, empty until it is known."""
+    """A machine whose monitor is, or is to be, connected. `state`: QEMU's run state, empty until it is known.
+
+    `guest`: None for a machine without a channel for a guest agent. `asked`: its agent was asked to shut it down, so
+    that the power button is next.
+    """
 
     pod: str
     monitor: Monitor
     drives: Drives
+    guest: GuestWatch | None
     state: str = ""
+    asked: bool = False
+
+    async def close(self) -> None:
+        if self.guest is not None:
+            await self.guest.close()
+        await self.monitor.close()
 
 
 class Machines:
@@ -69,7 +82,7 @@ class Machines:
     async def close(self) -> None:
         """Disconnect from all monitors; the machines run on."""
         watched, self._watched = list(self._watched.values()), {}
-        await asyncio.gather(*(entry.monitor.close() for entry in watched), return_exceptions=True)
+        await asyncio.gather(*(entry.close() for entry in watched), return_exceptions=True)
 
     async def probe_kvm(self) -> kvm.KvmResult:
         """Whether KVM can be used, by trying. Starts of machines go by the newest answer."""
@@ -111,7 +124,23 @@ class Machines:
             disks=disks,
             trouble=found,
             stopped_with_cluster=phase is MachinePhase.ENDED and self._stopped_with_cluster(ref),
+            guest_agent=launch.guest_agent,
+            guest=self._guest(ref),
+            session=self._session(ref),
         )
+
+    def _guest(self, ref: Ref) -> Guest | None:
+        watch = self.guest_watch(ref)
+        return watch.guest if watch is not None else None
+
+    def _session(self, ref: Ref) -> str:
+        watch = self.guest_watch(ref)
+        return f"{self._watched[ref.uid].pod}/{watch.session}" if watch is not None else ""
+
+    def guest_watch(self, ref: Ref) -> GuestWatch | None:
+        """What looks after the guest's agent; None for a machine that is not there, or has no channel for one."""
+        watched = self._watched.get(ref.uid)
+        return watched.guest if watched is not None else None
 
     def _stopped_with_cluster(self, ref: Ref) -> bool:
         return (self._layout.instance(ref) / STOPPED_WITH_CLUSTER).exists()
@@ -130,16 +159,22 @@ class Machines:
         if watched is not None and watched.pod == name_of(pod):
             return watched
         await self._unwatch(ref)
-        monitor = Monitor(self._layout.instance(ref), lambda notice: self._heard(ref, notice))
-        entry = _Watched(name_of(pod), monitor, Drives(monitor))
+        directory = self._layout.instance(ref)
+        monitor = Monitor(directory, lambda notice: self._heard(ref, notice))
+        guest = None
+        if Launch.of(pod).guest_agent:
+            guest = GuestWatch(directory, lambda: monitor.qmp, lambda: self._changed(ref))
+        entry = _Watched(name_of(pod), monitor, Drives(monitor), guest)
         self._watched[ref.uid] = entry
-        entry.monitor.start()
+        monitor.start()
+        if guest is not None:
+            guest.start()
         return entry
 
     async def _unwatch(self, ref: Ref) -> None:
         watched = self._watched.pop(ref.uid, None)
         if watched is not None:
-            await watched.monitor.close()
+            await watched.close()
 
     def qmp(self, ref: Ref) -> Qmp | None:
         """The open connection to a running machine's monitor, None while there is none."""
@@ -152,6 +187,8 @@ class Machines:
             return
         before = watched.state
         about_drives = watched.drives.heard(notice)
+        if watched.guest is not None and notice.kind in ("CONNECTED", "VSERPORT_CHANGE"):
+            watched.guest.moved()
         if notice.kind == "CONNECTED":
             watched.state = str(notice.data.get("status", "running"))
         elif notice.kind == "DISCONNECTED":
@@ -198,6 +235,7 @@ class Machines:
             memory_needed=memory_needed(request.memory, request.settings),
             fingerprint=request.fingerprint,
             disks={disk.ref.name: disk.read_only or disk.cdrom for disk in request.disks},
+            guest_agent=request.guest_agent,
         )
         groups = [group for group in [kvm.device_group()] if group] if accelerator == "kvm" else []
         pod = machine_pod(request, launch, argv, self._layout, groups)
@@ -264,10 +302,13 @@ class Machines:
         for pod in await self._pods.of(ref):
             await self._pods.label(pod, labels)
 
-    async def press_power_button(self, ref: Ref) -> bool:
+    async def ask_to_shut_down(self, ref: Ref) -> bool:
         watched = self._watched.get(ref.uid)
         if watched is None:
             return False
+        watched.asked = not watched.asked and watched.guest is not None and await watched.guest.shut_down()
+        if watched.asked:
+            return True
         try:
             await watched.monitor.qmp.powerdown()
         except QmpError as exc:

@@ -54,6 +54,7 @@ class Launch:
     memory_needed: int = 0
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     disks: Mapping[str, bool] = field(default_factory=dict)
+    guest_agent: bool = False
 
     def to_json(self) -> str:
         interfaces = [
@@ -77,6 +78,7 @@ class Launch:
             "memoryNeeded": self.memory_needed,
             "fingerprint": dict(self.fingerprint),
             "disks": dict(self.disks),
+            "guestAgent": self.guest_agent,
         }
         return json.dumps(content, separators=(",", ":"))
 
@@ -111,6 +113,7 @@ class Launch:
                 memory_needed=int(content.get("memoryNeeded", 0)),
                 fingerprint={str(key): str(value) for key, value in content.get("fingerprint", {}).items()},
                 disks={str(name): read_only is True for name, read_only in content.get("disks", {}).items()},
+                guest_agent=content.get("guestAgent") is True,
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls("", ())

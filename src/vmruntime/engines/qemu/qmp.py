@@ -37,6 +37,7 @@ REPORTED_EVENTS = frozenset(
         "GUEST_PANICKED",
         "BLOCK_IO_ERROR",
         "DEVICE_TRAY_MOVED",
+        "VSERPORT_CHANGE",
     }
 )
 

@@ -13,16 +13,6 @@ from collections.abc import Mapping
 
 LABEL = "CIDATA"
 
-DEFAULT_NETWORK_CONFIG = b"""\
-version: 2
-ethernets:
-  default:
-    match:
-      name: "e*"
-    dhcp4: true
-"""
-"""DHCP on every Ethernet interface (VM Runtime documentation, "VM startup configuration")."""
-
 MAX_CONTENT = 1 << 20
 """Bytes of one file: what a Secret can hold."""
 
@@ -44,10 +34,12 @@ def instance_id(uid: str, *content: bytes) -> str:
     return f"{uid}-{digest.hexdigest()[:12]}"
 
 
-def build_seed(
-    *, instance_id: str, hostname: str, user_data: bytes = b"", network_config: bytes | None = DEFAULT_NETWORK_CONFIG
-) -> bytes:
-    """The image's bytes. A new `instance_id` makes cloud-init apply everything again; None leaves a file out.
+def build_seed(*, instance_id: str, hostname: str, user_data: bytes = b"", network_config: bytes = b"") -> bytes:
+    """The image's bytes. A new `instance_id` makes cloud-init apply everything again.
+
+    Without `network_config` there is no such file, and cloud-init itself gives DHCP to the interface that is connected.
+    One that matches interfaces by name would do harm: cloud-init's writers for systemd-networkd and ifupdown do not
+    know such matches (those of 22.4, in Debian 12, take the entry's own name for the interface's).
 
     Raises ValueError for names that could not stand in the YAML of meta-data and for content over 1 MiB.
     """
@@ -59,7 +51,7 @@ def build_seed(
         "meta-data": f"instance-id: {instance_id}\nlocal-hostname: {hostname}\n".encode(),
         "user-data": user_data,
     }
-    if network_config is not None:
+    if network_config:
         files["network-config"] = network_config
     for name, content in files.items():
         if len(content) > MAX_CONTENT:

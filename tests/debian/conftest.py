@@ -1,0 +1,75 @@
+"""One Debian guest for all tests here: it is built once (kept in .cache) and booted once, which takes minutes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from debian.guest import Guest
+from e2e.cluster import Cluster, disk, eventually
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BOOT_SECONDS = 400
+
+USER_DATA = """\
+#cloud-config
+fqdn: berry.example.test
+users:
+- name: erin
+  shell: /bin/bash
+  ssh_authorized_keys:
+  - {key}
+write_files:
+- path: /etc/from-user-data
+  content: "written once\\n"
+bootcmd:
+- echo start >> /var/log/starts
+"""
+NETWORK_DATA = """\
+version: 2
+ethernets:
+  enp0s2:
+    dhcp4: true
+    nameservers: {addresses: [192.0.2.53], search: [example.test]}
+"""
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    target = REPOSITORY / ".cache" / "debian"
+    script = REPOSITORY / "scripts" / "build_debian_guest.sh"
+    subprocess.run([str(script), str(target)], check=True, capture_output=True, timeout=900)
+    return target / "debian.qcow2"
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("debian") / "bmctl-workspace", "debian")
+    made.bmctl("create", "cluster", "-c", made.name)
+    made.kubectl("patch", "vmruntime", "vmruntime", "--type=merge", "-p", '{"spec":{"useEmulation":true}}')
+    made.bmctl("enable", "vmruntime")
+    yield made
+    made.bmctl("reset", "-c", made.name, "--yes")
+    assert made.processes() == {}
+
+
+@pytest.fixture(scope="session")
+def guest(cluster: Cluster, image: Path, tmp_path_factory: pytest.TempPathFactory) -> Guest:
+    """The running guest: user data from a Secret under its lower-case key, network data from another."""
+    source = cluster.directory / "images" / "debian.qcow2"
+    source.write_bytes(image.read_bytes())
+    key = tmp_path_factory.mktemp("key") / "erin"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    user_data = USER_DATA.format(key=key.with_suffix(".pub").read_text().strip())
+    made = Guest(cluster, "deb", key, user_data)
+    for name, content in (("user", {"userdata": user_data}), ("network", {"networkdata": NETWORK_DATA})):
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"deb-{name}"}, "stringData": content}
+        cluster.apply(secret)
+    no_cloud = {"secretRef": {"name": "deb-user"}, "networkDataSecretRef": {"name": "deb-network"}}
+    cluster.apply(disk("deb-disk", "3Gi", source={"file": {"url": f"file://{source}"}}), made.manifest(no_cloud))
+    cluster.wait_for(".status.state", "Running", "gvm", "deb", timeout=120)
+    eventually(made.synced, BOOT_SECONDS, "the guest's agent answers")
+    return made

@@ -1,0 +1,64 @@
+"""The Debian guest as a test sees it: from outside, by kubectl and by SSH."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster import Cluster, vm
+
+
+@dataclass
+class Guest:
+    """`key` is the private key of the account erin, which the user data make."""
+
+    cluster: Cluster
+    name: str
+    key: Path
+    user_data: str
+
+    def manifest(self, no_cloud: dict[str, Any]) -> dict[str, Any]:
+        machine = vm(self.name, [f"{self.name}-disk"], osType="Linux", cloudInit={"noCloud": no_cloud})
+        machine["spec"]["compute"] = {"cpu": {"vcpus": 2}, "memory": {"capacity": "1Gi"}}
+        machine["spec"]["terminationGracePeriodSeconds"] = 120
+        return machine
+
+    def status(self) -> dict[str, Any]:
+        return self.cluster.get("gvm", self.name).get("status", {})
+
+    def synced(self) -> bool:
+        conditions = {entry["type"]: entry["status"] for entry in self.status().get("conditions", [])}
+        return conditions.get("GuestEnvironmentSynced") == "True"
+
+    def log(self) -> str:
+        return self.cluster.kubectl("logs", self.status().get("podName", ""), ok=False).stdout
+
+    def ssh(self, user: str, key: Path, command: str) -> subprocess.CompletedProcess[str]:
+        """A command in the guest, by the system's SSH client and without our own command."""
+        interface = self.status()["interfaces"][0]
+        port = next(port["host"] for port in interface["ports"] if port["guest"] == 22)
+        words = ["ssh", "-p", str(port), "-i", str(key), "-F", "none"]
+        options = (
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+        )
+        for option in (*options, "LogLevel=ERROR", "BatchMode=yes", "ConnectTimeout=20"):
+            words += ["-o", option]
+        destination = f"{user}@{interface['ipAddresses'][0]}"
+        return subprocess.run([*words, destination, command], capture_output=True, text=True, timeout=90, check=False)
+
+    def wait_for_login(self, timeout: float) -> None:
+        """Until erin gets in; on failure what SSH and the guest's console say is shown."""
+        deadline = time.monotonic() + timeout
+        while (done := self.ssh("erin", self.key, "true")).returncode != 0:
+            assert time.monotonic() < deadline, f"{done.stderr}\n{self.log()[-4000:]}"
+            time.sleep(1)
+
+    def erin(self, command: str) -> str:
+        """What a command of erin's prints; nothing while she cannot get in."""
+        return self.ssh("erin", self.key, command).stdout
