@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import registry_server
 from e2e.cluster import Cluster, Terminal, disk, eventually, vm
 
 CONTENT = os.urandom(1 << 20)
@@ -106,6 +108,43 @@ def test_a_protected_compressed_image_twice(
     assert PASSWORD not in runtime.kubectl("get", "pods,virtualmachinedisks,events", "-A", "-o", "json").stdout
     logs = [p for p in runtime.directory.rglob("*.log*") if PASSWORD.encode() in p.read_bytes()]
     assert logs == []
+
+
+def test_disks_of_container_images(runtime: Cluster, tmp_path: Path) -> None:
+    """From a registry that wants a token, and from an archive of the same image in the images directory."""
+    (tmp_path / "s.raw").write_bytes(CONTENT)
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", "s.raw", "s.qcow2"], cwd=tmp_path, check=True)
+    with registry_server.serving() as hub:
+        hub.scheme = "Bearer"
+        container = registry_server.member("disk/guest.qcow2", (tmp_path / "s.qcow2").read_bytes())
+        hub.image(registry_server.layer(container))
+        address = f"docker://{hub.host}/{registry_server.REPOSITORY}"
+        runtime.apply(disk("open", "4Mi", source={"registry": {"url": address}}))
+        assert "401" in eventually(lambda: message_of(runtime, "open", "ImportFailed"))
+        runtime.apply(secret("hub", username="me", password="secret"))
+        runtime.apply(disk("pulled", "4Mi", source={"registry": {"url": address, "secretRef": "hub"}}))
+        status = ready(runtime, "pulled")
+        assert status["sourceFormat"] == "qcow2" and status["sourceChecksum"] in hub.blobs
+        assert file_of(runtime, "pulled").read_bytes()[: len(CONTENT)] == CONTENT
+        archive = runtime.directory / "images" / "guest.tar"
+        with tarfile.open(archive, "w") as tar:
+            tar.add(hub.layout(tmp_path / "layout", "latest"), ".")
+    runtime.apply(disk("packed", "4Mi", source={"registry": {"url": f"oci-archive://{archive}"}}))
+    ready(runtime, "packed")
+    assert file_of(runtime, "packed").read_bytes()[: len(CONTENT)] == CONTENT
+    archive.unlink()
+
+
+def test_the_key_for_cloud_storage_comes_from_a_secret(runtime: Cluster) -> None:
+    """What is done with it is shown by the unit tests; here, that it gets to the import and is shown nowhere."""
+    source = {"gcs": {"url": "gs://bucket/image.raw", "secretRef": "google"}}
+    runtime.apply(secret("google", key="{}"), disk("keyless", source=source))
+    assert "creds-gcp.json" in eventually(lambda: message_of(runtime, "keyless", "SecretKeyMissing"))
+    account = {"type": "service_account", "client_email": "x@y.example", "private_key": PASSWORD}
+    runtime.apply(secret("google", **{"creds-gcp.json": json.dumps(account)}))
+    runtime.apply(disk("keyed", source=source))
+    assert "private_key" in eventually(lambda: message_of(runtime, "keyed", "ImportFailed"))
+    assert PASSWORD not in runtime.kubectl("get", "pods,virtualmachinedisks,events", "-A", "-o", "json").stdout
 
 
 def test_a_disk_grows_under_its_guest_and_at_rest(runtime: Cluster, guest: Path) -> None:

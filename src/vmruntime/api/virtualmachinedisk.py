@@ -81,22 +81,26 @@ def _web(description: str, address: str, secret: str) -> Obj:
                 maxLength=_URL_LIMIT,
             ),
             "checksum": string(
-                "What the source's SHA-256 has to be, as it is downloaded: sha256: and 64 hexadecimal digits.",
-                pattern=r"^sha256:[0-9a-fA-F]{64}$",
+                "What the source has to be, as it is downloaded: sha256: and 64 hex digits, or sha512: and 128.",
+                pattern=r"^(sha256:[0-9a-fA-F]{64}|sha512:[0-9a-fA-F]{128})$",
             ),
-            "secretRef": string(
-                f"Name of a Secret of the disk's namespace {secret}",
-                minLength=1,
-                maxLength=_NAME_LIMIT,
-            ),
-            "certConfigMap": string(
-                "Name of a ConfigMap of the disk's namespace. Each of its keys holds certificates (PEM) of "
-                "authorities that are trusted for this server besides the usual ones.",
-                minLength=1,
-                maxLength=_NAME_LIMIT,
-            ),
+            "secretRef": _secret(secret),
+            "certConfigMap": _certificates(),
         },
         required=["url"],
+    )
+
+
+def _secret(what: str) -> Obj:
+    return string(f"Name of a Secret of the disk's namespace {what}", minLength=1, maxLength=_NAME_LIMIT)
+
+
+def _certificates() -> Obj:
+    return string(
+        "Name of a ConfigMap of the disk's namespace. Each of its keys holds certificates (PEM) of "
+        "authorities that are trusted for this server besides the usual ones.",
+        minLength=1,
+        maxLength=_NAME_LIMIT,
     )
 
 
@@ -112,8 +116,25 @@ def _spec() -> Obj:
         "with the keys accessKeyId and secretKey. Left out: a public object.",
     )
     gcs = struct(
-        "A public object of Google Cloud Storage.",
-        {"url": string("gs://BUCKET/OBJECT", pattern=r"^gs://[a-z0-9._-]+/\S", maxLength=_URL_LIMIT)},
+        "An object of Google Cloud Storage.",
+        {
+            "url": string("gs://BUCKET/OBJECT", pattern=r"^gs://[a-z0-9._-]+/\S", maxLength=_URL_LIMIT),
+            "secretRef": _secret("with the key creds-gcp.json. Left out: a public object."),
+        },
+        required=["url"],
+    )
+    registry = struct(
+        "A container image with one disk in its directory /disk.",
+        {
+            "url": string(
+                "docker://HOST/REPOSITORY[:TAG][@DIGEST] of a registry; oci:///DIRECTORY[:TAG] or "
+                "oci-archive:///FILE[:TAG] on the node, in one of the directories that the cluster's owner allowed.",
+                pattern=r"^(docker://[^/@\s]+/[^\s?#]+|oci(-archive)?:///[^\s?#]+)$",
+                maxLength=_URL_LIMIT,
+            ),
+            "secretRef": _secret("with the keys accessKeyId and secretKey, or username and password."),
+            "certConfigMap": _certificates(),
+        },
         required=["url"],
     )
     clone = struct(
@@ -128,13 +149,20 @@ def _spec() -> Obj:
     )
     source = struct(
         "Where the disk's first content comes from. Left out: a blank disk.",
-        {"http": http, "s3": s3, "gcs": gcs, "file": file, "virtualMachineDisk": clone},
+        {
+            "http": http,
+            "s3": s3,
+            "gcs": gcs,
+            "registry": registry,
+            "file": file,
+            "virtualMachineDisk": clone,
+        },
         **{
             "x-kubernetes-validations": [
                 rule(
-                    "[has(self.http), has(self.s3), has(self.gcs), has(self.file), has(self.virtualMachineDisk)]"
-                    ".filter(given, given).size() == 1",
-                    "exactly one of http, s3, gcs, file and virtualMachineDisk must be given",
+                    "[has(self.http), has(self.s3), has(self.gcs), has(self.registry), has(self.file), "
+                    "has(self.virtualMachineDisk)].filter(given, given).size() == 1",
+                    "exactly one of http, s3, gcs, registry, file and virtualMachineDisk must be given",
                 )
             ]
         },
@@ -199,19 +227,12 @@ def size_bytes(obj: Obj) -> int:
     return quantity_to_int(dig(obj, "spec", "size", default=0))
 
 
-def source_url(obj: Obj) -> str | None:
-    """The address of the source, None for a blank disk or a copy."""
-    for kind in ("http", "s3", "gcs", "file"):
-        if url := dig(obj, "spec", "source", kind, "url"):
-            return str(url)
+def addressed_source(obj: Obj) -> tuple[str, Obj] | None:
+    """Which kind of source with a URL it has, and what `spec.source` has under it; None: a blank disk or a copy."""
+    for kind in ("http", "s3", "gcs", "registry", "file"):
+        if source := dig(obj, "spec", "source", kind):
+            return kind, source
     return None
-
-
-def web_source(obj: Obj) -> tuple[str, Obj]:
-    """`s3` or `http`, and what `spec.source` has under it: nothing, if it is none of them."""
-    kind = "s3" if dig(obj, "spec", "source", "s3") else "http"
-    source: Obj = dig(obj, "spec", "source", kind, default={})
-    return kind, source
 
 
 def clone_name(obj: Obj) -> str:

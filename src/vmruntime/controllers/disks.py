@@ -158,16 +158,16 @@ class DiskController:
             if origin is None:  # gone since it was decided: by no means a blank disk
                 raise ConfigurationError("SourceMissing", f'VirtualMachineDisk "{name}" does not exist any more')
             return DiskSource(clone_of=ref_of(origin))
-        url = virtualmachinedisk.source_url(disk)
-        if url is None:
+        found = virtualmachinedisk.addressed_source(disk)
+        if found is None:
             return None
-        kind, web = virtualmachinedisk.web_source(disk)
+        kind, source = found
         return DiskSource(
-            url=url,
+            url=str(source["url"]),
             kind=kind,
-            sha256=str(web.get("checksum", "")).removeprefix("sha256:").lower(),
-            secret=str(web.get("secretRef", "")),
-            certificates=str(web.get("certConfigMap", "")),
+            checksum=str(source.get("checksum", "")).lower(),
+            secret=str(source.get("secretRef", "")),
+            certificates=str(source.get("certConfigMap", "")),
         )
 
     async def _finish(self, disk: Obj, plan: Plan) -> float | None:

@@ -78,14 +78,14 @@ class DiskPhase(StrEnum):
 class DiskSource:
     """Where a disk's first content comes from: a URL, or another disk, which nobody writes to meanwhile.
 
-    `sha256` (hex) is what the source has to have. `secret` and `certificates` name a Secret with credentials and a
-    ConfigMap with certificates of authorities, in the disk's namespace; empty: none. `kind` is `http` or `s3`, where
-    the credentials sign requests; a URL of another scheme speaks for itself.
+    `kind` is as under `spec.source`: http, s3, gcs, registry or file. `checksum` (`ALGORITHM:HEX`) is what the source
+    has to have. `secret` and `certificates` name a Secret with credentials and a ConfigMap with certificates of
+    authorities, in the disk's namespace; empty: none.
     """
 
     url: str = ""
     kind: str = "http"
-    sha256: str = ""
+    checksum: str = ""
     secret: str = ""
     certificates: str = ""
     clone_of: Ref | None = None

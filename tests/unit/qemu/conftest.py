@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -24,6 +26,8 @@ class Server:
         self.lie: int | None = None  # what to announce as the length
         self.requests: list[tuple[str, str]] = []
         self.authorization: list[str] = []
+        self.wanted: dict[str, str] = {}  # Authorization without which there is nothing
+        self.posts: dict[str, Callable[[dict[str, str]], tuple[int, dict[str, object]]]] = {}
         self.http: ThreadingHTTPServer | None = None
         self.url = ""
 
@@ -53,6 +57,9 @@ class Handler(BaseHTTPRequestHandler):
         if path not in state.files:
             self.send_error(state.status.get(path, 404))
             return
+        if path in state.wanted and self.headers.get("Authorization") != state.wanted[path]:
+            self.send_error(403)
+            return
         body = state.files[path]
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and state.ranges else 0
         self.send_response(206 if start else 200)
@@ -72,6 +79,15 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.wfile.write(part)
+
+    def do_POST(self):
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        status, answer = self.state.posts[self.path](dict(parse_qsl(form)))
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 @pytest.fixture

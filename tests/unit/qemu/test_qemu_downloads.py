@@ -1,32 +1,45 @@
 """Downloads: who may be asked, who is told a password, what a server's certificate and a checksum have to be."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import ipaddress
+import json
 import os
 import socket
 import ssl
+import threading
+import time
 from urllib.parse import urlsplit
 
+import jwt
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from vmruntime.engines.qemu import http_dial
-from vmruntime.engines.qemu.http_source import Access, HttpSource, Limits
+from vmruntime.engines.qemu.hashing import Hasher
+from vmruntime.engines.qemu.http_request import Access, Limits, Requester
+from vmruntime.engines.qemu.http_source import HttpSource
 from vmruntime.engines.qemu.s3_access import S3Access
+from vmruntime.engines.qemu.source_kinds import Origin, open_source
 from vmruntime.engines.qemu.sources import SourceError
 
 CONTENT = os.urandom(200_000)
 QUICK = Limits(connect=2, stall=1, failures=2, pause=0.01)
 AS_CDI = Access("key", "secret")
+OPEN = Access()
 
 
-def fetch(url, access=None):
-    source = HttpSource(url, QUICK, access or Access())
+def opened(url, access=OPEN):
+    return HttpSource(url, QUICK, Requester(QUICK, access), Hasher())
+
+
+def fetch(url, access=OPEN):
+    source = opened(url, access)
     try:
         source.open()
         return b"".join(source.pieces())
@@ -154,7 +167,7 @@ def test_a_range_that_brings_more_than_was_announced_is_an_error(server):
     server.files["/d"] = CONTENT
     server.lie = 150_000
     server.breaks = [100_000]
-    source = HttpSource(server.url + "/d", QUICK, Access())
+    source = opened(server.url + "/d")
     source.open()
     with pytest.raises(SourceError, match=r"changed while|more of"):
         b"".join(source.pieces())
@@ -207,10 +220,144 @@ def test_what_is_no_certificate_is_told():
 
 def test_hash_of_what_came(server):
     server.files["/d"] = CONTENT
-    source = HttpSource(server.url + "/d", QUICK, Access())
+    source = opened(server.url + "/d")
     source.open()
     for _ in source.pieces():
         pass
     source.close()
-    assert source.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert source.seen.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
     assert source.validator == '"one"'
+
+
+class Drip(threading.Thread):
+    """A server that sends `head` at once and then one byte now and then."""
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(5)
+        self._head = head
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/d"
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        with self._listener:
+            while not self.stop.is_set():
+                with contextlib.suppress(OSError), self._listener.accept()[0] as connection:
+                    connection.recv(4096)
+                    connection.sendall(self._head)
+                    while not self.stop.wait(0.02):
+                        connection.sendall(b"x")
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [(b"HTTP/1.1 200 ", "Unreachable"), (b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", "Interrupted")],
+)
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(head, reason):
+    drip = Drip(head)
+    drip.start()
+    limits = Limits(connect=2, stall=0.2, failures=2, pause=0.01)
+    source = HttpSource(drip.url, limits, Requester(limits, OPEN), Hasher())
+    try:
+        began = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            source.open()
+            list(source.pieces())
+        assert caught.value.reason == reason and caught.value.temporary
+        assert time.monotonic() - began < 4
+    finally:
+        source.close()
+        drip.stop.set()
+        drip.join()
+
+
+# --- Cloud Storage ---
+
+
+@pytest.fixture(scope="module")
+def key():
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class Google:
+    """Where keys are exchanged for tokens, and a bucket that wants one."""
+
+    def __init__(self, server, key) -> None:
+        self.server, self.key = server, key
+        self.account = {
+            "type": "service_account",
+            "client_email": "reader@project.example",
+            "private_key_id": "k1",
+            "private_key": key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ).decode(),
+            "token_uri": f"{server.url}/token",
+        }
+        server.files["/bucket/image.raw"] = CONTENT
+        server.wanted["/bucket/image.raw"] = "Bearer granted"
+        server.posts["/token"] = self.grant
+
+    def grant(self, form):
+        if form.get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer":
+            claims = jwt.decode(
+                form["assertion"], self.key.public_key(), algorithms=["RS256"], audience=self.account["token_uri"]
+            )
+            assert jwt.get_unverified_header(form["assertion"])["kid"] == "k1"
+            assert claims["scope"] == "https://www.googleapis.com/auth/devstorage.read_only"
+            fine = claims["iss"] == self.account["client_email"]
+        else:
+            fine = form == {"grant_type": "refresh_token", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
+        return (200, {"access_token": "granted", "expires_in": 3599}) if fine else (400, {"error": "invalid_grant"})
+
+    def fetch(self, credentials, name="image.raw"):
+        text = credentials if isinstance(credentials, str) else json.dumps(credentials)
+        source = open_source(Origin(f"gs://bucket/{name}", google=text, gcs=self.server.url), limits=QUICK)
+        try:
+            return b"".join(source.pieces())
+        finally:
+            source.close()
+
+
+@pytest.fixture
+def google(server, key):
+    return Google(server, key)
+
+
+def test_a_private_object_with_the_key_of_a_service_account(google):
+    assert google.fetch(google.account) == CONTENT
+    google.server.breaks = [100_000]  # and the rest of it
+    assert google.fetch(google.account) == CONTENT
+
+
+def test_a_private_object_with_a_users_refresh_token(google):
+    user = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "r"}
+    assert google.fetch({**user, "token_uri": google.account["token_uri"]}) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"client_email": "nobody@project.example"}, "refused the credentials: 400 invalid_grant"),
+        ({"private_key": "-----BEGIN PRIVATE KEY-----\nno"}, "private_key of the credentials cannot be read"),
+        ({"type": "external_account"}, "type 'external_account' are not supported"),
+        ({"client_email": ""}, "lack client_email"),
+        ({"token_uri": "http://198.51.100.1/token"}, "no https address"),
+        ({"token_uri": "https://169.254.169.254/token"}, "metadata"),
+    ],
+)
+def test_credentials_of_no_use_are_told_without_showing_them(google, change, words):
+    with pytest.raises(SourceError, match=words) as caught:
+        google.fetch(google.account | change)
+    assert not caught.value.temporary and "BEGIN" not in str(caught.value)
+
+
+def test_credentials_that_are_no_json(google):
+    with pytest.raises(SourceError, match="no JSON text"):
+        google.fetch("{")
+
+
+def test_an_object_without_the_right_to_it(google):
+    google.server.wanted["/bucket/image.raw"] = "Bearer of somebody else"
+    with pytest.raises(SourceError, match="403"):
+        google.fetch(google.account)

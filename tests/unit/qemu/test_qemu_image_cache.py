@@ -14,6 +14,7 @@ from vmruntime.engines.qemu.image_cache import ImageCache
 from vmruntime.engines.qemu.images import ImageError
 from vmruntime.engines.qemu.import_job import Job
 from vmruntime.engines.qemu.progress import Progress
+from vmruntime.engines.qemu.source_kinds import Origin
 
 MIB = 1 << 20
 DISK = bytes([0xEB, 0x63, 0x90]) + os.urandom(MIB - 3) + bytes(MIB)
@@ -33,7 +34,7 @@ def bring_in(directory, url, cache, format_="raw", **more):
     directory.mkdir(exist_ok=True)
     dest = directory / f"disk.{format_}"
     progress = quiet(directory / "progress")
-    import_job.run(Job(url, format_, 8 * MIB, dest, OWNER, cache=cache, **more), progress)
+    import_job.run(Job(Origin(url), format_, 8 * MIB, dest, OWNER, cache=cache, **more), progress)
     return dest, progress
 
 
@@ -89,16 +90,18 @@ def test_another_namespace_does_not_profit(server, tmp_path, cache):
     assert not bring_in(tmp_path / "two", server.url + "/d", other)[1].from_cache
 
 
-def test_a_checksum_is_compared_with_what_came_and_with_what_is_kept(server, tmp_path, cache):
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+def test_a_checksum_is_compared_with_what_came_and_with_what_is_kept(server, tmp_path, cache, algorithm):
     server.files["/d"] = DISK
-    right, wrong = hashlib.sha256(DISK).hexdigest(), "0" * 64
-    with pytest.raises(ImageError, match=f"SHA-256 {right}, not {wrong}") as caught:
-        bring_in(tmp_path / "one", server.url + "/d", cache, sha256=wrong)
+    digest = hashlib.new(algorithm, DISK).hexdigest()
+    right, wrong = f"{algorithm}:{digest}", f"{algorithm}:{'0' * len(digest)}"
+    with pytest.raises(ImageError, match=f"checksum {right}, not {wrong}") as caught:
+        bring_in(tmp_path / "one", server.url + "/d", cache, checksum=wrong)
     assert caught.value.reason == "ChecksumMismatch" and os.listdir(tmp_path / "one") == ["progress"]
-    assert not bring_in(tmp_path / "one", server.url + "/d", cache, sha256=right)[1].from_cache
-    assert bring_in(tmp_path / "two", server.url + "/d", cache, sha256=right)[1].from_cache
-    with pytest.raises(ImageError, match="SHA-256"):
-        bring_in(tmp_path / "three", server.url + "/d", cache, sha256=wrong)
+    assert not bring_in(tmp_path / "one", server.url + "/d", cache, checksum=right)[1].from_cache
+    assert bring_in(tmp_path / "two", server.url + "/d", cache, checksum=right)[1].from_cache
+    with pytest.raises(ImageError, match=f"checksum {right}"):
+        bring_in(tmp_path / "three", server.url + "/d", cache, checksum=wrong)
 
 
 def test_what_is_kept_is_bounded_and_the_longest_unused_goes(server, tmp_path):

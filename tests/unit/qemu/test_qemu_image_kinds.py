@@ -14,6 +14,7 @@ from vmruntime.engines.qemu.decompress import decompressed
 from vmruntime.engines.qemu.images import ImageError, inspect
 from vmruntime.engines.qemu.import_job import Job
 from vmruntime.engines.qemu.progress import Progress
+from vmruntime.engines.qemu.source_kinds import Origin
 
 MIB = 1 << 20
 OWNER = QEMU_UID if os.geteuid() == 0 else None
@@ -24,7 +25,7 @@ PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
 def bring_in(directory, url, format_="raw", size=8 * MIB, **more):
     dest = directory / f"disk.{format_}"
     progress = Progress(directory / "progress", lambda _line: None)
-    import_job.run(Job(url, format_, size, dest, OWNER, **more), progress)
+    import_job.run(Job(Origin(url, **more), format_, size, dest, OWNER), progress)
     return dest, progress
 
 

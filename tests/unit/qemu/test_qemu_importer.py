@@ -13,10 +13,11 @@ import pytest
 
 from vmruntime.engines.qemu import files, import_job, sources
 from vmruntime.engines.qemu.config import QEMU_UID
-from vmruntime.engines.qemu.http_source import Access, Limits
+from vmruntime.engines.qemu.http_request import Access, Limits
 from vmruntime.engines.qemu.images import ImageError, inspect
-from vmruntime.engines.qemu.import_job import Job, open_source
+from vmruntime.engines.qemu.import_job import Job
 from vmruntime.engines.qemu.progress import Progress
+from vmruntime.engines.qemu.source_kinds import Origin, open_source
 from vmruntime.engines.qemu.sources import SourceError
 
 MIB = 1 << 20
@@ -28,7 +29,7 @@ OWNER = QEMU_UID if os.geteuid() == 0 else None
 
 @contextmanager
 def opened(url: str, allowed=(), limits: Limits = QUICK, access: Access = OPEN):
-    source = open_source(Job(url, "raw", MIB, Path("unused"), allowed=tuple(allowed), access=access), limits)
+    source = open_source(Origin(url, tuple(allowed), access), limits=limits)
     try:
         yield source
     finally:
@@ -44,7 +45,7 @@ def import_disk(directory: Path, url: str, format_: str = "raw", size: int = 8 *
     """One import in this process; returns the lines it said."""
     dest = directory / f"disk.{format_}"
     lines: list[str] = []
-    job = Job(url, format_, size, dest, OWNER, tuple(allowed), **more)
+    job = Job(Origin(url, tuple(allowed), **more), format_, size, dest, OWNER)
     import_job.run(job, Progress(dest.with_name(dest.name + ".progress"), lines.append))
     return lines
 

@@ -194,10 +194,10 @@ def test_machine_names_are_labels(name: str) -> None:
         ({"size": "20GiB"}, "spec.size"),
         ({"size": "0"}, "greater than zero"),
         ({}, "spec.size: Required value"),
-        ({"size": "1Gi", "source": {}}, "exactly one of http, s3, gcs, file and virtualMachineDisk"),
+        ({"size": "1Gi", "source": {}}, "exactly one of http, s3, gcs, registry, file and virtualMachineDisk"),
         (
             {"size": "1Gi", "source": {"file": {"url": "file:///x"}, "virtualMachineDisk": {"name": "e"}}},
-            "exactly one of http, s3, gcs, file and virtualMachineDisk",
+            "exactly one of http, s3, gcs, registry, file and virtualMachineDisk",
         ),
         ({"size": "1Gi", "source": {"virtualMachineDisk": {"name": "d"}}}, "a disk cannot be a copy of itself"),
         ({"size": "1Gi", "source": {"http": {"url": "http://x/y", "checksum": "md5:00"}}}, "spec.source.http.checksum"),

@@ -99,7 +99,8 @@ class Disks:
     def _source_arguments(self, source: DiskSource) -> list[str]:
         """ConfigurationError for a source that cannot be one."""
         # Imported late: HTTP and its kin are of no use to a manager whose disks are there.
-        from vmruntime.engines.qemu.sources import SourceError, check_url
+        from vmruntime.engines.qemu.source_kinds import check_address
+        from vmruntime.engines.qemu.sources import SourceError
 
         if source.clone_of is not None:
             stored = self._layout.stored(source.clone_of)
@@ -108,10 +109,10 @@ class Disks:
                 raise ConfigurationError("SourceMissing", message)
             return ["--clone", str(stored.path), "--clone-format", stored.format]
         try:
-            check_url(source.url)
+            check_address(source.url)
         except SourceError as exc:
             raise ConfigurationError(exc.reason, str(exc)) from exc
-        checksum = ["--sha256", source.sha256] if source.sha256 else []
+        checksum = ["--checksum", source.checksum] if source.checksum else []
         signed = ["--s3"] if source.kind == "s3" else []
         return ["--url", source.url, "--allow-dir", str(self._allowed), *checksum, *signed]
 

@@ -6,17 +6,18 @@ and into the environment of the one process, and never onto a command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kube.client.aio import AsyncClient
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
 from vmruntime.api.meta import Obj, dig
 from vmruntime.engines.base import ConfigurationError, DiskSource
-from vmruntime.engines.qemu.importer import CERTIFICATES_PREFIX, PASSWORD_VARIABLE, USER_VARIABLE
+from vmruntime.engines.qemu.importer import CERTIFICATES_PREFIX, GOOGLE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
 
 # As CDI has them, and as Secrets of type kubernetes.io/basic-auth do.
 _KEYS = (("accessKeyId", "secretKey"), ("username", "password"))
+_GOOGLE_KEYS = (("creds-gcp.json",),)
 
 
 async def environment(client: AsyncClient, namespace: str, source: DiskSource) -> list[Obj]:
@@ -24,26 +25,30 @@ async def environment(client: AsyncClient, namespace: str, source: DiskSource) -
     result: list[Obj] = []
     if source.secret:
         secret = await _get(client, SECRETS, namespace, source.secret)
-        user, password = _credential_keys(source.secret, dig(secret, "data", default={}))
-        for variable, key in ((USER_VARIABLE, user), (PASSWORD_VARIABLE, password)):
+        google = source.kind == "gcs"
+        keys = _present(source.secret, dig(secret, "data", default={}), _GOOGLE_KEYS if google else _KEYS)
+        for variable, key in zip(
+            (GOOGLE_VARIABLE,) if google else (USER_VARIABLE, PASSWORD_VARIABLE), keys, strict=True
+        ):
             result.append(_variable(variable, "secretKeyRef", source.secret, key))
     if source.certificates:
         found = await _get(client, CONFIGMAPS, namespace, source.certificates)
-        keys = sorted(dig(found, "data", default={}))
-        if not keys:
+        names = sorted(dig(found, "data", default={}))
+        if not names:
             raise ConfigurationError("CertificatesMissing", f'ConfigMap "{source.certificates}" has no certificates')
-        for index, key in enumerate(keys):
+        for index, key in enumerate(names):
             variable = f"{CERTIFICATES_PREFIX}{index:03}"
             result.append(_variable(variable, "configMapKeyRef", source.certificates, key))
     return result
 
 
-def _credential_keys(name: str, present: Iterable[str]) -> tuple[str, str]:
+def _present(name: str, present: Iterable[str], alternatives: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first of the alternatives of which a Secret has all keys."""
     present = set(present)
-    for user, password in _KEYS:
-        if {user, password} <= present:
-            return user, password
-    wanted = ", or ".join(f"{user} and {password}" for user, password in _KEYS)
+    for keys in alternatives:
+        if present.issuperset(keys):
+            return keys
+    wanted = ", or ".join(" and ".join(keys) for keys in alternatives)
     raise ConfigurationError("SecretKeyMissing", f'Secret "{name}" has to have the keys {wanted}')
 
 

@@ -25,6 +25,14 @@ def is_loopback(address: Address) -> bool:
     return plain.is_loopback or plain.is_unspecified
 
 
+def is_loopback_name(host: str) -> bool:
+    """Whether a host is by its very name this one: `localhost`, or a loopback address."""
+    try:
+        return is_loopback(ipaddress.ip_address(host))
+    except ValueError:
+        return host == "localhost"
+
+
 def is_forbidden(address: Address) -> bool:
     """Whether no image can come from there: link-local addresses, metadata services, multicast."""
     plain = _plain(address)

@@ -57,18 +57,19 @@ class ImageCache:
         self._limit = limit if limit is not None else min(_MOST_BYTES, int(_SHARE * status.f_blocks * status.f_frsize))
 
     @staticmethod
-    def key(url: str, validator: str, length: int | None) -> str:
-        """The key of an image; empty where nothing tells whether the server still has the same one."""
+    def key(url: str, validator: str, length: int | None, checksum: str = "") -> str:
+        """The key of an image; empty where nothing tells whether the server still has the same one.
+
+        `checksum`: what it has to have. Whoever asks for one does not get an image that was not held against it.
+        """
         if not validator:
             return ""
-        return hashlib.sha256("\0".join((url, validator, str(length))).encode()).hexdigest()[:32]
+        return hashlib.sha256("\0".join((url, validator, str(length), checksum)).encode()).hexdigest()[:32]
 
-    def find(self, key: str, wanted: str = "") -> CachedImage | None:
-        """The image, marked as used now; with this SHA-256, if one is given. The file is the caller's to close."""
+    def find(self, key: str) -> CachedImage | None:
+        """The image, marked as used now. The file is the caller's to close."""
         for path in sorted(self._directory.glob(f"{key}.*")) if key else ():
             _, sha256, label = path.name.split(".", 2)
-            if wanted not in ("", sha256):
-                continue
             with contextlib.suppress(FileNotFoundError):
                 file = path.open("rb", buffering=0)
                 os.utime(path)

@@ -32,6 +32,7 @@ from vmruntime.engines.qemu.formats import (
     SECTOR,
     detect_format,
     needs_other_files,
+    qcow2_virtual_size,
 )
 
 MAX_VIRTUAL_SIZE = 64 << 40
@@ -147,14 +148,17 @@ def create_blank(path: str | Path, format_: str, size: int, owner: int | None = 
 
 
 def grow(file: BinaryIO, format_: str, size: int) -> None:
-    """Makes the disk in an open image `size` bytes large, rounded up to a sector; never smaller. Raises ImageError."""
+    """Makes the disk in an open image `size` bytes large, rounded up to a sector; never smaller. Raises ImageError.
+
+    The image is a disk already, of which its header can be believed.
+    """
     size = -(-size // SECTOR) * SECTOR
     if format_ == "raw":
         if os.fstat(file.fileno()).st_size < size:
             file.truncate(size)
         return
     image = _spec(format_, f"/proc/self/fd/{file.fileno()}")
-    if inspect(file, format_).virtual_size < size:
+    if (qcow2_virtual_size(os.pread(file.fileno(), HEADER_BYTES, 0)) or 0) < size:
         _qemu_img(["resize", "-q", image, str(size)], [file], "resizing failed")
 
 

@@ -10,19 +10,18 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote, unquote
 
 from vmruntime.engines.qemu import files, formats, images
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.decompress import decompressed
-from vmruntime.engines.qemu.http_source import Access, HttpSource, Limits
 from vmruntime.engines.qemu.image_cache import CachedImage, ImageCache
 from vmruntime.engines.qemu.images import ImageError
 from vmruntime.engines.qemu.progress import Progress
-from vmruntime.engines.qemu.sources import FileSource, Source, check_url
+from vmruntime.engines.qemu.source_kinds import Origin, open_source
+from vmruntime.engines.qemu.sources import Source
 
 _DOWNLOAD_SHARE = 70.0
 """Percent of the whole that a download is where a conversion follows."""
@@ -30,24 +29,29 @@ _SLACK = 64 << 20
 """Bytes that an image of another format may have beyond the size of the disk in it: its tables."""
 
 
+_AT_ONCE = 32 << 20
+"""Bytes that come in before the disk is told to write them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is to be done. `size` in bytes; `owner` None leaves the file to the running user.
 
-    `allowed`: directories for file URLs. `sha256` (hex) of the source, empty: not known.
+    `checksum`: what the source has to have, as `ALGORITHM:HEX` (hashing.ALGORITHMS); empty: not known.
     """
 
-    url: str
+    origin: Origin
     format: str
     size: int
     dest: Path
     owner: int | None = None
-    allowed: tuple[Path, ...] = field(default=())
-    sha256: str = ""
-    access: Access = field(default_factory=Access)
+    checksum: str = ""
     cache: ImageCache | None = None
-    gcs: str = "https://storage.googleapis.com"
-    """Where public objects of Cloud Storage are (its XML API, path-style requests)."""
+
+    @property
+    def algorithm(self) -> str:
+        """Of the checksum, empty without one."""
+        return self.checksum.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +71,14 @@ class _Incoming:
         return None if self.compressed else self.source.length
 
 
-def open_source(job: Job, limits: Limits | None = None) -> Source:
-    """The job's source: http, https, gs, or file below an allowed directory.
-
-    Raises SourceError with a reason that can be shown to the user.
-    """
-    parts = check_url(job.url)
-    if parts.scheme == "file":
-        return FileSource(Path(unquote(parts.path)), job.allowed)
-    # An object's name may hold any character, and stands in a gs URL as it is (as in gsutil).
-    url = f"{job.gcs}/{quote(job.url.removeprefix('gs://'))}" if parts.scheme == "gs" else job.url
-    source = HttpSource(url, limits or Limits(), job.access)
-    try:
-        source.open()
-    except BaseException:
-        source.close()
-        raise
-    return source
-
-
 def run(job: Job, progress: Progress) -> None:
     """Does the job. Raises SourceError or ImageError, whose text is one line for the user; then nothing is left."""
     remove_leftovers(job.dest)
     progress.phase("Connecting", 0.0, 0.0)
-    with space_errors(job.dest), closing(open_source(job)) as source:
+    with space_errors(job.dest), closing(open_source(job.origin, job.algorithm)) as source:
         progress.total = source.length
-        key = ImageCache.key(job.url, source.validator, source.length)
-        kept = job.cache.find(key, job.sha256) if job.cache is not None else None
+        key = ImageCache.key(job.origin.url, source.validator, source.length, job.checksum)
+        kept = job.cache.find(key) if job.cache is not None else None
         if kept is not None:
             with kept.file:
                 _from_cache(job, kept, progress)
@@ -123,9 +108,9 @@ def readable_size(size: int) -> str:
 def _begin(job: Job, source: Source, progress: Progress) -> _Incoming:
     """Reads the first bytes, and refuses what can be refused by them, before time and space are spent."""
     header, content = _with_header(_counted(source.pieces(), progress))
+    progress.total = source.length
     compression = formats.detect_format(header)
-    name = job.url.partition("?")[0]
-    promised = formats.promised_format(name)
+    promised = formats.promised_format(source.name)
     compressed = compression in formats.COMPRESSIONS
     if promised is not None and promised != compression:
         raise ImageError("NotAnImage", f"what the URL delivers is not the {promised} image that its name promises")
@@ -203,7 +188,7 @@ def _stream(job: Job, incoming: _Incoming, key: str, progress: Progress) -> None
         _need_space(job, incoming.length)
         limit = job.size + formats.VHD_FOOTER_BYTES if job.format == "raw" else 2 * job.size + _SLACK
         progress.phase("Downloading", 0.0, 99.0)
-        _copy(job, incoming, [target] if copy is None or shared else [target, copy], limit)
+        _copy(job, _writing(incoming.content, target), [target] if copy is None or shared else [target, copy], limit)
         _verify(job, incoming.source, progress)
         if job.format == "raw":
             check_size(job.size, _without_footer(target, progress))
@@ -227,7 +212,7 @@ def _through_scratch(job: Job, incoming: _Incoming, key: str, progress: Progress
     with files.nameless_file(job.dest.parent) as scratch:
         _need_space(job, incoming.length)
         progress.phase("Downloading", 0.0, _DOWNLOAD_SHARE)
-        _copy(job, incoming, [scratch], 2 * job.size + _SLACK)
+        _copy(job, incoming.content, [scratch], 2 * job.size + _SLACK)
         _verify(job, incoming.source, progress)
         if incoming.format == "raw":
             _without_footer(scratch, progress)
@@ -241,7 +226,12 @@ def _convert(job: Job, image: BinaryIO, format_: str, share: float, progress: Pr
     check_size(job.size, images.inspect(image, format_).virtual_size)
     with images.new_file(job.dest, job.owner) as target:
         progress.phase("Converting", share, 99.0)
-        images.convert(image, format_, target, job.format, progress.fraction)
+
+        def written(percent: float) -> None:
+            progress.fraction(percent)
+            files.start_writing(target)
+
+        images.convert(image, format_, target, job.format, written)
         finish(target, job.format, job.size, progress)
 
 
@@ -252,15 +242,17 @@ def finish(target: BinaryIO, format_: str, size: int, progress: Progress) -> Non
 
 
 def _verify(job: Job, source: Source, progress: Progress) -> None:
-    progress.sha256 = source.sha256
-    if job.sha256 and job.sha256 != source.sha256:
-        raise ImageError("ChecksumMismatch", f"the source has the SHA-256 {source.sha256}, not {job.sha256}")
+    progress.sha256 = source.seen.hexdigest()
+    if job.checksum:
+        found = f"{job.algorithm}:{source.seen.hexdigest(job.algorithm)}"
+        if found != job.checksum:
+            raise ImageError("ChecksumMismatch", f"the source has the checksum {found}, not {job.checksum}")
 
 
-def _copy(job: Job, incoming: _Incoming, targets: list[BinaryIO], limit: int) -> None:
+def _copy(job: Job, content: Iterator[bytes], targets: list[BinaryIO], limit: int) -> None:
     """Writes the content with holes where it is zero. Raises ImageError beyond `limit` bytes."""
     done = 0
-    for piece in incoming.content:
+    for piece in content:
         if done + len(piece) > limit:
             wanted = readable_size(job.size)
             raise ImageError("TooLarge", f"the source has more than fits into the requested size of {wanted}")
@@ -269,6 +261,17 @@ def _copy(job: Job, incoming: _Incoming, targets: list[BinaryIO], limit: int) ->
         done += len(piece)
     for target in targets:
         target.truncate(done)
+
+
+def _writing(content: Iterator[bytes], target: BinaryIO) -> Iterator[bytes]:
+    """The content; meanwhile what was written of it goes to the disk, where it has to be in the end."""
+    pending = 0
+    for piece in content:
+        yield piece
+        pending += len(piece)
+        if pending >= _AT_ONCE:
+            files.start_writing(target)
+            pending = 0
 
 
 def _without_footer(file: BinaryIO, progress: Progress) -> int:

@@ -4,8 +4,9 @@ It brings a source, or a copy of another disk, to where a disk is to be, and end
 its own, so that it outlives the controller that started it. The disk appears under its name when it is whole and on
 stable storage, and not before; killed at any moment, it can simply be started again.
 
-Secrets come in the environment, where only this user can see them: IMPORT_USER and IMPORT_PASSWORD for the server, and
-IMPORT_CA_0, IMPORT_CA_1 ... with certificates (PEM) of authorities to trust.
+Secrets come in the environment, where only this user can see them: IMPORT_USER and IMPORT_PASSWORD for the server,
+IMPORT_GOOGLE_CREDENTIALS for Cloud Storage (JSON), and IMPORT_CA_0, IMPORT_CA_1 ... with certificates (PEM) of
+authorities to trust. STORAGE_EMULATOR_HOST is the address of a stand-in for Cloud Storage, as for Google's libraries.
 
 `PATH.progress` (JSON, replaced atomically) tells how far it is and how it ended; standard output tells it to people.
 Exit code 0: the disk is in place; 1: it is not, and the last line says why; 2: wrong arguments; 75 (EX_TEMPFAIL):
@@ -27,17 +28,21 @@ from typing import NoReturn
 
 from vmruntime.engines.qemu import clone, formats, images, import_job
 from vmruntime.engines.qemu.clone import CloneJob
-from vmruntime.engines.qemu.http_source import Access
+from vmruntime.engines.qemu.hashing import ALGORITHMS
+from vmruntime.engines.qemu.http_request import Access
 from vmruntime.engines.qemu.image_cache import ImageCache
 from vmruntime.engines.qemu.images import ImageError
 from vmruntime.engines.qemu.import_job import Job
 from vmruntime.engines.qemu.progress import Progress
 from vmruntime.engines.qemu.s3_access import S3Access
+from vmruntime.engines.qemu.source_kinds import GCS, Origin
 from vmruntime.engines.qemu.sources import SourceError
 
 USER_VARIABLE = "IMPORT_USER"
 PASSWORD_VARIABLE = "IMPORT_PASSWORD"
+GOOGLE_VARIABLE = "IMPORT_GOOGLE_CREDENTIALS"
 CERTIFICATES_PREFIX = "IMPORT_CA_"
+_EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 
 _TEMPORARY = ("NoSpace", "Timeout", "ToolMissing")
 
@@ -45,7 +50,7 @@ _TEMPORARY = ("NoSpace", "Timeout", "ToolMissing")
 def _arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Job | CloneJob:
     parser = argparse.ArgumentParser(prog="importer", description="Bring a disk image into place.", allow_abbrev=False)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--url", help="http, https, gs or file URL of the image")
+    source.add_argument("--url", help="http, https, gs, docker, oci, oci-archive or file URL of the image")
     source.add_argument("--clone", type=Path, help="disk to copy")
     parser.add_argument("--clone-format", choices=formats.OUTPUT_FORMATS, help="format of the disk to copy")
     parser.add_argument("--format", required=True, choices=formats.OUTPUT_FORMATS, help="format of the disk")
@@ -54,34 +59,33 @@ def _arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Job | Clo
     parser.add_argument("--owner", type=int, default=None, help="user and group id that the disk is to belong to")
     parser.add_argument("--allow-dir", type=Path, action="append", default=[], help="directory for file URLs")
     parser.add_argument("--s3", action="store_true", help="credentials are an S3 access key, for signed requests")
-    parser.add_argument("--sha256", default="", help="what the source's SHA-256 has to be, in hex")
+    parser.add_argument("--checksum", default="", help="what the source's checksum has to be, as ALGORITHM:HEX")
     parser.add_argument("--cache", type=Path, help="directory in which downloaded images are kept")
     parser.add_argument("--cache-scope", default="default", help="whose images may be used of those kept")
     options = parser.parse_args(argv)
     if not 0 < options.size <= images.MAX_VIRTUAL_SIZE:
         parser.error(f"--size has to be between 1 and {images.MAX_VIRTUAL_SIZE}")
+    if options.checksum and options.checksum.partition(":")[0] not in ALGORITHMS:
+        parser.error(f"--checksum has to be of one of {', '.join(ALGORITHMS)}")
     if not options.dest.parent.is_dir():
         parser.error(f"--dest: {options.dest.parent} is not a directory")
     cache = None
     if options.cache is not None:
         with contextlib.suppress(OSError):  # an import works without it
             cache = ImageCache(options.cache, options.cache_scope)
+    target = (options.format, options.size, options.dest, options.owner)
     if options.clone is not None:
         if options.clone_format is None:
             parser.error("--clone needs --clone-format")
-        target = (options.format, options.size, options.dest, options.owner, cache)
-        return CloneJob(options.clone, options.clone_format, *target)
-    return Job(
+        return CloneJob(options.clone, options.clone_format, *target, cache)
+    origin = Origin(
         url=options.url,
-        format=options.format,
-        size=options.size,
-        dest=options.dest,
-        owner=options.owner,
         allowed=tuple(options.allow_dir),
-        sha256=options.sha256.lower(),
         access=_access(S3Access if options.s3 else Access, environment),
-        cache=cache,
+        google=environment.get(GOOGLE_VARIABLE, ""),
+        gcs=environment.get(_EMULATOR_VARIABLE, GCS),
     )
+    return Job(origin, *target, options.checksum.lower(), cache)
 
 
 def _access(kind: type[Access], environment: Mapping[str, str]) -> Access:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import SplitResult, parse_qsl, quote, unquote
 
-from vmruntime.engines.qemu.http_source import Access
+from vmruntime.engines.qemu.http_request import Access
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _REGION = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.")

@@ -6,7 +6,6 @@ A source is opened first, which tells its length where it can be known, and then
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -14,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import SplitResult, urlsplit
+
+from vmruntime.engines.qemu.hashing import Hasher
 
 PIECE = 1 << 20
 
@@ -31,16 +32,20 @@ class Source(Protocol):
     """An opened source."""
 
     @property
+    def name(self) -> str:
+        """What it is called, where the ending may promise a format; known at the latest when the content begins."""
+
+    @property
     def length(self) -> int | None:
-        """Bytes in all, or None where that is not known before the end."""
+        """Bytes in all; None where that is not known before the end, or before the content begins."""
 
     @property
     def file(self) -> BinaryIO | None:
         """The local file behind it, if there is one."""
 
     @property
-    def sha256(self) -> str:
-        """The hash, in hex, of what was read up to now."""
+    def seen(self) -> Hasher:
+        """The checksums of what was read up to now."""
 
     @property
     def validator(self) -> str:
@@ -70,8 +75,11 @@ def check_url(url: str) -> SplitResult:
     elif parts.scheme == "gs":
         if not re.fullmatch(r"[a-z0-9._-]+", parts.netloc) or len(parts.path) < 2:
             raise SourceError("InvalidURL", "a Cloud Storage URL has the form gs://bucket/object")
-    elif parts.scheme not in ("http", "https"):
-        message = f"URLs of scheme {parts.scheme!r} are not supported; use http, https, gs or file"
+    elif parts.scheme in ("oci", "oci-archive"):
+        if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+            raise SourceError("InvalidURL", f"an image in files has the form {parts.scheme}:///ABSOLUTE/PATH[:TAG]")
+    elif parts.scheme not in ("http", "https", "docker"):
+        message = f"URLs of scheme {parts.scheme!r} are not supported; use http, https, gs, docker, oci or file"
         raise SourceError("InvalidURL", message)
     elif not parts.hostname:
         raise SourceError("InvalidURL", "the URL names no host")
@@ -86,7 +94,10 @@ def shown(url: str) -> str:
 class FileSource:
     """A regular file below one of the allowed directories, wherever symbolic links lead."""
 
-    def __init__(self, path: Path, allowed: Sequence[Path]) -> None:
+    def __init__(
+        self, path: Path, allowed: Sequence[Path], hasher: Hasher, part: tuple[int, int] | None = None
+    ) -> None:
+        """`part`: offset and length of what is wanted of the file; None: all. Raises SourceError."""
         self._path = path
         roots = [root.resolve() for root in allowed]
         try:
@@ -98,7 +109,7 @@ class FileSource:
             why = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else "it is a loop of links"
             raise SourceError("NotFound", f"file {path} cannot be read: {why}") from error
         self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self._seen = hashlib.sha256()
+        self._seen = hasher
         # What was opened decides, not what the path meant a moment ago.
         opened = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         self._status = os.fstat(descriptor)
@@ -109,17 +120,23 @@ class FileSource:
             self.close()
             raise SourceError("NotAnImage", f"{path} is not a regular file")
 
-    @property
-    def length(self) -> int | None:
-        return self._status.st_size
+        self._start, self._length = part or (0, self._status.st_size)
 
     @property
-    def file(self) -> BinaryIO | None:
+    def name(self) -> str:
+        return self._path.name
+
+    @property
+    def length(self) -> int | None:
+        return self._length
+
+    @property
+    def file(self) -> BinaryIO:
         return self._file
 
     @property
-    def sha256(self) -> str:
-        return self._seen.hexdigest()
+    def seen(self) -> Hasher:
+        return self._seen
 
     @property
     def validator(self) -> str:
@@ -128,8 +145,8 @@ class FileSource:
 
     def pieces(self) -> Iterator[bytes]:
         """The file's content; one that changes meanwhile is an error at the end."""
-        offset = 0
-        while piece := os.pread(self._file.fileno(), PIECE, offset):
+        offset, end = self._start, self._start + self._length
+        while piece := os.pread(self._file.fileno(), min(PIECE, end - offset), offset):
             offset += len(piece)
             self._seen.update(piece)
             yield piece
@@ -139,6 +156,7 @@ class FileSource:
 
     def close(self) -> None:
         self._file.close()
+        self._seen.close()
 
 
 def _not_allowed(path: Path, allowed: Sequence[Path]) -> SourceError:
