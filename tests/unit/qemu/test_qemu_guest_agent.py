@@ -6,7 +6,6 @@ import json
 import os
 import stat
 import subprocess
-import time
 
 import pytest
 
