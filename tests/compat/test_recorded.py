@@ -73,10 +73,10 @@ def test_answers_are_those_of_a_real_server(cluster, transcript):
 
 
 @pytest.mark.skipif(not DEFINITIONS, reason="no definitions beside the project")
-@pytest.mark.parametrize("way", [["create"], ["apply", "--server-side"]])
-def test_definitions_of_others_are_accepted_and_served(cluster, way):
+def test_definitions_of_others_are_accepted_and_served(cluster):
     directory = str(DEFINITIONS[0].parent)
-    cluster.kubectl(*way, "-f", directory)
+    cluster.kubectl("create", "--dry-run=server", "-f", directory)
+    cluster.kubectl("apply", "--server-side", "-f", directory)
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=10s", "-f", directory)
     with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
         for path in DEFINITIONS:

@@ -42,10 +42,11 @@ class Views:
     async def all(self, kind: Kind, items: Sequence[Stored]) -> list[Stored]:
         """Several objects, in order. Raises StatusError when one cannot be converted."""
         family = kind.family
-        if family is None:
+        stale = [stored for stored in items if not _current(kind, stored)] if family is not None else []
+        if family is None or not stale:
             return list(items)
         kept = family.kept.setdefault(kind.resource.api_version, WeakKeyDictionary())
-        missing = [stored for stored in items if not _current(kind, stored) and stored not in kept]
+        missing = [stored for stored in stale if stored not in kept]
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
             objects = [_read(family, stored) for stored in batch]
@@ -56,7 +57,7 @@ class Views:
 
     async def events(self, kind: Kind, events: Sequence[Event]) -> list[Event]:
         """What happened, with the objects in the version of a kind."""
-        if kind.family is None:
+        if kind.family is None or all(_current(kind, item) for event in events for item in (event.stored, event.prev)):
             return list(events)
         before = [event.prev for event in events if event.prev is not None]
         views = iter(await self.all(kind, [*(event.stored for event in events), *before]))
@@ -92,10 +93,10 @@ class Views:
         return objects
 
 
-def _current(kind: Kind, stored: Stored) -> bool:
+def _current(kind: Kind, stored: Stored | None) -> bool:
     """Whether the stored bytes are what the kind serves."""
     family = kind.family
-    return family is None or (stored.rv > family.since and stored.raw.startswith(kind.prefix))
+    return family is None or stored is None or (stored.rv > family.since and stored.raw.startswith(kind.prefix))
 
 
 def _read(family: Family, stored: Stored) -> Obj:

@@ -129,3 +129,37 @@ def test_endless_rules_are_stopped() -> None:
 )
 def test_uses_old_self(expression: str, uses: bool) -> None:
     assert uses_old_self(expression) is uses
+
+
+def test_formats_are_types() -> None:
+    formats = {"when": "date-time", "day": "date", "long": "duration", "data": "byte"}
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "string", "format": form} for name, form in formats.items()},
+        "x-kubernetes-validations": [
+            {"rule": "!has(self.when) || self.when < timestamp('2020-01-01T00:00:00Z')"},
+            {"rule": "self.day.getFullYear() == 2021"},
+            {"rule": "self.long > duration('1m')", "messageExpression": "'not ' + string(self.long)"},
+            {"rule": "size(self.data) == 3"},
+        ],
+    }
+    compiled = compile_schema(schema, embedded_root=False)
+    good = {"when": "2019-12-31T23:00:00-00:30", "day": "2021-02-03", "long": "1h", "data": "YWJj"}
+    assert compiled.validate(good) == []
+    bad = {"when": "2020-01-01T00:00:00+00:00", "day": "2022-02-03", "long": "3s", "data": "YWI="}
+    assert [cause.message.partition(": ")[2] for cause in compiled.validate(bad)] == [
+        "failed rule: !has(self.when) || self.when < timestamp('2020-01-01T00:00:00Z')",
+        "failed rule: self.day.getFullYear() == 2021",
+        "not 3s",
+        "failed rule: size(self.data) == 3",
+    ]
+
+
+def test_duplicates_that_were_there_are_tolerated() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}},
+    }
+    compiled = compile_schema(schema, embedded_root=False)
+    assert compiled.validate({"s": ["a", "a", "b"]}, {"s": ["a", "a"]}) == []
+    assert len(compiled.validate({"s": ["a", "a"]}, {"s": ["a"]})) == 1

@@ -18,6 +18,13 @@ _TOKEN = re.compile(
       | (?P<chain>(?<![\w.])(?:self|oldSelf)(?:\.\w+)*)(?P<call>\()?""",
     re.VERBOSE,
 )
+_HAS = re.compile(r"\bhas\(\s*\Z")
+_TIMES = {
+    "date-time": "timestamp(%s)",
+    "datetime": "timestamp(%s)",
+    "date": "timestamp(%s + 'T00:00:00Z')",
+    "duration": "duration(%s)",
+}
 _META_FIELDS = {"name": {"type": "string"}, "generateName": {"type": "string"}}
 _ROOT_FIELDS: dict[str, Node] = {
     "apiVersion": {"type": "string"},
@@ -55,6 +62,28 @@ def undefined_field(expression: str, node: Node, *, whole_object: bool) -> str |
                 break
             offset += len(name) + 1
     return None
+
+
+def with_times(expression: str, node: Node) -> str:
+    """The expression in which fields of a time format are times, as they are to Kubernetes' rules, and not texts.
+
+    Only chains of selections that begin at `self` or `oldSelf` are seen, not elements of lists.
+    """
+    parts, place = [], 0
+    for token in _TOKEN.finditer(expression):
+        if token["chain"] is None or _HAS.search(expression, 0, token.start()):
+            continue
+        root, *names = token["chain"].split(".")
+        method = names.pop() if token["call"] and names else ""
+        current: Node | None = node
+        for name in names:
+            current = _select(current, unescape(name)) or None
+        wrapper = _TIMES.get((current or {}).get("format", "")) if (current or {}).get("type") == "string" else None
+        if wrapper is not None and not (token["call"] and not method):
+            chain = ".".join((root, *names))
+            parts += [expression[place : token.start()], wrapper % chain, f".{method}(" if method else ""]
+            place = token.end()
+    return "".join([*parts, expression[place:]])
 
 
 def _select(node: Node | None, name: str) -> Node | None:

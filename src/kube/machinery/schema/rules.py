@@ -7,12 +7,14 @@ Programs are compiled at the first object that reaches them and kept with the sc
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
 
 from kube.machinery.cel import CelCompileError, CelCostError, CelError, Program, compile_cel
 from kube.machinery.errors import Cause, cause
+from kube.machinery.schema.celtypes import with_times
 from kube.machinery.schema.common import MISSING, NO_PATH, type_names
 from kube.machinery.schema.listtypes import ListCorrelation
 from kube.machinery.schema.values import same
@@ -53,8 +55,10 @@ def compile_for_cost(rule: dict[str, Any], expression: str) -> Program:
 class Rule:
     """One rule of one schema node."""
 
-    def __init__(self, spec: dict[str, Any]) -> None:
+    def __init__(self, spec: dict[str, Any], node: Node) -> None:
         self._spec = spec
+        self._node = node
+        self._typed: dict[str, str] = {}
         self._expression = str(spec.get("rule") or "")
         self._optional = bool(spec.get("optionalOldSelf"))
         self.transition = uses_old_self(self._expression)
@@ -70,7 +74,7 @@ class Rule:
             return None
         activation = self._activation(value, old)
         try:
-            result = compile_rule(self._spec, self._expression).evaluate(activation)
+            result = self._program(self._expression).evaluate(activation)
         except CelCostError:
             raise
         except CelCompileError as error:
@@ -80,6 +84,13 @@ class Rule:
         if result is True:
             return None
         return self._failed(path, activation)
+
+    def _program(self, expression: str) -> Program:
+        """The program of one of the rule's expressions. Raises CelCompileError."""
+        found = self._typed.get(expression)
+        if found is None:  # an oldSelf that is an optional is no time
+            found = self._typed[expression] = expression if self._optional else with_times(expression, self._node)
+        return compile_rule(self._spec, found)
 
     def cost_exceeded(self, path: str, error: CelCostError) -> Cause:
         text = "no further validation rules will be run due to call cost exceeds limit for rule"
@@ -114,7 +125,7 @@ class Rule:
         expression = self._spec.get("messageExpression")
         if expression:
             try:
-                text = compile_rule(self._spec, expression).evaluate(activation)
+                text = self._program(expression).evaluate(activation)
             except CelError:
                 text = None
             if isinstance(text, str):
@@ -134,7 +145,7 @@ class RuleCompiler:
 
     def compile(self, node: Node) -> RuleChecker | None:
         """A closure that evaluates the rules at and below a value."""
-        rules = [Rule(spec) for spec in node.get("x-kubernetes-validations") or ()]
+        rules = [Rule(spec, node) for spec in node.get("x-kubernetes-validations") or ()]
         below = [checker for checker in (self._items(node), self._fields(node)) if checker is not None]
         if not rules:
             return below[0] if len(below) == 1 else None if not below else _both(below)
@@ -223,13 +234,23 @@ def _own_rules(rules: list[Rule], convert: Converter | None) -> RuleChecker:
     return check
 
 
+def _bytes(value: Any) -> Any:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+    except ValueError:
+        return value  # the format's own check has reported it
+
+
 def compile_converter(node: Node) -> Converter | None:
     """A function from a JSON value to what CEL sees of it; None where they are the same.
 
-    A field of type number is a double to CEL even if it holds a whole number.
+    A field of type number is a double to CEL even if it holds a whole number, and one of format byte is bytes.
     """
-    if type_names(node) == ("number",):
+    types = type_names(node)
+    if types == ("number",):
         return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if types == ("string",) and node.get("format") == "byte":
+        return _bytes
     fields = {}
     for name, child in (node.get("properties") or {}).items():
         convert = compile_converter(child)
