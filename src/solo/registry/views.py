@@ -52,7 +52,7 @@ class Views:
             objects = [_read(family, stored) for stored in batch]
             for stored, obj in zip(batch, await self._convert(kind, objects, kind.resource.api_version), strict=True):
                 shown = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}
-                kept[stored] = Stored(stored.key, stored.rv, encode(shown), shown)
+                kept[stored] = Stored(stored.key, stored.rv, encode(shown))
         return [stored if _current(kind, stored) else kept[stored] for stored in items]
 
     async def events(self, kind: Kind, events: Sequence[Event]) -> list[Event]:
