@@ -33,6 +33,14 @@ def test_aggregated_discovery_has_a_tag(wire):
     assert '"kind":"APIGroupList"' in fetch(wire, "/apis", Accept="application/json")[2]
 
 
+def test_discovery_in_other_representations(wire):
+    status, headers, text = fetch(wire, "/apis/apps", Accept="application/yaml")
+    assert (status, headers["Content-Type"].partition(";")[0]) == (200, "application/yaml")
+    assert "kind: APIGroup" in text
+    assert fetch(wire, "/apis/apps", Accept="text/html")[0] == 406
+    assert fetch(wire, "/apis/apps", Accept="application/vnd.kubernetes.protobuf,application/json")[0] == 200
+
+
 @pytest.mark.parametrize("path", ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"])
 def test_openapi_has_a_tag(wire, path):
     status, headers, _ = fetch(wire, path)

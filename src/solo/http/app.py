@@ -151,7 +151,9 @@ class Api:
         if parts[0] in ("api", "apis"):
             try:
                 return self._discovery.answer(request, parts)
-            except StatusError:
+            except StatusError as problem:
+                if problem.code != 404:
+                    raise
                 return _not_found_page()
         if parts == ["version"]:
             return responses.value(version_info(), Output())

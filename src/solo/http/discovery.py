@@ -12,8 +12,8 @@ from aiohttp import web
 
 from kube.machinery import errors
 from kube.machinery.resources import Resource
-from solo.http.negotiation import JSON
-from solo.http.responses import raw_json
+from solo.http.negotiation import JSON, choose_output
+from solo.http.responses import raw_json, value
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind, Subresource
 
@@ -69,10 +69,12 @@ class Discovery:
         return found
 
     def answer(self, request: web.Request, parts: list[str]) -> web.Response:
-        """The document at `/api`, `/apis` and below. Raises 404."""
+        """The document at `/api`, `/apis` and below. Raises 404 or 406."""
         if len(parts) == 1 and (wanted := _aggregated(request)):
             return self._aggregated(request, parts[0], wanted)
-        return raw_json(self._document("/".join(parts), lambda: self._build(parts))[0])
+        output = choose_output(request.headers.get("Accept") or "")
+        body = self._document("/".join(parts), lambda: self._build(parts))[0]
+        return raw_json(body) if output.media_type == JSON else value(msgspec.json.decode(body), output)
 
     def _build(self, parts: list[str]) -> Obj:
         groups = self._groups()
