@@ -218,6 +218,17 @@ async def test_deletion_takes_the_objects_along(world):
         with pytest.raises(StatusError) as refused:
             await world.create({"name": "late", "spec": {"color": "red"}})
         assert refused.value.code == 405
+        assert refused.value.message == "create not allowed while custom resource definition is terminating"
+        assert world.catalog.lookup("example.com", "v1", "widgets").verbs == (
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "watch",
+        )
+        async with asyncio.timeout(5):
+            while condition(_crd(world), "Terminating")[1] != "InstanceDeletionInProgress":
+                await asyncio.sleep(0)
         await world.change("held", metadata={"name": "held", "resourceVersion": _version(world, "held")})
         async with asyncio.timeout(5):
             while world.catalog.lookup("example.com", "v1", "widgets"):
@@ -226,6 +237,10 @@ async def test_deletion_takes_the_objects_along(world):
         cleaning.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await cleaning
+
+
+def _crd(world):
+    return world.store.get(Key("customresourcedefinitions.apiextensions.k8s.io", "", "widgets.example.com")).obj
 
 
 def _version(world, name):
