@@ -30,6 +30,7 @@ from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
+from solo.registry.mutating_policies import MutatingPolicies
 from solo.registry.policies import PolicyAdmission
 from solo.registry.registry import Attributes, Registry
 from solo.registry.views import Views
@@ -169,6 +170,7 @@ class Server:
         registry.add_admission(RoleAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
         registry.add_admission(PolicyAdmission(store, catalog))
+        registry.add_mutation(MutatingPolicies(store, catalog))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
         tokens = TokenAuthority(pki.token_key_pem, self._uid_of)

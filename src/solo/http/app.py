@@ -179,7 +179,7 @@ class Api:
         obj.setdefault("apiVersion", review.api_version)
         if (obj["apiVersion"], obj["kind"]) != (review.api_version, review.kind):
             raise errors.bad_request(f"the object must be a {review.kind} of {review.api_version}")
-        output = choose_output(request.headers.get("Accept") or "")
+        output = choose_output(request.headers.get("Accept") or "", transforms=False)
         answer = self._reviews.answer(review.plural, obj, info.namespace, user)
         return responses.value(answer, Output(output.media_type), 201)
 
@@ -194,7 +194,8 @@ class Api:
         if info.verb == "list" or info.verb == "watch":
             return await self._collection(call)
         if info.verb == "deletecollection":
-            return await self._writer.delete_collection(call, self._selection(call))
+            page, meta = await self._lister.page(kind, info.namespace or None, self._selection(call), request.query)
+            return await self._writer.delete_collection(call, page, meta)
         if info.verb == "create" and info.name and not kind.custom:
             raise errors.method_not_allowed("create", kind.resource.group_resource)
         if info.verb not in ("create", "get") and not info.name:
@@ -218,8 +219,11 @@ class Api:
         return responses.one(kind, shown, call.output, call.include, 200, warnings)
 
     def _selection(self, call: Call) -> Selection:
-        query = call.request.query
-        return read_selection(call.kind, query.get("labelSelector") or "", query.get("fieldSelector") or "")
+        query, info = call.request.query, call.info
+        fields = query.get("fieldSelector") or ""
+        if not fields and info.verb == "watch" and info.name:
+            fields = f"metadata.name={info.name}"  # from a path with /watch/ in it
+        return read_selection(call.kind, query.get("labelSelector") or "", fields)
 
     async def _collection(self, call: Call) -> web.StreamResponse:
         kind, query = call.kind, call.request.query

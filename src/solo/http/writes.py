@@ -18,7 +18,6 @@ from solo.http import bodies, responses
 from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
-from solo.http.selection import Selection
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
@@ -198,15 +197,11 @@ class Writer:
             return responses.one(kind, outcome.result, call.output, call.include, 200, context.warnings)
         return responses.value(_gone(kind, info.name, outcome.result), Output(), 200, context.warnings)
 
-    async def delete_collection(self, call: Call, selection: Selection) -> web.Response:
+    async def delete_collection(self, call: Call, page: list[Stored], meta: Obj) -> web.Response:
+        """Delete what a list with the request's selectors and limit shows; answers with that list."""
         options, context = await self._delete_options(call)
-        kind, namespace = call.kind, call.info.namespace
-        found, revision = self._registry.store.list(kind.store_resource, namespace or None)
-        found = await self._registry.views.all(kind, found)
-        deleted = []
-        for stored in found:
-            if not selection.everything and not selection.matches(stored):
-                continue
+        kind, deleted = call.kind, []
+        for stored in page:
             try:
                 await self._registry.delete(kind, stored.key.namespace, stored.key.name, options, context)
             except errors.StatusError as problem:
@@ -214,7 +209,6 @@ class Writer:
                     raise
                 continue
             deleted.append(stored)
-        meta = {"continue": "", "resourceVersion": str(revision)} if kind.custom else {"resourceVersion": str(revision)}
         return responses.many(kind, deleted, meta, call.output, call.include, context.warnings)
 
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:

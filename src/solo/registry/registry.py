@@ -290,10 +290,8 @@ class Registry:
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
         if subresource == "status":
             kind.strategy.prepare_status(obj, old)
-        elif subresource == "finalize":
-            wanted = dig(obj, "spec", "finalizers") or []
-            kind.strategy.prepare_update(obj, old)
-            obj["spec"] = {**(old.get("spec") or {}), "finalizers": wanted}
+        elif subresource:
+            kind.strategy.prepare_subresource(subresource, obj, old)
         else:
             kind.strategy.prepare_update(obj, old)
 

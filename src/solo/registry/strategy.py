@@ -87,6 +87,10 @@ class Strategy:
         for key in ("labels", "ownerReferences"):
             keep(obj["metadata"], old["metadata"], key)
 
+    def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
+        """Undo what a client cannot change through another subresource than status."""
+        self.prepare_update(obj, old)
+
     def desired(self, obj: Obj) -> Obj:
         """The part of an object whose change makes a new generation."""
         return without(obj, "apiVersion", "kind", "metadata", "status")
@@ -109,7 +113,7 @@ class Strategy:
         causes = meta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
         if old is not None:
             causes += meta.validate_update(obj["metadata"], old["metadata"])
-        if subresource == "status" and old is not None:
+        if subresource in ("status", "approval") and old is not None:
             return causes + self.validate_status(obj, old)
         return causes + self.validate(obj, old)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
-from solo.registry.objects import child, dig, quote
+from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
 Obj = dict[str, Any]
@@ -40,6 +40,12 @@ class NamespaceStrategy(BuiltinStrategy):
     def prepare_update(self, obj: Obj, old: Obj) -> None:
         super().prepare_update(obj, old)
         keep(obj, old, "spec")
+
+    def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
+        """`/finalize` writes `spec.finalizers`."""
+        wanted = dig(obj, "spec", "finalizers") or []
+        self.prepare_update(obj, old)
+        obj["spec"] = {**(old.get("spec") or {}), "finalizers": wanted}
 
     def begin_deletion(self, obj: Obj) -> None:
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
@@ -285,6 +291,32 @@ class GenerationStrategy(StatusObjectStrategy):
     tracks_generation = True
 
 
+class SpecStrategy(BuiltinStrategy):
+    """A kind without status whose spec has generations."""
+
+    tracks_generation = True
+
+
+class BudgetStrategy(GenerationStrategy):
+    """PodDisruptionBudgets."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        spec = obj["spec"]
+        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+            detail = "minAvailable and maxUnavailable cannot be both set"
+            return [cause("FieldValueInvalid", "spec", detail, quote_json(spec))]
+        return []
+
+
+class RevisionStrategy(BuiltinStrategy):
+    """ControllerRevisions: history, which cannot change."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj.get("data") != old.get("data"):
+            return [cause("FieldValueInvalid", "data", "field is immutable", quote_json(obj.get("data")))]
+        return []
+
+
 class ClaimStrategy(StatusObjectStrategy):
     """PersistentVolumeClaims, as objects."""
 
@@ -307,6 +339,8 @@ class VolumeStrategy(StatusObjectStrategy):
 
 class StorageClassStrategy(BuiltinStrategy):
     """StorageClasses."""
+
+    returns_deleted = True
 
     def default(self, obj: Obj) -> None:
         obj.setdefault("reclaimPolicy", "Delete")
