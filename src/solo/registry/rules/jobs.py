@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kube.machinery.cron import CronError, parse_cron
@@ -27,7 +28,7 @@ class JobStrategy(BuiltinStrategy):
 
     has_status = True
     tracks_generation = True
-    fields = {**METADATA_FIELDS, "status.successful": ("status", "succeeded")}
+    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "status.successful": ("status", "succeeded")}
 
     def default(self, obj: Obj) -> None:
         default_job_spec(child(obj, "spec"))
