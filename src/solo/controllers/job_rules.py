@@ -64,7 +64,8 @@ def count(job: Obj, pods: Sequence[Obj], now: datetime) -> tuple[Obj, Outcome | 
         done = parse_indexes(status.get("completedIndexes") or "")
         done |= {index for pod in pods if phase(pod) == "Succeeded" and (index := index_of(pod)) is not None}
         done = {index for index in done if index < spec["completions"]}
-        status["completedIndexes"] = show_indexes(done)
+        if done:
+            status["completedIndexes"] = show_indexes(done)
         status["succeeded"] = len(done)
     else:
         succeeded = sum(phase(pod) == "Succeeded" for pod in pods)

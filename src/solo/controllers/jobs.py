@@ -186,5 +186,4 @@ def _pod(job: Obj, index: int | None) -> Obj:
     for key in ("initContainers", "containers"):
         if spec.get(key):
             spec[key] = [{**each, "env": [*(each.get("env") or []), variable]} for each in spec[key]]
-    spec.setdefault("hostname", f"{job['metadata']['name']}-{index}")
     return {**pod, "spec": spec}

@@ -117,7 +117,8 @@ class ReplicaSetController:
 def _failed(before: Mapping[str, Any], failure: StatusError) -> Obj:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure.message}
     for old in before.get("conditions") or ():
-        if condition.items() <= old.items():
+        # Of the same failure only the first message is kept: it names a pod, and no two have the same name.
+        if all(old.get(key) == condition[key] for key in ("type", "status", "reason")):
             return dict(old)
     return {**condition, "lastTransitionTime": now_rfc3339()}
 

@@ -148,7 +148,7 @@ class StatefulSetController:
         del meta["generateName"]
         own = {NAME_LABEL: name, INDEX_LABEL: str(ordinal), HASH_LABEL: label}
         meta["labels"] = {**(meta.get("labels") or {}), **own}
-        spec = {**pod["spec"], "hostname": name, "subdomain": owner["spec"].get("serviceName") or ""}
+        spec = {**pod["spec"]}  # without hostname and subdomain: pods are processes of the host
         volumes = list(spec.get("volumes") or [])
         for claim_template in owner["spec"].get("volumeClaimTemplates") or ():
             claimed = await self._claim(owner, claim_template, name)

@@ -21,6 +21,7 @@ from solo.http.paths import RequestInfo
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
+from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
 from solo.registry.registry import Applied, Registry, Result
 from solo.store import Key, Stored
@@ -219,13 +220,16 @@ class Writer:
         return DeleteOptions.read(given, dict(call.request.query)), context
 
     async def evict(self, call: Call) -> web.Response:
-        """POST pods/eviction: a deletion with the options that the Eviction brings."""
+        """POST pods/eviction: a deletion with the options that the Eviction brings, if budgets allow it."""
         body = await read_body(call.request)
         given = bodies.decode_object(body, call.media_type, "Eviction")
         context = call.context("CreateOptions")
         options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
         info = call.info
-        await self._registry.delete(call.kind, info.namespace, info.name, options, context)
+        named = (given.get("metadata") or {}).get("name") or info.name
+        if named != info.name:
+            raise errors.bad_request(f"name in URL does not match name in Eviction object: {info.name} and {named}")
+        await evict(self._registry, call.kind, info.namespace, info.name, options, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 

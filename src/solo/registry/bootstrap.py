@@ -16,6 +16,8 @@ from solo.auth.user import MASTERS, User
 from solo.registry.context import RequestContext
 from solo.registry.objects import copy, without
 from solo.registry.registry import Registry
+from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
+from solo.registry.rules.core import system_priorities
 from solo.store import Key
 
 Obj = dict[str, Any]
@@ -168,6 +170,9 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
     wanted += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
+    wanted += [(resources.PRIORITYCLASSES, obj) for obj in system_priorities()]
+    wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
+    wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
     await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
 
 

@@ -230,3 +230,48 @@ class PriorityLevelStrategy(GenerationStrategy):
             detail = "must not be empty when type is Limited"
             return [cause("FieldValueRequired", "spec.limited", detail)]
         return []
+
+
+def mandatory_schemas() -> list[Obj]:
+    """The FlowSchemas that every cluster has."""
+    everything = {"apiGroups": ["*"], "clusterScope": True, "namespaces": ["*"], "resources": ["*"], "verbs": ["*"]}
+    urls = {"nonResourceURLs": ["*"], "verbs": ["*"]}
+
+    def schema(name: str, precedence: int, groups: list[str], **spec: Any) -> Obj:
+        rule = {
+            "resourceRules": [everything],
+            "nonResourceRules": [urls],
+            "subjects": [{"kind": "Group", "group": {"name": group}} for group in groups],
+        }
+        level = {"priorityLevelConfiguration": {"name": name}}
+        body = {"matchingPrecedence": precedence, "rules": [rule], **level, **spec}
+        return {"apiVersion": _FLOW, "kind": "FlowSchema", "metadata": {"name": name, **_AUTO}, "spec": body}
+
+    return [
+        schema("exempt", 1, ["system:masters"]),
+        schema(
+            "catch-all",
+            _MAX_PRECEDENCE,
+            ["system:unauthenticated", "system:authenticated"],
+            distinguisherMethod={"type": "ByUser"},
+        ),
+    ]
+
+
+def mandatory_levels() -> list[Obj]:
+    """The PriorityLevelConfigurations that every cluster has."""
+    limited = {"nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": {"type": "Reject"}}
+    specs: dict[str, Obj] = {"exempt": {"type": "Exempt"}, "catch-all": {"type": "Limited", "limited": limited}}
+    return [
+        {
+            "apiVersion": _FLOW,
+            "kind": "PriorityLevelConfiguration",
+            "metadata": {"name": name, **_AUTO},
+            "spec": spec,
+        }
+        for name, spec in specs.items()
+    ]
+
+
+_FLOW = "flowcontrol.apiserver.k8s.io/v1"
+_AUTO: Obj = {"annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}}

@@ -243,6 +243,8 @@ class NewEventStrategy(EventStrategy):
 class LeaseStrategy(BuiltinStrategy):
     """Leases (coordination/v1)."""
 
+    allow_unconditional_update = False
+
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj.get("spec") or {}
         causes = []
@@ -300,6 +302,8 @@ class SpecStrategy(BuiltinStrategy):
 class BudgetStrategy(GenerationStrategy):
     """PodDisruptionBudgets."""
 
+    allow_unconditional_update = False
+
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
         if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
@@ -350,14 +354,59 @@ class StorageClassStrategy(BuiltinStrategy):
         return [] if obj.get("provisioner") else [cause("FieldValueRequired", "provisioner")]
 
 
+_SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+_MAX_PRIORITY = 1_000_000_000
+
+
 class PriorityClassStrategy(BuiltinStrategy):
-    """PriorityClasses: the value cannot change."""
+    """PriorityClasses: the value cannot change; the highest ones and the prefix `system-` are the system's."""
 
     def default(self, obj: Obj) -> None:
         obj.setdefault("value", 0)
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        if old is not None and obj["value"] != old.get("value"):
-            return [cause("FieldValueForbidden", "value", "may not be changed in an update.")]
-        return []
+        causes = []
+        name, value = obj["metadata"].get("name") or "", obj["value"]
+        if name.startswith("system-"):
+            if _SYSTEM_PRIORITIES.get(name) != value:
+                detail = "priority class names with 'system-' prefix are reserved for system use only"
+                causes.append(cause("FieldValueForbidden", "metadata.name", detail))
+        elif value > _MAX_PRIORITY:
+            detail = f"maximum allowed value of a user defined priority is {_MAX_PRIORITY}"
+            causes.append(cause("FieldValueForbidden", "value", detail))
+        if old is not None:
+            causes += [
+                cause("FieldValueForbidden", key, "may not be changed in an update.")
+                for key in ("value", "preemptionPolicy")
+                if obj.get(key) != old.get(key)
+            ]
+        return causes
+
+    def refuse_deletion(self, obj: Obj) -> None:
+        name = obj["metadata"]["name"]
+        if name in _SYSTEM_PRIORITIES:
+            raise errors.forbidden(
+                "priorityclasses.scheduling.k8s.io", name, "this is a system priority class and cannot be deleted"
+            )
+
+
+def system_priorities() -> list[Obj]:
+    """The PriorityClasses that every cluster has."""
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": f"Used for system critical pods that must {what}.",
+        }
+        for (name, value), what in zip(
+            _SYSTEM_PRIORITIES.items(),
+            (
+                "not be moved from their current node",
+                "run in the cluster, but can be moved to another node if necessary",
+            ),
+            strict=True,
+        )
+    ]
