@@ -15,6 +15,7 @@ from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, denial
+from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
@@ -157,6 +158,12 @@ class Api:
             return responses.value(version_info(), Output())
         if parts[0] in health.ENDPOINTS:
             return self._health.answer(request, parts)
+        if parts == [".well-known", "openid-configuration"]:
+            return responses.value(_issuer(f"https://{request.host}"), Output())
+        if parts == ["openid", "v1", "jwks"]:
+            answer = responses.value(self._reviews.key_set(), Output())
+            answer.content_type = "application/jwk-set+json"
+            return answer
         if parts[0] == "openapi":
             return self._openapi.answer(request, parts)
         return _not_found_page()
@@ -280,6 +287,17 @@ def _placed(kind: Kind, info: RequestInfo) -> bool:
     if info.verb not in ("list", "watch"):
         raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
     return True
+
+
+def _issuer(server: str) -> dict[str, Any]:
+    """What verifiers of service account tokens ask for (OpenID Connect Discovery 1.0)."""
+    return {
+        "issuer": ISSUER,
+        "jwks_uri": f"{server}/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    }
 
 
 def _not_found_page() -> web.Response:

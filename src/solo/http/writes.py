@@ -115,9 +115,24 @@ class Writer:
     async def update(self, call: Call) -> web.Response:
         context = call.context("UpdateOptions")
         obj = await self._object(call, context)
-        if call.info.subresource == "scale":
+        info, kind = call.info, call.kind
+        if info.subresource == "scale":
             return await self._change_scale(call, context, lambda _: obj)
+        if not info.subresource and self._makes_new(call, obj):
+            self._authorize(call.user, replace(info, verb="create"))
+            result = await self._registry.create(kind, info.namespace, info.name, obj, context)
+            return responses.one(kind, result, call.output, call.include, 201, context.warnings)
         return await self._change(call, context, lambda _: obj)
+
+    def _makes_new(self, call: Call, obj: Obj) -> bool:
+        """Whether an update of a kind that allows that is about an object that is not there, and never was."""
+        if not call.kind.strategy.creates_on_update:
+            return False
+        metadata = obj.get("metadata") or {}
+        if metadata.get("resourceVersion") or metadata.get("uid"):
+            return False
+        key = Key(call.kind.store_resource, call.info.namespace, call.info.name)
+        return self._registry.store.get(key) is None
 
     async def patch(self, call: Call) -> web.Response:
         body = await read_body(call.request)

@@ -34,6 +34,8 @@ class Strategy:
     tracks_generation = False
     allow_unconditional_update = True
     """An update without resourceVersion replaces whatever is there."""
+    creates_on_update = False
+    """An update of an object that is not there makes it."""
     returns_deleted = False
     """DELETE answers with the object, not with a Status."""
     records_deletion = True

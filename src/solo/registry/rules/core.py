@@ -8,7 +8,7 @@ from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
-from solo.registry.objects import child, dig, quote, quote_json
+from solo.registry.objects import child, decode, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
 Obj = dict[str, Any]
@@ -108,13 +108,44 @@ class SecretStrategy(ConfigStrategy):
         causes = super().validate(obj, old)
         if old is not None and obj.get("type") != old.get("type"):
             causes.append(cause("FieldValueInvalid", "type", "field is immutable", quote(str(obj.get("type")))))
-        if obj.get("type") == "kubernetes.io/tls":
-            causes += [
-                cause("FieldValueRequired", f"data[{key}]")
-                for key in ("tls.crt", "tls.key")
-                if key not in (obj.get("data") or {})
-            ]
-        return causes
+        return causes + _typed_secret(obj)
+
+
+_DOCKER_KEYS = {
+    "kubernetes.io/dockercfg": ".dockercfg",
+    "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
+}
+_ACCOUNT = "kubernetes.io/service-account.name"
+
+
+def _typed_secret(obj: Obj) -> list[Cause]:
+    """What the type of a Secret asks of it (core `ValidateSecret`)."""
+    type_, data = obj.get("type") or "", obj.get("data") or {}
+    needed = {"kubernetes.io/tls": ("tls.crt", "tls.key"), "kubernetes.io/ssh-auth": ("ssh-privatekey",)}
+    causes = [cause("FieldValueRequired", f"data[{key}]") for key in needed.get(type_, ()) if key not in data]
+    if type_ == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+        causes += [cause("FieldValueRequired", f"data[{key}]") for key in ("username", "password")]
+    if type_ == "kubernetes.io/service-account-token" and not (dig(obj, "metadata", "annotations") or {}).get(_ACCOUNT):
+        causes.append(cause("FieldValueRequired", f"metadata.annotations[{_ACCOUNT}]"))
+    docker = _DOCKER_KEYS.get(type_)
+    if docker is not None:
+        if docker not in data:
+            causes.append(cause("FieldValueRequired", f"data[{docker}]"))
+        elif not _is_json(data[docker]):
+            causes.append(
+                cause(
+                    "FieldValueInvalid", f"data[{docker}]", "<secret contents redacted>", '"<secret contents redacted>"'
+                )
+            )
+    return causes
+
+
+def _is_json(encoded: str) -> bool:
+    try:
+        decode(base64.b64decode(encoded))
+    except ValueError:
+        return False
+    return True
 
 
 class ServiceAccountStrategy(BuiltinStrategy):
@@ -126,6 +157,7 @@ class ServiceAccountStrategy(BuiltinStrategy):
 class ServiceStrategy(BuiltinStrategy):
     """Services, as objects: nothing routes them on one machine, so no cluster IP is given out."""
 
+    creates_on_update = True
     has_status = True
     returns_deleted = True
     fields: Mapping[str, tuple[str, ...]] = {
@@ -171,6 +203,7 @@ class ServiceStrategy(BuiltinStrategy):
 class EventStrategy(BuiltinStrategy):
     """Events: about an object in their own namespace."""
 
+    creates_on_update = True
     fields: Mapping[str, tuple[str, ...]] = {
         **METADATA_FIELDS,
         "involvedObject.kind": ("involvedObject", "kind"),
@@ -243,6 +276,7 @@ class NewEventStrategy(EventStrategy):
 class LeaseStrategy(BuiltinStrategy):
     """Leases (coordination/v1)."""
 
+    creates_on_update = True
     allow_unconditional_update = False
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:

@@ -35,6 +35,8 @@ class QuotaStrategy(StatusObjectStrategy):
 class LimitRangeStrategy(BuiltinStrategy):
     """LimitRanges: what is not given of a container's limits follows from what is (`SetDefaults_LimitRangeItem`)."""
 
+    creates_on_update = True
+
     def default(self, obj: Obj) -> None:
         for item in child(obj, "spec").get("limits") or []:
             if item.get("type") != "Container":
