@@ -30,6 +30,8 @@ Result = Stored | Obj
 """What a write answers with: the stored object, or an unstored one after a dry run."""
 
 _GENERATE_ATTEMPTS = 8
+# What metadata does not show when it is empty (`omitempty` of Go's ObjectMeta).
+_NEVER_EMPTY = frozenset({"annotations", "finalizers", "labels", "ownerReferences"})
 _APPLY_ATTEMPTS = 4
 
 
@@ -196,6 +198,9 @@ class Registry:
         unknown = kind.strategy.decode(obj)
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
+        for key in _NEVER_EMPTY & obj["metadata"].keys():
+            if not obj["metadata"][key]:
+                del obj["metadata"][key]
         if owners is not None:
             obj["metadata"]["managedFields"] = owners
         context.report_unknown(kind.resource.kind, kind.resource.version, unknown)
