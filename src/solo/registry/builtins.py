@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, cluster, core, jobs, quotas, rbac, workloads
+from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, workloads
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -60,7 +60,7 @@ _ADMISSION = "admissionregistration.k8s.io"
 _FLOW = "flowcontrol.apiserver.k8s.io"
 
 _ROWS: tuple[_Row, ...] = (
-    ("", "configmaps", "ConfigMap", True, core.ConfigStrategy, "cm", "", ()),
+    ("", "configmaps", "ConfigMap", True, config.ConfigStrategy, "cm", "", ()),
     ("", "endpoints", "Endpoints", True, _PLAIN, "ep", "", ()),
     ("", "events", "Event", True, core.EventStrategy, "ev", "", ()),
     ("", "limitranges", "LimitRange", True, quotas.LimitRangeStrategy, "limits", "", ()),
@@ -72,7 +72,7 @@ _ROWS: tuple[_Row, ...] = (
     ("", "replicationcontrollers", "ReplicationController", True, workloads.ReplicationStrategy, "rc", "all",
      (SCALE, STATUS)),
     ("", "resourcequotas", "ResourceQuota", True, quotas.QuotaStrategy, "quota", "", (STATUS,)),
-    ("", "secrets", "Secret", True, core.SecretStrategy, "", "", ()),
+    ("", "secrets", "Secret", True, config.SecretStrategy, "", "", ()),
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
     ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
     ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),

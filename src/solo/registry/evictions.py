@@ -72,7 +72,7 @@ def _may_go_unhealthy(pod: Obj, budget: Obj) -> bool:
 
 async def _take(registry: Registry, budget: Stored, pod: str, context: RequestContext) -> None:
     """Write into the budget that one more pod goes. Raises 429 when it does not allow that."""
-    kind = registry.catalog.preferred(_BUDGETS)
+    kind = registry.catalog.storage_kind(_BUDGETS)
     assert kind is not None
 
     def change(current: Obj) -> Obj:

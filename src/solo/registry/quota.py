@@ -164,7 +164,7 @@ class QuotaKeeper:
             key: value for key, value in status.items() if value
         }:
             return
-        kind = self._registry.catalog.preferred(_QUOTAS)
+        kind = self._registry.catalog.storage_kind(_QUOTAS)
         assert kind is not None
 
         def change(obj: Obj) -> Obj:
