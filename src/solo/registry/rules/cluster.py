@@ -161,8 +161,10 @@ class SigningRequestStrategy(StatusObjectStrategy):
         super().prepare_status(obj, old)
         conditions = [item for item in dig(obj, "status", "conditions") or [] if item.get("type") not in _JUDGEMENTS]
         conditions += [item for item in dig(old, "status", "conditions") or [] if item.get("type") in _JUDGEMENTS]
+        status = child(obj, "status")
+        status.pop("conditions", None)
         if conditions:
-            child(obj, "status")["conditions"] = conditions
+            status["conditions"] = conditions
 
     def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
         conditions = dig(obj, "status", "conditions")
