@@ -79,7 +79,6 @@ class AddressStrategy(BuiltinStrategy):
     """IPAddresses: named by the address, and always somebody's."""
 
     tracks_generation = True
-    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS}
 
     def validate_name(self, name: str) -> list[str]:
         import ipaddress
