@@ -58,6 +58,7 @@ SPECIAL: Messages = {
     ],
     "io.k8s.api.authentication.v1.AttestationValue": _ITEMS,
     "io.k8s.api.authentication.v1.ExtraValue": _ITEMS,
+    "io.k8s.api.certificates.v1.ExtraValue": _ITEMS,
     "io.k8s.api.authorization.v1.ExtraValue": _ITEMS,
     f"{CRD}.JSON": _RAW,
     f"{CRD}.JSONSchemaPropsOrArray": [(1, "schema", _SCHEMA, False), (2, "jSONSchemas", f"list:{_SCHEMA}", False)],

@@ -30,7 +30,12 @@ from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
+from solo.registry.limits import LimitAdmission
+from solo.registry.mutating_policies import MutatingPolicies
+from solo.registry.objects import without
 from solo.registry.policies import PolicyAdmission
+from solo.registry.priorities import PriorityAdmission
+from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
@@ -72,6 +77,20 @@ class RoleAdmission:
         if attributes.obj is not None:
             resource = attributes.kind.resource.group_resource
             check_escalation(self._access, attributes.context.user, resource, attributes.obj, attributes.old)
+
+
+class CertificateRequester:
+    """Writes into a CertificateSigningRequest who asks."""
+
+    async def mutate(self, attributes: Attributes) -> None:
+        if attributes.operation != "CREATE" or attributes.obj is None:
+            return
+        if attributes.kind.resource.plural == "certificatesigningrequests":
+            user = attributes.context.user
+            asked: dict[str, object] = {"username": user.name, "groups": list(user.groups), "uid": user.uid}
+            asked["extra"] = {key: list(values) for key, values in user.extra.items()}
+            told = {key: value for key, value in asked.items() if value}
+            attributes.obj = {**attributes.obj, "spec": {**without(attributes.obj["spec"], *asked), **told}}
 
 
 class ServiceAccountAdmission:
@@ -141,6 +160,7 @@ class Server:
         await web.SockSite(self._runner, listener, ssl_context=pki.server_context(), backlog=_BACKLOG).start()
         self._write_kubeconfig(pki)
         self._background("custom resource cleanup", CrdCleaner(registry).run)
+        self._background("quotas", QuotaKeeper(registry).run)
         self._background("event expiry", lambda: expire_events(registry))
         self._start_clients(pki, api)
 
@@ -169,8 +189,16 @@ class Server:
         registry.add_admission(RoleAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
         registry.add_admission(PolicyAdmission(store, catalog))
+        limits, priorities = LimitAdmission(store), PriorityAdmission(store)
+        registry.add_mutation(priorities)
+        registry.add_mutation(limits)
+        registry.add_mutation(CertificateRequester())
+        registry.add_mutation(MutatingPolicies(store, catalog))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_admission(priorities)
+        registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_admission(QuotaAdmission(store))
         tokens = TokenAuthority(pki.token_key_pem, self._uid_of)
         authenticator = Authenticator(tokens)
         reviews = Reviews(store, access, tokens)

@@ -22,7 +22,17 @@ from kube.client.config import load_kubeconfig
 from kube.client.errors import ConnectionFailed
 from kube.client.sync import SyncClient
 from kube.machinery.errors import StatusError
-from kube.machinery.resources import DEPLOYMENTS, NAMESPACES, PODS, REPLICASETS
+from kube.machinery.resources import (
+    CRONJOBS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    JOBS,
+    NAMESPACES,
+    PODS,
+    REPLICASETS,
+    REPLICATIONCONTROLLERS,
+    STATEFULSETS,
+)
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -78,12 +88,16 @@ def _start(directory: Path, arguments: tuple[str, ...]) -> RunningServer:
     return server
 
 
+# In the order in which they make each other, or pods.
+_MAKERS = (CRONJOBS, DEPLOYMENTS, REPLICASETS, DAEMONSETS, STATEFULSETS, JOBS, REPLICATIONCONTROLLERS)
+
+
 def _end_pods(server: RunningServer) -> None:
     """End what would outlive the server: pods, and what would make them anew."""
     if server.process.poll() is not None:
         return
     with contextlib.suppress(StatusError, ConnectionFailed), server.client() as client:
-        for resource in (DEPLOYMENTS, REPLICASETS, PODS):
+        for resource in (*_MAKERS, PODS):
             for obj in client.list(resource)["items"]:
                 meta = obj["metadata"]
                 with contextlib.suppress(StatusError):

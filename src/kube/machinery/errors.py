@@ -45,13 +45,15 @@ class StatusError(Exception):
         self.reason = reason
         self.message = message
         self.details = details
+        self.list_continue = ""
+        """The token in the metadata of a 410 with which an expired list goes on, inconsistently."""
 
     def to_status(self) -> dict[str, Any]:
         """The `Status` object that goes over the wire."""
         status: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.list_continue} if self.list_continue else {},
             "status": "Failure",
             "message": self.message,
         }

@@ -58,6 +58,28 @@ def quantity_to_int(value: str | int | float) -> int:
     return int(parse_quantity(value).to_integral_value(rounding=ROUND_CEILING, context=_CONTEXT))
 
 
+def format_quantity(value: Decimal, *, binary: bool = False) -> str:
+    """A number in canonical form: with the largest suffix that leaves it whole (`500m`, `12k`; with `binary`, `2Gi`).
+
+    `value` has at most nine decimal places, as all that `parse_quantity` gives.
+    """
+    if binary and value == value.to_integral_value():
+        for suffix, size in reversed(_BINARY.items()):
+            if value and not value % size:
+                return f"{value / size:f}{suffix}"
+        return f"{value:f}"
+    for suffix, exponent in sorted(_DECIMAL.items(), key=lambda item: -item[1]):
+        scaled = value.scaleb(-exponent, _CONTEXT)
+        if value and scaled == scaled.to_integral_value():
+            return f"{int(scaled)}{suffix}"
+    return "0"
+
+
+def is_binary(value: str | int | float) -> bool:
+    """Whether a quantity is written in powers of 1024."""
+    return str(value).endswith(tuple(_BINARY))
+
+
 def _number_text(value: int | float) -> str:
     """A JSON number as text; integers too large to be a quantity are refused before they are printed."""
     if isinstance(value, int) and value.bit_length() > 4 * _MAX_TEXT:

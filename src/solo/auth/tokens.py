@@ -7,6 +7,9 @@ sends the same token with every request; existence is checked every time.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import time
 import uuid
 from collections import OrderedDict
@@ -32,7 +35,7 @@ class TokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BoundObject:
-    """An object (a pod) whose end is the token's end too."""
+    """An object (a pod, a secret, a node) whose end is the token's end too."""
 
     name: str
     uid: str
@@ -53,6 +56,7 @@ class TokenAuthority:
         self._key_pem = key_pem
         self._lookup = lookup
         self._keys: tuple[Any, Any] | None = None
+        self._key_set: dict[str, Any] | None = None
         self._cache: OrderedDict[str, _Verified] = OrderedDict()
 
     def _load_keys(self) -> tuple[Any, Any]:
@@ -73,6 +77,7 @@ class TokenAuthority:
         lifetime: float = DEFAULT_LIFETIME_SECONDS,
         pod: BoundObject | None = None,
         node: BoundObject | None = None,
+        secret: BoundObject | None = None,
     ) -> tuple[str, int]:
         """A token for a service account and the Unix time at which it ends; `lifetime` in seconds."""
         import jwt
@@ -84,6 +89,8 @@ class TokenAuthority:
             kubernetes["pod"] = {"name": pod.name, "uid": pod.uid}
         if node is not None:
             kubernetes["node"] = {"name": node.name, "uid": node.uid}
+        if secret is not None:
+            kubernetes["secret"] = {"name": secret.name, "uid": secret.uid}
         claims = {
             "aud": list(audiences) or [DEFAULT_AUDIENCE],
             "exp": expires,
@@ -94,7 +101,21 @@ class TokenAuthority:
             "nbf": now,
             "sub": service_account_name(namespace, name),
         }
-        return jwt.encode(claims, self._load_keys()[0], algorithm="ES256"), expires
+        headers = {"kid": self.key_set()["keys"][0]["kid"]}
+        return jwt.encode(claims, self._load_keys()[0], algorithm="ES256", headers=headers), expires
+
+    def key_set(self) -> dict[str, Any]:
+        """The public key as a JSON Web Key Set (RFC 7517), for others who check tokens; its id is its thumbprint."""
+        if self._key_set is None:
+            from jwt.algorithms import ECAlgorithm
+
+            key: dict[str, Any] = ECAlgorithm.to_jwk(self._load_keys()[1], as_dict=True)
+            members = {name: key[name] for name in ("crv", "kty", "x", "y")}
+            text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+            digest = hashlib.sha256(text.encode()).digest()
+            thumbprint = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+            self._key_set = {"keys": [{"use": "sig", "alg": "ES256", "kid": thumbprint, **members}]}
+        return self._key_set
 
     def verify(self, token: str, audiences: Sequence[str] = ()) -> User:
         """The user that a token stands for; `audiences` are those accepted (none given: the API server's own).
@@ -157,8 +178,13 @@ class TokenAuthority:
                 raise TokenError("the token's pod no longer exists")
             extra["authentication.kubernetes.io/pod-name"] = (pod["name"],)
             extra["authentication.kubernetes.io/pod-uid"] = (pod["uid"],)
+        secret = bound.get("secret")
+        if secret is not None and self._lookup("secrets", namespace, secret["name"]) != secret["uid"]:
+            raise TokenError("the token's secret no longer exists")
         node = bound.get("node")
         if node is not None:
+            if pod is None and self._lookup("nodes", "", node["name"]) != node["uid"]:
+                raise TokenError("the token's node no longer exists")
             extra["authentication.kubernetes.io/node-name"] = (node["name"],)
             extra["authentication.kubernetes.io/node-uid"] = (node["uid"],)
         return User(

@@ -18,7 +18,7 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import DEPLOYMENTS, PODS, REPLICASETS
 from solo.controllers import rollout
 from solo.controllers.ownership import claim, controller_of, controller_reference
-from solo.controllers.replicasets import Place, is_active, place_of, update_status
+from solo.controllers.pods import Place, is_active, place_of, update_status
 from solo.controllers.watches import Obj, Watches
 
 logger = logging.getLogger(__name__)

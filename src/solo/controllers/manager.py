@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Protocol, TypeVar
 
 from kube.client.aio import AsyncClient
 from kube.client.queue import Controller, WorkQueue
+from kube.machinery.resources import REPLICASETS, REPLICATIONCONTROLLERS
 from solo.controllers.aggregation import AggregationController
+from solo.controllers.budgets import BudgetController
+from solo.controllers.cronjobs import CronJobController
+from solo.controllers.daemonsets import DaemonSetController
 from solo.controllers.deployments import DeploymentController
 from solo.controllers.gc import GarbageCollector
+from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
-from solo.controllers.replicasets import Place, ReplicaSetController
+from solo.controllers.pods import Place
+from solo.controllers.replicasets import ReplicaSetController
 from solo.controllers.serviceaccounts import ServiceAccountController
+from solo.controllers.statefulsets import StatefulSetController
 from solo.controllers.watches import Watches
 
 logger = logging.getLogger(__name__)
+
+K = TypeVar("K", contravariant=True)
+
+
+class Reconciler(Protocol[K]):
+    """What a controller is to the loop that runs it."""
+
+    async def reconcile(self, key: K, /) -> float | None: ...
+
 
 RESTART_SECONDS = 1.0
 SYNC_SECONDS = 30.0
@@ -25,33 +43,42 @@ COLLECTORS = 8
 WORKERS = 2
 
 
+BY_NAME: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[str]], Reconciler[str]]] = {
+    "namespaces": NamespaceController,
+    "serviceaccounts": ServiceAccountController,
+    "aggregation": AggregationController,
+}
+BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconciler[Place]]] = {
+    "replicasets": partial(ReplicaSetController, resource=REPLICASETS),
+    "replicationcontrollers": partial(ReplicaSetController, resource=REPLICATIONCONTROLLERS),
+    "deployments": DeploymentController,
+    "daemonsets": DaemonSetController,
+    "statefulsets": StatefulSetController,
+    "jobs": JobController,
+    "cronjobs": CronJobController,
+    "budgets": BudgetController,
+}
+
+
 async def run_all(client: AsyncClient) -> None:
     """Run every controller until cancelled. `client` has to be allowed everything."""
     watches = Watches(client)
-    names = [WorkQueue[str](max_delay=MAX_DELAY_SECONDS) for _ in range(4)]
-    places = [WorkQueue[Place](max_delay=MAX_DELAY_SECONDS) for _ in range(2)]
-    collector = GarbageCollector(client, watches, names[0])
-    namespaces = NamespaceController(client, watches, names[1])
-    accounts = ServiceAccountController(client, watches, names[2])
-    aggregation = AggregationController(client, watches, names[3])
-    replica_sets = ReplicaSetController(client, watches, places[0])
-    deployments = DeploymentController(client, watches, places[1])
-    collecting = Controller("garbage-collector", names[0], collector.reconcile, COLLECTORS)
+    collector_queue = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
+    collector = GarbageCollector(client, watches, collector_queue)
+    collecting = Controller("garbage-collector", collector_queue, collector.reconcile, COLLECTORS)
 
     async def collect() -> None:
         # With half of the graph, dependents would be overlooked: an owner would go too early, or leave them tied.
         await watches.wait_synced(SYNC_SECONDS)
         await collecting.run()
 
-    loops: dict[str, Callable[[], Awaitable[None]]] = {
-        "watches": watches.run,
-        "garbage-collector": collect,
-        "namespaces": Controller("namespaces", names[1], namespaces.reconcile, WORKERS).run,
-        "serviceaccounts": Controller("serviceaccounts", names[2], accounts.reconcile, WORKERS).run,
-        "aggregation": Controller("aggregation", names[3], aggregation.reconcile).run,
-        "replicasets": Controller("replicasets", places[0], replica_sets.reconcile, WORKERS).run,
-        "deployments": Controller("deployments", places[1], deployments.reconcile, WORKERS).run,
-    }
+    loops: dict[str, Callable[[], Awaitable[None]]] = {"watches": watches.run, "garbage-collector": collect}
+    for name, by_name in BY_NAME.items():
+        names = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
+        loops[name] = Controller(name, names, by_name(client, watches, names).reconcile, WORKERS).run
+    for name, by_place in BY_PLACE.items():
+        places = WorkQueue[Place](max_delay=MAX_DELAY_SECONDS)
+        loops[name] = Controller(name, places, by_place(client, watches, places).reconcile, WORKERS).run
     async with asyncio.TaskGroup() as group:
         for name, loop in loops.items():
             group.create_task(_guard(name, loop), name=f"controller-{name}")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from kube.client.aio import AsyncClient
 from kube.client.queue import WorkQueue
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
-from kube.machinery.resources import NAMESPACES, Resource
+from kube.machinery.resources import NAMESPACES, PODS, Resource
 from solo.controllers.discovery import Served, discover
 from solo.controllers.watches import Obj, Watches
 
@@ -59,8 +60,9 @@ class NamespaceController:
         if FINALIZER not in finalizers:
             return None
         remaining = await self._empty(name)
+        if remaining or len(finalizers) > 1 or namespace["metadata"].get("finalizers"):
+            namespace = await self._report(namespace, remaining)
         if remaining:
-            await self._report(namespace, remaining)
             return LOOK_AGAIN_SECONDS
         await self._finalize(namespace, [each for each in finalizers if each != FINALIZER])
         return None
@@ -86,6 +88,12 @@ class NamespaceController:
             for served in await discover(self._client)
             if served.resource.namespaced and {"list", "delete"} <= served.verbs
         ]
+        # Pods first: whatever they use has to be there until they have ended (KEP-5080).
+        for served in kinds:
+            if served.resource.group_resource == PODS.group_resource:
+                pods = await self._empty_resource(served, namespace)
+                if pods:
+                    return {PODS.group_resource: pods}
         found = await asyncio.gather(*(one(served) for served in kinds))
         return {served.resource.group_resource: items for served, items in zip(kinds, found, strict=True) if items}
 
@@ -121,8 +129,8 @@ class NamespaceController:
             if exc.code not in (404, 409):
                 raise
 
-    async def _report(self, namespace: Obj, remaining: dict[str, list[Obj]]) -> None:
-        """Say in the namespace's conditions what it waits for."""
+    async def _report(self, namespace: Obj, remaining: Mapping[str, list[Obj]]) -> Obj:
+        """Say in the namespace's conditions what it waits for; returns the namespace as it is then."""
         counts = [f"{resource} has {len(items)} resource instances" for resource, items in sorted(remaining.items())]
         holders: dict[str, int] = {}
         for items in remaining.values():
@@ -131,22 +139,19 @@ class NamespaceController:
                     holders[finalizer] = holders.get(finalizer, 0) + 1
         held = [f"{finalizer} in {count} resource instances" for finalizer, count in sorted(holders.items())]
         conditions = list((namespace.get("status") or {}).get("conditions") or [])
-        changed = _set_condition(
-            conditions,
-            "NamespaceContentRemaining",
-            "SomeResourcesRemain",
-            "Some resources are remaining: " + ", ".join(counts),
-        )
+        wanted = {type_: ("False", reason, text) for type_, (reason, text) in _ALL_WELL.items()}
+        if counts:
+            text = "Some resources are remaining: " + ", ".join(counts)
+            wanted["NamespaceContentRemaining"] = ("True", "SomeResourcesRemain", text)
         if held:
-            changed |= _set_condition(
-                conditions,
-                "NamespaceFinalizersRemaining",
-                "SomeFinalizersRemain",
-                "Some content in the namespace has finalizers remaining: " + ", ".join(held),
-            )
-        if changed:
-            patch = {"status": {"conditions": conditions}}
-            await self._client.patch(NAMESPACES, namespace["metadata"]["name"], patch, subresource="status")
+            text = "Some content in the namespace has finalizers remaining: " + ", ".join(held)
+            wanted["NamespaceFinalizersRemaining"] = ("True", "SomeFinalizersRemain", text)
+        for type_, (status, reason, text) in wanted.items():
+            _set_condition(conditions, type_, status, reason, text)
+        if _plain(conditions) == _plain((namespace.get("status") or {}).get("conditions") or []):
+            return namespace
+        patch = {"status": {"conditions": conditions}}
+        return await self._client.patch(NAMESPACES, namespace["metadata"]["name"], patch, subresource="status")
 
     async def _finalize(self, namespace: Obj, finalizers: list[str]) -> None:
         body: dict[str, Any] = {**namespace, "spec": {**(namespace.get("spec") or {}), "finalizers": finalizers}}
@@ -158,14 +163,33 @@ class NamespaceController:
                 raise
 
 
-def _set_condition(conditions: list[Obj], type_: str, reason: str, message: str) -> bool:
-    """Set a condition to True; whether that changed anything."""
-    wanted = {"type": type_, "status": "True", "reason": reason, "message": message}
+# What the conditions of an ending namespace say while nothing is in the way (controller/namespace/deletion).
+_ALL_WELL = {
+    "NamespaceDeletionDiscoveryFailure": ("ResourcesDiscovered", "All resources successfully discovered"),
+    "NamespaceDeletionGroupVersionParsingFailure": (
+        "ParsedGroupVersions",
+        "All legacy kube types successfully parsed",
+    ),
+    "NamespaceDeletionContentFailure": (
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+    "NamespaceContentRemaining": ("ContentRemoved", "All content successfully removed"),
+    "NamespaceFinalizersRemaining": ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+}
+
+
+def _set_condition(conditions: list[Obj], type_: str, status: str, reason: str, message: str) -> None:
+    """Add or replace a condition; its time moves with its status."""
+    wanted = {"type": type_, "status": status, "reason": reason, "message": message}
     for index, condition in enumerate(conditions):
         if condition.get("type") == type_:
-            if all(condition.get(key) == value for key, value in wanted.items()):
-                return False
-            conditions[index] = {**wanted, "lastTransitionTime": now_rfc3339()}
-            return True
+            same = condition.get("status") == status
+            since = condition.get("lastTransitionTime") if same else None
+            conditions[index] = {**wanted, "lastTransitionTime": since or now_rfc3339()}
+            return
     conditions.append({**wanted, "lastTransitionTime": now_rfc3339()})
-    return True
+
+
+def _plain(conditions: list[Obj]) -> list[Obj]:
+    return [{**condition, "lastTransitionTime": ""} for condition in conditions]

@@ -8,7 +8,7 @@ from typing import Any
 from kube.client.aio import AsyncClient
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
-from kube.machinery.selectors import label_selector_from_dict
+from kube.machinery.selectors import LabelSelector, label_selector_from_dict
 
 Obj = dict[str, Any]
 
@@ -35,18 +35,22 @@ def controller_of(obj: Mapping[str, Any]) -> Obj | None:
 
 
 async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resource: Resource) -> list[Obj]:
-    """The objects of `resource` that `owner` manages, after adopting those that its selector matches and nobody does.
+    """The objects of `resource` that `owner` manages, after adopting those that its selector matches and nobody does,
+    and letting go of those that it does not match any more.
 
     Read from the API and not from a cache, so that a pass sees what the pass before it made.
     """
     meta = owner["metadata"]
-    selector = label_selector_from_dict(owner["spec"].get("selector"))
+    selector = _selector(owner)
     claimed = []
     for obj in (await client.list(resource, meta["namespace"]))["items"]:
         reference = controller_of(obj)
         if reference is not None:
             if reference.get("uid") == meta["uid"]:
-                claimed.append(obj)
+                if selector.matches(obj["metadata"].get("labels")) or obj["metadata"].get("deletionTimestamp"):
+                    claimed.append(obj)
+                elif not meta.get("deletionTimestamp"):
+                    await _release(client, obj, meta["uid"], resource)
             continue
         deleting = obj["metadata"].get("deletionTimestamp") or meta.get("deletionTimestamp")
         if not deleting and selector.matches(obj["metadata"].get("labels")):
@@ -54,6 +58,24 @@ async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resou
             if adopted is not None:
                 claimed.append(adopted)
     return claimed
+
+
+def _selector(owner: Obj) -> LabelSelector:
+    """What an owner selects; a ReplicationController does by plain labels."""
+    selector = owner["spec"].get("selector")
+    plain = owner.get("kind") == "ReplicationController"
+    return label_selector_from_dict({"matchLabels": selector} if plain else selector)
+
+
+async def _release(client: AsyncClient, obj: Obj, uid: str, resource: Resource) -> None:
+    meta = obj["metadata"]
+    kept = [reference for reference in meta["ownerReferences"] if reference.get("uid") != uid]
+    patch = {"metadata": {"uid": meta["uid"], "ownerReferences": kept, "resourceVersion": meta["resourceVersion"]}}
+    try:
+        await client.patch(resource, meta["name"], patch, meta["namespace"])
+    except StatusError as exc:
+        if exc.code != 404:
+            raise
 
 
 async def _adopt(client: AsyncClient, obj: Obj, reference: Obj, resource: Resource) -> Obj | None:

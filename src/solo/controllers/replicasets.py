@@ -10,46 +10,55 @@ from typing import Any
 from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
-from kube.machinery.durations import now_rfc3339, parse_rfc3339
+from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
-from kube.machinery.resources import PODS, REPLICASETS, Resource
-from solo.controllers.ownership import claim, controller_of, controller_reference
+from kube.machinery.resources import PODS, Resource
+from solo.controllers.ownership import claim, controller_of
+from solo.controllers.pods import (
+    Place,
+    create_pod,
+    delete_pod,
+    is_active,
+    place_of,
+    pod_of,
+    ready_seconds,
+    update_status,
+)
 from solo.controllers.rollout import wanted
 from solo.controllers.watches import Obj, Watches
 
 logger = logging.getLogger(__name__)
 
-Place = tuple[str, str]
 BURST = 50
-_FROM_TEMPLATE = ("labels", "annotations", "finalizers")
 
 
 class ReplicaSetController:
-    """Takes (namespace, name) of ReplicaSets."""
+    """Takes (namespace, name) of ReplicaSets, or of ReplicationControllers, their elder kind."""
 
-    def __init__(self, client: AsyncClient, watches: Watches, queue: WorkQueue[Place]) -> None:
+    def __init__(self, client: AsyncClient, watches: Watches, queue: WorkQueue[Place], resource: Resource) -> None:
         self._client = client
         self._queue = queue
-        self._events = EventRecorder(client, "replicaset-controller")
-        watches.subscribe(REPLICASETS, lambda kind, obj, old: self._queue.add(place_of(obj)))
+        self._resource = resource
+        self._events = EventRecorder(client, f"{resource.kind.lower()}-controller")
+        watches.subscribe(resource, lambda kind, obj, old: self._queue.add(place_of(obj)))
         watches.subscribe(PODS, self._on_pod)
 
     def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
         for version in (pod, old):
             reference = controller_of(version) if version is not None else None
-            if reference is not None and reference.get("kind") == REPLICASETS.kind:
+            if reference is not None and reference.get("kind") == self._resource.kind:
                 self._queue.add((pod["metadata"]["namespace"], reference["name"]))
 
     async def reconcile(self, place: Place) -> float | None:
         """Create or delete pods of one ReplicaSet and report what there is."""
         namespace, name = place
         try:
-            replica_set = await self._client.get(REPLICASETS, name, namespace)
+            replica_set = await self._client.get(self._resource, name, namespace)
         except StatusError as exc:
             if exc.code == 404:
                 return None
             raise
-        pods = [pod for pod in await claim(self._client, replica_set, REPLICASETS, PODS) if is_active(pod)]
+        pods = [pod for pod in await claim(self._client, replica_set, self._resource, PODS) if is_active(pod)]
         failure: StatusError | None = None
         if not replica_set["metadata"].get("deletionTimestamp"):
             surplus = len(pods) - wanted(replica_set)
@@ -63,43 +72,18 @@ class ReplicaSetController:
         return again
 
     async def _grow(self, replica_set: Obj, pods: list[Obj], number: int) -> StatusError | None:
-        meta = replica_set["metadata"]
-        template = replica_set["spec"]["template"]
-        template_meta = template.get("metadata") or {}
-        pod = {
-            "apiVersion": PODS.api_version,
-            "kind": PODS.kind,
-            "metadata": {
-                "generateName": f"{meta['name']}-",
-                "namespace": meta["namespace"],
-                **{
-                    key: template_meta[key] for key in ("labels", "annotations", "finalizers") if template_meta.get(key)
-                },
-                "ownerReferences": [controller_reference(replica_set, REPLICASETS)],
-            },
-            "spec": template["spec"],
-        }
+        pod = pod_of(replica_set, self._resource, replica_set["spec"]["template"])
         for _ in range(number):
-            try:
-                created = await self._client.create(PODS, pod)
-            except StatusError as exc:
-                await self._events.event(replica_set, "Warning", "FailedCreate", f"Error creating: {exc.message}")
-                return exc
+            created = await create_pod(self._client, self._events, replica_set, pod)
+            if isinstance(created, StatusError):
+                return created
             pods.append(created)
-            text = f"Created pod: {created['metadata']['name']}"
-            await self._events.event(replica_set, "Normal", "SuccessfulCreate", text)
         return None
 
     async def _shrink(self, replica_set: Obj, pods: list[Obj], number: int) -> None:
         for pod in sorted(pods, key=_worth)[:number]:
-            meta = pod["metadata"]
-            try:
-                await self._client.delete(PODS, meta["name"], meta["namespace"], uid=meta["uid"])
-            except StatusError as exc:
-                if exc.code not in (404, 409):
-                    raise
             pods.remove(pod)
-            await self._events.event(replica_set, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+            await delete_pod(self._client, self._events, replica_set, pod)
 
     async def _report(self, replica_set: Obj, pods: list[Obj], failure: StatusError | None) -> float | None:
         """Write the status if it changed; returns the seconds until the next pod counts as available."""
@@ -125,7 +109,7 @@ class ReplicaSetController:
         if any(before.get(key, 0) != value for key, value in status.items()) or (
             before.get("conditions") and not conditions
         ):
-            await update_status(self._client, replica_set, status, REPLICASETS)
+            await update_status(self._client, replica_set, status, self._resource)
         waiting = [minimum - age for age in ready if age < minimum]
         return min(waiting) if waiting else None
 
@@ -133,37 +117,10 @@ class ReplicaSetController:
 def _failed(before: Mapping[str, Any], failure: StatusError) -> Obj:
     condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure.message}
     for old in before.get("conditions") or ():
-        if condition.items() <= old.items():
+        # Of the same failure only the first message is kept: it names a pod, and no two have the same name.
+        if all(old.get(key) == condition[key] for key in ("type", "status", "reason")):
             return dict(old)
     return {**condition, "lastTransitionTime": now_rfc3339()}
-
-
-async def update_status(client: AsyncClient, obj: Obj, status: Obj, resource: Resource) -> None:
-    """Replace an object's status; an object that has gone meanwhile needs none."""
-    try:
-        await client.update_status(resource, {**obj, "status": status})
-    except StatusError as exc:
-        if exc.code != 404:
-            raise
-
-
-def place_of(obj: Mapping[str, Any]) -> Place:
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
-def is_active(pod: Mapping[str, Any]) -> bool:
-    """Neither ended nor ending."""
-    phase = (pod.get("status") or {}).get("phase")
-    return phase not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp")
-
-
-def ready_seconds(pod: Mapping[str, Any], now: datetime) -> float | None:
-    """For how long a pod has been ready, None when it is not."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "Ready" and condition.get("status") == "True":
-            since = condition.get("lastTransitionTime")
-            return (now - parse_rfc3339(since)).total_seconds() if since else 0.0
-    return None
 
 
 def _worth(pod: Mapping[str, Any]) -> tuple[bool, int, bool, str]:

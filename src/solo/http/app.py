@@ -15,6 +15,7 @@ from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, denial
+from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
@@ -159,6 +160,12 @@ class Api:
             return responses.value(version_info(), Output())
         if parts[0] in health.ENDPOINTS:
             return self._health.answer(request, parts)
+        if parts == [".well-known", "openid-configuration"]:
+            return responses.value(_issuer(f"https://{request.host}"), Output())
+        if parts == ["openid", "v1", "jwks"]:
+            answer = responses.value(self._reviews.key_set(), Output())
+            answer.content_type = "application/jwk-set+json"
+            return answer
         if parts[0] == "openapi":
             return self._openapi.answer(request, parts)
         return _not_found_page()
@@ -181,7 +188,7 @@ class Api:
         obj.setdefault("apiVersion", review.api_version)
         if (obj["apiVersion"], obj["kind"]) != (review.api_version, review.kind):
             raise errors.bad_request(f"the object must be a {review.kind} of {review.api_version}")
-        output = choose_output(request.headers.get("Accept") or "")
+        output = choose_output(request.headers.get("Accept") or "", transforms=False)
         answer = self._reviews.answer(review.plural, obj, info.namespace, user)
         return responses.value(answer, Output(output.media_type), 201)
 
@@ -196,7 +203,8 @@ class Api:
         if info.verb == "list" or info.verb == "watch":
             return await self._collection(call)
         if info.verb == "deletecollection":
-            return await self._writer.delete_collection(call, self._selection(call))
+            page, meta = await self._lister.page(kind, info.namespace or None, self._selection(call), request.query)
+            return await self._writer.delete_collection(call, page, meta)
         if info.verb == "create" and info.name and not kind.custom:
             raise errors.method_not_allowed("create", kind.resource.group_resource)
         if info.verb not in ("create", "get") and not info.name:
@@ -220,8 +228,11 @@ class Api:
         return responses.one(kind, shown, call.output, call.include, 200, warnings)
 
     def _selection(self, call: Call) -> Selection:
-        query = call.request.query
-        return read_selection(call.kind, query.get("labelSelector") or "", query.get("fieldSelector") or "")
+        query, info = call.request.query, call.info
+        fields = query.get("fieldSelector") or ""
+        if not fields and info.verb == "watch" and info.name:
+            fields = f"metadata.name={info.name}"  # from a path with /watch/ in it
+        return read_selection(call.kind, query.get("labelSelector") or "", fields)
 
     async def _collection(self, call: Call) -> web.StreamResponse:
         kind, query = call.kind, call.request.query
@@ -278,6 +289,17 @@ def _placed(kind: Kind, info: RequestInfo) -> bool:
     if info.verb not in ("list", "watch"):
         raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
     return True
+
+
+def _issuer(server: str) -> dict[str, Any]:
+    """What verifiers of service account tokens ask for (OpenID Connect Discovery 1.0)."""
+    return {
+        "issuer": ISSUER,
+        "jwks_uri": f"{server}/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    }
 
 
 def _not_found_page() -> web.Response:

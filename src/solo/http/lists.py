@@ -8,7 +8,6 @@ import base64
 import binascii
 import time
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,33 +22,14 @@ from solo.store import Key, Store, Stored
 
 Obj = dict[str, Any]
 
-_SNAPSHOTS = 64
-_SNAPSHOT_SECONDS = 300.0
+TOKEN_SECONDS = 300.0
+"""For how long a continue token shows the state of its list; kube-apiserver compacts its history as often."""
 _EXPIRED = (
-    "The provided continue parameter is too old to display a consistent list result. You must start a new list "
-    "without the continue parameter."
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
+    "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
+    "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
+    "deleted between the time the first chunk was returned and now may show up in the list."
 )
-
-
-class Snapshots:
-    """The lists that are being read in pages, kept by reference for some minutes."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str | None, int], tuple[float, list[Stored]]] = OrderedDict()
-
-    def keep(self, resource: str, namespace: str | None, revision: int, items: list[Stored]) -> None:
-        self._kept[resource, namespace, revision] = (time.monotonic(), items)
-        self._kept.move_to_end((resource, namespace, revision))
-        horizon = time.monotonic() - _SNAPSHOT_SECONDS
-        while self._kept:
-            since, _ = next(iter(self._kept.values()))
-            if len(self._kept) <= _SNAPSHOTS and since >= horizon:
-                break
-            self._kept.popitem(last=False)
-
-    def get(self, resource: str, namespace: str | None, revision: int) -> list[Stored] | None:
-        found = self._kept.get((resource, namespace, revision))
-        return found[1] if found else None
 
 
 class Lister:
@@ -58,7 +38,6 @@ class Lister:
     def __init__(self, store: Store, views: Views) -> None:
         self._store = store
         self._views = views
-        self._snapshots = Snapshots()
 
     async def page(
         self, kind: Kind, namespace: str | None, selection: Selection, query: Mapping[str, str]
@@ -75,14 +54,15 @@ class Lister:
         elif selection.name and namespace:
             found = self._store.get(Key(kind.store_resource, namespace, selection.name))
             items, revision, start = ([found] if found else []), self._store.revision, 0
+        elif query.get("resourceVersionMatch") == "Exact":
+            items, revision, start = self._exact(kind, namespace, query["resourceVersion"])
         else:
             items, revision = self._store.list(kind.store_resource, namespace)
             start = 0
         page, position = await self._page(kind, items, start, limit, selection)
         meta: Obj = {"resourceVersion": str(revision)}
         if position < len(items):
-            self._snapshots.keep(kind.store_resource, namespace, revision, items)
-            meta["continue"] = _token(revision, page[-1])
+            meta["continue"] = _token(revision, page[-1].key[1:])
             if selection.everything:
                 meta["remainingItemCount"] = len(items) - position
         elif kind.custom:
@@ -105,14 +85,26 @@ class Lister:
                     page.append(stored)
         return page, len(items)
 
+    def _exact(self, kind: Kind, namespace: str | None, version: str) -> tuple[list[Stored], int, int]:
+        try:
+            return self._store.as_of(kind.store_resource, namespace, int(version)), int(version), 0
+        except StatusError:
+            text = f"The resourceVersion for the provided list is too old: {version}"
+            raise errors.expired(text) from None
+
     def _resume(self, kind: Kind, namespace: str | None, token: str) -> tuple[list[Stored], int, int]:
-        revision, place = _read_token(token)
-        items = self._snapshots.get(kind.store_resource, namespace, revision)
-        if items is None:
-            current, now = self._store.list(kind.store_resource, namespace)
-            if now != revision:
-                raise errors.expired(_EXPIRED)
-            items = current
+        revision, place, since = _read_token(token)
+        if revision == _ANY_REVISION:
+            items, revision = self._store.list(kind.store_resource, namespace)
+        else:
+            try:
+                if time.time() - since > TOKEN_SECONDS:
+                    raise errors.expired(_EXPIRED)
+                items = self._store.as_of(kind.store_resource, namespace, revision)
+            except StatusError:
+                problem = errors.expired(_EXPIRED)
+                problem.list_continue = _token(_ANY_REVISION, place)
+                raise problem from None
         start = bisect_right(items, place, key=lambda stored: (stored.key.namespace, stored.key.name))
         return items, revision, start
 
@@ -125,16 +117,20 @@ def _number(query: Mapping[str, str], name: str) -> int:
         raise errors.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
-def _token(revision: int, last: Stored) -> str:
-    raw = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": revision, "start": [last.key.namespace, last.key.name]})
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+_ANY_REVISION = -1
+"""In a token that goes on with the present state, after the list's own has expired."""
 
 
-def _read_token(token: str) -> tuple[int, tuple[str, str]]:
+def _token(revision: int, place: tuple[str, str]) -> str:
+    fields = {"v": "meta.k8s.io/v1", "rv": revision, "start": list(place), "at": int(time.time())}
+    return base64.urlsafe_b64encode(msgspec.json.encode(fields)).decode().rstrip("=")
+
+
+def _read_token(token: str) -> tuple[int, tuple[str, str], int]:
     try:
         value = msgspec.json.decode(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, name = value["start"]
-        return int(value["rv"]), (str(namespace), str(name))
+        return int(value["rv"]), (str(namespace), str(name)), int(value["at"])
     except (binascii.Error, ValueError, KeyError, TypeError, msgspec.DecodeError):
         raise errors.bad_request("continue key is not valid") from None
 
@@ -170,6 +166,8 @@ def _check_versions(store: Store, query: Mapping[str, str]) -> None:
             problems.append(
                 cause(forbidden, field, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
             )
+    if query.get("sendInitialEvents"):
+        problems.append(cause(forbidden, "sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if problems:
         raise invalid_options(problems)
     if query.get("continue") and version not in ("", "0"):
@@ -184,5 +182,3 @@ def _check_versions(store: Store, query: Mapping[str, str]) -> None:
                 "retryAfterSeconds": 1,
             },
         )
-    if match == "Exact" and int(version) != store.revision:
-        raise errors.expired(f"The resourceVersion for the provided list is too old: {version}")

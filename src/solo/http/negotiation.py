@@ -26,8 +26,10 @@ class Output:
 
 
 @lru_cache(maxsize=512)
-def choose_output(accept: str) -> Output:
-    """The first acceptable representation. Protobuf is not spoken: clients that ask for it list JSON too.
+def choose_output(accept: str, *, transforms: bool = True) -> Output:
+    """The first acceptable representation; `transforms` says whether the answer has metadata to be shown alone.
+
+    Protobuf is not spoken: clients that ask for it list JSON too.
 
     Raises 406 when nothing fits.
     """
@@ -35,6 +37,8 @@ def choose_output(accept: str) -> Output:
         return Output()
     for media_type, params in _ranges(accept):
         transform = params.get("as", "")
+        if transform and not transforms:
+            continue
         if transform and (transform not in _TRANSFORMS or params.get("v", "v1") != "v1"):
             continue
         if transform and params.get("g", "meta.k8s.io") != "meta.k8s.io":

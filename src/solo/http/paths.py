@@ -35,6 +35,9 @@ def parse(method: str, raw_path: str) -> RequestInfo | None:
         rest = parts[3:]
     else:
         return None
+    watches = method == "GET" and len(rest) > 1 and rest[0] == "watch"
+    if watches:
+        rest = rest[1:]
     if len(rest) >= 3 and rest[0] == "namespaces" and rest[2] not in _NAMESPACE_SUBRESOURCES:
         info.namespace = rest[1]
         rest = rest[2:]
@@ -44,7 +47,9 @@ def parse(method: str, raw_path: str) -> RequestInfo | None:
         info.resource = rest[0]
         info.name = rest[1] if len(rest) > 1 else ""
         info.subresource = "/".join(rest[2:])
-    if method == "DELETE":
+    if watches:
+        info.verb = "watch"
+    elif method == "DELETE":
         info.verb = "delete" if info.name else "deletecollection"
     elif info.verb == "get" and not info.name:
         info.verb = "list"

@@ -12,7 +12,7 @@ from solo.auth.rbac import Authorizer
 from solo.auth.rules import Rule
 from solo.auth.tokens import DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
 from solo.auth.user import User
-from solo.registry.objects import dig
+from solo.registry.objects import dig, quote
 from solo.store import Key, Store
 
 Obj = dict[str, Any]
@@ -109,7 +109,7 @@ class Reviews:
             stored.obj["metadata"]["uid"],
             audiences=spec.get("audiences") or (),
             lifetime=seconds,
-            pod=self._bound_pod(namespace, name, spec.get("boundObjectRef")),
+            **self._bound(namespace, name, spec.get("boundObjectRef")),
         )
         return {
             "kind": "TokenRequest",
@@ -119,23 +119,33 @@ class Reviews:
             "status": {"token": token, "expirationTimestamp": rfc3339(datetime.fromtimestamp(expires, UTC))},
         }
 
-    def _bound_pod(self, namespace: str, account: str, reference: Obj | None) -> BoundObject | None:
+    def _bound(self, namespace: str, account: str, reference: Obj | None) -> dict[str, BoundObject]:
+        """The object that a token is to be bound to, by its kind as an argument of `issue`. Raises 400, 404 or 409."""
         if not reference:
-            return None
-        if reference.get("kind") != "Pod":
-            raise errors.bad_request("a token can be bound to a Pod only")
+            return {}
+        place = _BINDABLE.get(str(reference.get("kind")))
+        if place is None:
+            detail = 'supported values: "Node", "Pod", "Secret"'
+            printed = quote(str(reference.get("kind") or ""))
+            problem = cause("FieldValueNotSupported", "spec.boundObjectRef.kind", detail, printed)
+            raise errors.invalid("authentication.k8s.io", "TokenRequest", account, [problem])
         name = reference.get("name") or ""
-        stored = self._store.get(Key("pods", namespace, name))
+        stored = self._store.get(Key(place, "" if place == "nodes" else namespace, name))
         if stored is None:
-            raise errors.not_found("pods", name)
+            raise errors.not_found(place, name)
         uid = stored.obj["metadata"]["uid"]
         if reference.get("uid") not in (None, "", uid):
-            raise errors.conflict(
-                "pods", name, f"the UID in the bound object reference ({reference['uid']}) is another"
-            )
-        if dig(stored.obj, "spec", "serviceAccountName") != account:
+            raise errors.conflict(place, name, f"the UID in the bound object reference ({reference['uid']}) is another")
+        if place == "pods" and dig(stored.obj, "spec", "serviceAccountName") != account:
             raise errors.bad_request(f'pod "{name}" does not run as service account "{account}"')
-        return BoundObject(name, uid)
+        return {place.removesuffix("s"): BoundObject(name, uid)}
+
+    def key_set(self) -> Obj:
+        """The keys that sign service account tokens."""
+        return self._tokens.key_set()
+
+
+_BINDABLE = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
 def _user_info(user: User) -> Obj:

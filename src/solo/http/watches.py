@@ -58,6 +58,12 @@ class WatchOptions:
         if initial is None and match:
             detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             problems.append(cause("FieldValueForbidden", "resourceVersionMatch", detail))
+        if match and match != "NotOlderThan":
+            detail = 'supported values: "NotOlderThan"'
+            problems.append(cause("FieldValueNotSupported", "resourceVersionMatch", detail, f'"{match}"'))
+        if match and query.get("continue"):
+            detail = "resourceVersionMatch is forbidden when continue is provided"
+            problems.append(cause("FieldValueForbidden", "resourceVersionMatch", detail))
         if problems:
             raise invalid_options(problems)
         try:

@@ -18,10 +18,10 @@ from solo.http import bodies, responses
 from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
-from solo.http.selection import Selection
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
+from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
 from solo.registry.registry import Applied, Registry, Result
 from solo.store import Key, Stored
@@ -115,9 +115,24 @@ class Writer:
     async def update(self, call: Call) -> web.Response:
         context = call.context("UpdateOptions")
         obj = await self._object(call, context)
-        if call.info.subresource == "scale":
+        info, kind = call.info, call.kind
+        if info.subresource == "scale":
             return await self._change_scale(call, context, lambda _: obj)
+        if not info.subresource and self._makes_new(call, obj):
+            self._authorize(call.user, replace(info, verb="create"))
+            result = await self._registry.create(kind, info.namespace, info.name, obj, context)
+            return responses.one(kind, result, call.output, call.include, 201, context.warnings)
         return await self._change(call, context, lambda _: obj)
+
+    def _makes_new(self, call: Call, obj: Obj) -> bool:
+        """Whether an update of a kind that allows that is about an object that is not there, and never was."""
+        if not call.kind.strategy.creates_on_update:
+            return False
+        metadata = obj.get("metadata") or {}
+        if metadata.get("resourceVersion") or metadata.get("uid"):
+            return False
+        key = Key(call.kind.store_resource, call.info.namespace, call.info.name)
+        return self._registry.store.get(key) is None
 
     async def patch(self, call: Call) -> web.Response:
         body = await read_body(call.request)
@@ -198,15 +213,11 @@ class Writer:
             return responses.one(kind, outcome.result, call.output, call.include, 200, context.warnings)
         return responses.value(_gone(kind, info.name, outcome.result), Output(), 200, context.warnings)
 
-    async def delete_collection(self, call: Call, selection: Selection) -> web.Response:
+    async def delete_collection(self, call: Call, page: list[Stored], meta: Obj) -> web.Response:
+        """Delete what a list with the request's selectors and limit shows; answers with that list."""
         options, context = await self._delete_options(call)
-        kind, namespace = call.kind, call.info.namespace
-        found, revision = self._registry.store.list(kind.store_resource, namespace or None)
-        found = await self._registry.views.all(kind, found)
-        deleted = []
-        for stored in found:
-            if not selection.everything and not selection.matches(stored):
-                continue
+        kind, deleted = call.kind, []
+        for stored in page:
             try:
                 await self._registry.delete(kind, stored.key.namespace, stored.key.name, options, context)
             except errors.StatusError as problem:
@@ -214,7 +225,6 @@ class Writer:
                     raise
                 continue
             deleted.append(stored)
-        meta = {"continue": "", "resourceVersion": str(revision)} if kind.custom else {"resourceVersion": str(revision)}
         return responses.many(kind, deleted, meta, call.output, call.include, context.warnings)
 
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:
@@ -225,13 +235,16 @@ class Writer:
         return DeleteOptions.read(given, dict(call.request.query)), context
 
     async def evict(self, call: Call) -> web.Response:
-        """POST pods/eviction: a deletion with the options that the Eviction brings."""
+        """POST pods/eviction: a deletion with the options that the Eviction brings, if budgets allow it."""
         body = await read_body(call.request)
         given = bodies.decode_object(body, call.media_type, "Eviction")
         context = call.context("CreateOptions")
         options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
         info = call.info
-        await self._registry.delete(call.kind, info.namespace, info.name, options, context)
+        named = (given.get("metadata") or {}).get("name") or info.name
+        if named != info.name:
+            raise errors.bad_request(f"name in URL does not match name in Eviction object: {info.name} and {named}")
+        await evict(self._registry, call.kind, info.namespace, info.name, options, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 

@@ -32,13 +32,25 @@ class FieldBooks:
             found = self._managers[subresource] = self._make(subresource)
         return found
 
-    def _make(self, subresource: str) -> FieldManager:
-        from kube.machinery.apply import FieldManager, compile_type
+    def merged(self, obj: Obj, configuration: Obj) -> Obj:
+        """`obj` with what an apply configuration says, merged by the schema's list and map types; nobody owns it."""
+        from kube.machinery.apply.typed import merge
 
+        result: Obj = merge(self._compiled(), obj, configuration)
+        return result
+
+    def _compiled(self) -> Type:
         if self._type is None:
+            from kube.machinery.apply import compile_type
+
             self._type = compile_type(self._strategy.openapi_schema())
+        return self._type
+
+    def _make(self, subresource: str) -> FieldManager:
+        from kube.machinery.apply import FieldManager
+
         return FieldManager(
-            self._type,
+            self._compiled(),
             self._resource.api_version,
             self._resource.kind,
             subresource=subresource,

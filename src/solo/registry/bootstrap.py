@@ -16,6 +16,8 @@ from solo.auth.user import MASTERS, User
 from solo.registry.context import RequestContext
 from solo.registry.objects import copy, without
 from solo.registry.registry import Registry
+from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
+from solo.registry.rules.core import system_priorities
 from solo.store import Key
 
 Obj = dict[str, Any]
@@ -33,7 +35,8 @@ _AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 _VIEW_CORE = [
     "bindings", "configmaps", "endpoints", "events", "limitranges", "namespaces", "namespaces/status",
     "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "pods/log", "pods/status",
-    "replicationcontrollers", "resourcequotas", "resourcequotas/status", "serviceaccounts", "services",
+    "replicationcontrollers", "replicationcontrollers/scale", "replicationcontrollers/status", "resourcequotas",
+    "resourcequotas/status", "serviceaccounts", "services",
     "services/status",
 ]  # fmt: skip
 _WORKLOADS = [
@@ -43,6 +46,7 @@ _WORKLOADS = [
 ]  # fmt: skip
 _DISCOVERY_PATHS = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz"]
 _DISCOVERY_PATHS += ["/version", "/version/"]
+_ISSUER_PATHS = ["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks"]
 _PUBLIC_PATHS = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 
 
@@ -54,6 +58,7 @@ def _view_rules() -> list[Obj]:
     return [
         _rule([""], _VIEW_CORE, _READ),
         _rule(["apps"], _WORKLOADS, _READ),
+        _rule(["autoscaling"], ["horizontalpodautoscalers", "horizontalpodautoscalers/status"], _READ),
         _rule(["batch"], ["cronjobs", "cronjobs/status", "jobs", "jobs/status"], _READ),
         _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
         _rule(["networking.k8s.io"], ["ingresses", "ingresses/status", "networkpolicies"], _READ),
@@ -68,8 +73,10 @@ def _edit_rules() -> list[Obj]:
         _rule([""], [*pod_streams, "secrets", "services/proxy"], _READ),
         _rule([""], ["serviceaccounts"], ["impersonate"]),
         _rule([""], [*written, "services", *pod_streams], _WRITE),
+        _rule([""], ["replicationcontrollers", "replicationcontrollers/scale"], _WRITE),
         _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
         _rule(["apps"], [name for name in _WORKLOADS if "/status" not in name], _WRITE),
+        _rule(["autoscaling"], ["horizontalpodautoscalers"], _WRITE),
         _rule(["batch"], ["cronjobs", "jobs"], _WRITE),
         _rule(["networking.k8s.io"], ["ingresses", "networkpolicies"], _WRITE),
         _rule(["policy"], ["poddisruptionbudgets"], _WRITE),
@@ -135,6 +142,7 @@ def _roles() -> list[Obj]:
         _role("system:discovery", _urls(_DISCOVERY_PATHS)),
         _role("system:public-info-viewer", _urls(_PUBLIC_PATHS)),
         _role("system:basic-user", _basic_rules()),
+        _role("system:service-account-issuer-discovery", _urls(_ISSUER_PATHS)),
         _role("system:node", _node_rules()),
         _role("system:kube-controller-manager", _EVERYTHING),
     ]
@@ -157,6 +165,7 @@ def _bindings() -> list[Obj]:
         _binding("system:discovery", [authenticated]),
         _binding("system:public-info-viewer", [authenticated, anonymous]),
         _binding("system:basic-user", [authenticated]),
+        _binding("system:service-account-issuer-discovery", [("Group", "system:serviceaccounts")]),
         _binding("system:node", [("Group", "system:nodes")]),
         _binding("system:kube-controller-manager", [("User", "system:kube-controller-manager")]),
     ]
@@ -168,6 +177,9 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
     wanted += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
+    wanted += [(resources.PRIORITYCLASSES, obj) for obj in system_priorities()]
+    wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
+    wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
     await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, core, rbac, workloads
+from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, workloads
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -16,7 +16,11 @@ NodeView = Callable[[], tuple[str, Mapping[str, str]]]
 _PACKAGES = {
     "": "io.k8s.api.core",
     "apps": "io.k8s.api.apps",
+    "autoscaling": "io.k8s.api.autoscaling",
     "batch": "io.k8s.api.batch",
+    "certificates.k8s.io": "io.k8s.api.certificates",
+    "flowcontrol.apiserver.k8s.io": "io.k8s.api.flowcontrol",
+    "node.k8s.io": "io.k8s.api.node",
     "policy": "io.k8s.api.policy",
     "coordination.k8s.io": "io.k8s.api.coordination",
     "events.k8s.io": "io.k8s.api.events",
@@ -40,48 +44,76 @@ _POD_SUBRESOURCES = (
 )
 _TOKEN = Subresource("token", ("create",), group="authentication.k8s.io", version="v1", kind="TokenRequest")
 _FINALIZE = Subresource("finalize", ("update",))
+_APPROVAL = Subresource("approval")
+_VERSIONS = {"autoscaling": "v2"}
 
-# (group, plural, Kind, namespaced, strategy, short names, categories, subresources); the version is v1 throughout.
+# (group, plural, Kind, namespaced, strategy, short names, categories, subresources); the version is v1 unless
+# _VERSIONS says otherwise.
 _Row = tuple[str, str, str, bool, type[BuiltinStrategy], str, str, tuple[Subresource, ...]]
 _PLAIN = BuiltinStrategy
 _WITH_STATUS = core.StatusObjectStrategy
 _WITH_GENERATION = core.GenerationStrategy
 _APPS = workloads.WorkloadStrategy
+_RETURNING = cluster.ReturningStrategy
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
+_FLOW = "flowcontrol.apiserver.k8s.io"
 
 _ROWS: tuple[_Row, ...] = (
-    ("", "configmaps", "ConfigMap", True, core.ConfigStrategy, "cm", "", ()),
+    ("", "configmaps", "ConfigMap", True, config.ConfigStrategy, "cm", "", ()),
     ("", "endpoints", "Endpoints", True, _PLAIN, "ep", "", ()),
     ("", "events", "Event", True, core.EventStrategy, "ev", "", ()),
-    ("", "limitranges", "LimitRange", True, _PLAIN, "limits", "", ()),
+    ("", "limitranges", "LimitRange", True, quotas.LimitRangeStrategy, "limits", "", ()),
     ("", "namespaces", "Namespace", False, core.NamespaceStrategy, "ns", "", (_FINALIZE, STATUS)),
     ("", "nodes", "Node", False, core.NodeStrategy, "no", "", (STATUS,)),
     ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, core.ClaimStrategy, "pvc", "", (STATUS,)),
     ("", "persistentvolumes", "PersistentVolume", False, core.VolumeStrategy, "pv", "", (STATUS,)),
-    ("", "podtemplates", "PodTemplate", True, _PLAIN, "", "", ()),
-    ("", "resourcequotas", "ResourceQuota", True, _WITH_STATUS, "quota", "", (STATUS,)),
-    ("", "secrets", "Secret", True, core.SecretStrategy, "", "", ()),
+    ("", "podtemplates", "PodTemplate", True, workloads.TemplateStrategy, "", "", ()),
+    ("", "replicationcontrollers", "ReplicationController", True, workloads.ReplicationStrategy, "rc", "all",
+     (SCALE, STATUS)),
+    ("", "resourcequotas", "ResourceQuota", True, quotas.QuotaStrategy, "quota", "", (STATUS,)),
+    ("", "secrets", "Secret", True, config.SecretStrategy, "", "", ()),
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
     ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
-    ("apps", "controllerrevisions", "ControllerRevision", True, _PLAIN, "", "", ()),
+    ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),
     ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
     ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
     ("apps", "replicasets", "ReplicaSet", True, _APPS, "rs", "all", (SCALE, STATUS)),
-    ("apps", "statefulsets", "StatefulSet", True, _APPS, "sts", "all", (SCALE, STATUS)),
-    ("batch", "cronjobs", "CronJob", True, _WITH_GENERATION, "cj", "all", (STATUS,)),
-    ("batch", "jobs", "Job", True, workloads.JobStrategy, "", "all", (STATUS,)),
+    ("apps", "statefulsets", "StatefulSet", True, workloads.StatefulSetStrategy, "sts", "all", (SCALE, STATUS)),
+    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, cluster.AutoscalerStrategy, "hpa",
+     "all", (STATUS,)),
+    ("batch", "cronjobs", "CronJob", True, jobs.CronJobStrategy, "cj", "all", (STATUS,)),
+    ("batch", "jobs", "Job", True, jobs.JobStrategy, "", "all", (STATUS,)),
+    ("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest", False,
+     cluster.SigningRequestStrategy, "csr", "", (_APPROVAL, STATUS)),
     ("coordination.k8s.io", "leases", "Lease", True, core.LeaseStrategy, "", "", ()),
     ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, _PLAIN, "", "", ()),
+    (_FLOW, "flowschemas", "FlowSchema", False, cluster.FlowSchemaStrategy, "", "", (STATUS,)),
+    (_FLOW, "prioritylevelconfigurations", "PriorityLevelConfiguration", False, cluster.PriorityLevelStrategy, "", "",
+     (STATUS,)),
+    ("networking.k8s.io", "ingressclasses", "IngressClass", False, core.SpecStrategy, "", "", ()),
     ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
-    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, _PLAIN, "netpol", "", ()),
-    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, _WITH_GENERATION, "pdb", "", (STATUS,)),
+    ("networking.k8s.io", "ipaddresses", "IPAddress", False, cluster.AddressStrategy, "ip", "", ()),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, core.SpecStrategy, "netpol", "", ()),
+    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, _WITH_GENERATION, "", "", (STATUS,)),
+    ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
+    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
     ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
+    ("storage.k8s.io", "csidrivers", "CSIDriver", False, cluster.DriverStrategy, "", "", ()),
+    ("storage.k8s.io", "csinodes", "CSINode", False, _RETURNING, "", "", ()),
+    ("storage.k8s.io", "csistoragecapacities", "CSIStorageCapacity", True, _PLAIN, "", "", ()),
     ("storage.k8s.io", "storageclasses", "StorageClass", False, core.StorageClassStrategy, "sc", "", ()),
+    ("storage.k8s.io", "volumeattachments", "VolumeAttachment", False, cluster.AttachmentStrategy, "", "", (STATUS,)),
+    ("storage.k8s.io", "volumeattributesclasses", "VolumeAttributesClass", False, cluster.AttributesClassStrategy,
+     "vac", "", ()),
     (_RBAC, "clusterrolebindings", "ClusterRoleBinding", False, rbac.BindingStrategy, "", "", ()),
     (_RBAC, "clusterroles", "ClusterRole", False, rbac.RoleStrategy, "", "", ()),
     (_RBAC, "rolebindings", "RoleBinding", True, rbac.BindingStrategy, "", "", ()),
     (_RBAC, "roles", "Role", True, rbac.RoleStrategy, "", "", ()),
+    (_ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", False, admission.MutatingPolicyStrategy,
+     "", "api-extensions", ()),
+    (_ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", False,
+     admission.MutatingBindingStrategy, "", "api-extensions", ()),
     (_ADMISSION, "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False, admission.WebhookStrategy,
      "", "api-extensions", ()),
     (_ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", False, admission.PolicyStrategy,
@@ -105,6 +137,7 @@ GROUP_ORDER = (
     "authorization.k8s.io",
     "autoscaling",
     "batch",
+    "certificates.k8s.io",
     "networking.k8s.io",
     "policy",
     "rbac.authorization.k8s.io",
@@ -113,7 +146,9 @@ GROUP_ORDER = (
     "apiextensions.k8s.io",
     "scheduling.k8s.io",
     "coordination.k8s.io",
+    "node.k8s.io",
     "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 )
 
 
@@ -121,9 +156,10 @@ def builtin_kinds(node: NodeView) -> list[Kind]:
     """All built-in kinds. `node` gives the one node's name and labels, for placing pods."""
     kinds = []
     for group, plural, kind, namespaced, rules, short, categories, subresources in _ROWS:
-        definition = f"{_PACKAGES[group]}.v1.{kind}"
-        resource = Resource(group, "v1", plural, kind, namespaced)
-        strategy: Strategy = rules(group, "v1", kind, definition, namespaced=namespaced)
+        version = _VERSIONS.get(group, "v1")
+        definition = f"{_PACKAGES[group]}.{version}.{kind}"
+        resource = Resource(group, version, plural, kind, namespaced)
+        strategy: Strategy = rules(group, version, kind, definition, namespaced=namespaced)
         kinds.append(_kind(resource, strategy, definition, short, categories, subresources))
     kinds.append(_events())
     pod = f"{_PACKAGES['']}.v1.Pod"

@@ -85,6 +85,13 @@ class DeleteOptions:
     @classmethod
     def read(cls, body: dict[str, Any], query: dict[str, str]) -> DeleteOptions:
         """From the body and, where that is silent, the query. Raises 422 for a value that does not exist."""
+        if body.get("kind", "DeleteOptions") != "DeleteOptions":
+            raise errors.bad_request(f"the body of a deletion must be DeleteOptions, not {body['kind']}")
+        if body.get("orphanDependents") is not None and body.get("propagationPolicy") is not None:
+            detail = "orphanDependents and deletionPropagation cannot be both set"
+            printed = f'"{body["propagationPolicy"]}"'
+            problem = cause("FieldValueInvalid", "propagationPolicy", detail, printed)
+            raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
         grace = body.get("gracePeriodSeconds")
         if grace is None and "gracePeriodSeconds" in query:
             grace = query["gracePeriodSeconds"]

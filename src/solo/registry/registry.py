@@ -16,6 +16,7 @@ from kube.machinery import errors
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError, cause
 from solo.registry import deletion, meta
+from solo.registry.body import check_type
 from solo.registry.books import same_but_for_times
 from solo.registry.catalog import Catalog
 from solo.registry.context import DeleteOptions, RequestContext
@@ -30,6 +31,8 @@ Result = Stored | Obj
 """What a write answers with: the stored object, or an unstored one after a dry run."""
 
 _GENERATE_ATTEMPTS = 8
+# What metadata does not show when it is empty (`omitempty` of Go's ObjectMeta).
+_NEVER_EMPTY = frozenset({"annotations", "finalizers", "labels", "ownerReferences"})
 _APPLY_ATTEMPTS = 4
 
 
@@ -196,6 +199,9 @@ class Registry:
         unknown = kind.strategy.decode(obj)
         if not isinstance(obj.get("metadata"), dict):
             obj["metadata"] = {}
+        for key in _NEVER_EMPTY & obj["metadata"].keys():
+            if not obj["metadata"][key]:
+                del obj["metadata"][key]
         if owners is not None:
             obj["metadata"]["managedFields"] = owners
         context.report_unknown(kind.resource.kind, kind.resource.version, unknown)
@@ -290,10 +296,8 @@ class Registry:
         metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
         if subresource == "status":
             kind.strategy.prepare_status(obj, old)
-        elif subresource == "finalize":
-            wanted = dig(obj, "spec", "finalizers") or []
-            kind.strategy.prepare_update(obj, old)
-            obj["spec"] = {**(old.get("spec") or {}), "finalizers": wanted}
+        elif subresource:
+            kind.strategy.prepare_subresource(subresource, obj, old)
         else:
             kind.strategy.prepare_update(obj, old)
 
@@ -385,26 +389,3 @@ class Registry:
                 return Deleted({**old, "metadata": marked["metadata"]}, gone=False)
             stored = await self.store.update(key, marked, current.rv)
             return Deleted(await self.views.one(kind, stored), gone=False)
-
-
-def check_type(kind: Kind, obj: Obj) -> None:
-    """The body must be of the URL's kind; a built-in kind may leave out what the URL says. Raises 400."""
-    resource = kind.resource
-    api_version, name = obj.get("apiVersion"), obj.get("kind")
-    if kind.custom and not name:
-        raise errors.bad_request("Object 'Kind' is missing in the object provided")
-    if kind.custom and not api_version:
-        raise errors.bad_request("Object 'apiVersion' is missing in the object provided")
-    api_version = obj.setdefault("apiVersion", api_version or resource.api_version)
-    name = obj.setdefault("kind", name or resource.kind)
-    if (api_version, name) == (resource.api_version, resource.kind):
-        return
-    if not isinstance(api_version, str) or not isinstance(name, str):
-        raise errors.bad_request(f"apiVersion and kind of the object must be strings, as in {resource.kind}")
-    version = api_version.rpartition("/")[2]
-    if name != resource.kind:
-        group = resource.group.partition(".")[0] or "core"
-        detail = f"converting ({version}.{name}) to ({group}.{resource.kind}): unknown conversion"
-    else:
-        detail = f'no kind "{name}" is registered for version "{api_version}" in scheme "solo"'
-    raise errors.bad_request(f'{name} in version "{version}" cannot be handled as a {resource.kind}: {detail}')

@@ -74,4 +74,6 @@ def _selector(kind: Kind, obj: Obj) -> str:
         path = (strategy.scale or {}).get("labelSelectorPath")
         return str(dig(obj, *path_keys(path)) or "") if path else ""
     selector = dig(obj, "spec", "selector")
+    if selector and kind.resource.kind == "ReplicationController":
+        selector = {"matchLabels": selector}
     return str(label_selector_from_dict(selector)) if selector else ""

@@ -34,6 +34,8 @@ class Strategy:
     tracks_generation = False
     allow_unconditional_update = True
     """An update without resourceVersion replaces whatever is there."""
+    creates_on_update = False
+    """An update of an object that is not there makes it."""
     returns_deleted = False
     """DELETE answers with the object, not with a Status."""
     records_deletion = True
@@ -87,6 +89,10 @@ class Strategy:
         for key in ("labels", "ownerReferences"):
             keep(obj["metadata"], old["metadata"], key)
 
+    def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
+        """Undo what a client cannot change through another subresource than status."""
+        self.prepare_update(obj, old)
+
     def desired(self, obj: Obj) -> Obj:
         """The part of an object whose change makes a new generation."""
         return without(obj, "apiVersion", "kind", "metadata", "status")
@@ -109,7 +115,7 @@ class Strategy:
         causes = meta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
         if old is not None:
             causes += meta.validate_update(obj["metadata"], old["metadata"])
-        if subresource == "status" and old is not None:
+        if subresource in ("status", "approval") and old is not None:
             return causes + self.validate_status(obj, old)
         return causes + self.validate(obj, old)
 

@@ -126,6 +126,33 @@ class Store:
         bucket = self._buckets.get(key.resource)
         return bucket.objects.get((key.namespace, key.name)) if bucket else None
 
+    def as_of(self, resource: str, namespace: str | None, rv: int) -> list[Stored]:
+        """What `list` gave when the revision was `rv`: the present state with the changes since then undone.
+
+        Raises:
+            StatusError: 410 Expired; the history does not reach back to `rv`.
+        """
+        items, revision = self.list(resource, namespace)
+        if rv >= revision:
+            return items
+        if rv < self._history.floor:
+            raise errors.expired(f"too old resource version: {rv} ({self._history.floor})")
+        events = self._history.since(resource, rv)
+        if not events:
+            return items
+        state = {stored.key: stored for stored in items}
+        for event in reversed(events):
+            key = event.stored.key
+            if namespace is not None and key.namespace != namespace:
+                continue
+            if event.type == "ADDED":
+                state.pop(key, None)
+            elif event.prev is not None:
+                state[key] = event.prev
+            else:
+                raise errors.expired(f"too old resource version: {rv} ({self._history.floor})")
+        return [state[key] for key in sorted(state)]
+
     def list(self, resource: str, namespace: str | None = None) -> tuple[list[Stored], int]:
         """The objects in order of namespace and name, and the revision at which this was the whole truth."""
         bucket = self._buckets.get(resource)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kube.machinery.errors import StatusError
-from solo.http import responses, tables
+from solo.http import lists, responses, tables
 from solo.http.lists import Lister
 from solo.http.negotiation import JSON, PARTIAL_LIST, TABLE, Output
 from solo.http.selection import read_selection
@@ -67,12 +67,44 @@ async def test_pages_of_a_selection(store):
     assert (await page(lister, labels="n=1", limit="1", **{"continue": meta["continue"]}))[0] == ["b/c1"]
 
 
-async def test_a_forgotten_page_is_gone(store):
-    _, meta = await page(Lister(store, Views()), limit="1")
-    await add(store, "c", "new")
+async def test_an_expired_page_goes_on_with_the_present(store, monkeypatch):
+    lister = Lister(store, Views())
+    _, meta = await page(lister, limit="4")
+    await add(store, "b", "c00")
+    monkeypatch.setattr(lists, "TOKEN_SECONDS", -1.0)
     with pytest.raises(StatusError) as refused:
-        await page(Lister(store, Views()), limit="1", **{"continue": meta["continue"]})
+        await page(lister, limit="1", **{"continue": meta["continue"]})
+    assert (refused.value.code, refused.value.reason) == (410, "Expired")
+    token = refused.value.to_status()["metadata"]["continue"]
+    rest, after = await page(lister, **{"continue": token})
+    assert rest == ["b/c00", "b/c1", "b/c2"]
+    assert after["resourceVersion"] == str(store.revision)
+
+
+async def test_an_exact_list_of_the_past(store):
+    before = store.revision
+    await add(store, "a", "late")
+    item = await store.update(Key("configmaps", "a", "c0"), {"metadata": {"name": "c0"}, "data": {"k": "w"}}, None)
+    await store.delete(Key("configmaps", "b", "c2"), None)
+    items, meta = await Lister(store, Views()).page(
+        CONFIGMAPS,
+        None,
+        read_selection(CONFIGMAPS, "", ""),
+        {"resourceVersion": str(before), "resourceVersionMatch": "Exact"},
+    )
+    assert [each.key.name for each in items] == ["c0", "c1", "c2"] * 2
+    assert items[0].obj["data"] == {"k": "v"} and item.obj["data"] == {"k": "w"}
+    assert meta["resourceVersion"] == str(before)
+
+
+async def test_an_exact_list_before_the_history(tmp_path):
+    store = Store.open(tmp_path / "small.db", max_events=2)
+    for name in ("one", "two", "three", "four"):
+        await add(store, "a", name)
+    with pytest.raises(StatusError) as refused:
+        await page(Lister(store, Views()), resourceVersion="1", resourceVersionMatch="Exact")
     assert refused.value.code == 410
+    await store.close()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +113,8 @@ async def test_a_forgotten_page_is_gone(store):
         ({"resourceVersion": "abc"}, 500),
         ({"resourceVersionMatch": "Exact"}, 422),
         ({"resourceVersionMatch": "Odd", "resourceVersion": "1"}, 422),
-        ({"resourceVersionMatch": "Exact", "resourceVersion": "1"}, 410),
+        ({"resourceVersionMatch": "Exact", "resourceVersion": "0"}, 422),
+        ({"sendInitialEvents": "true"}, 422),
         ({"resourceVersion": "999999"}, 504),
         ({"continue": "!"}, 400),
         ({"limit": "x"}, 400),

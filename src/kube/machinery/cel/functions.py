@@ -213,6 +213,13 @@ def _global_unicast(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> b
 
 
 FUNCTIONS: list[Function] = [
+    Function(
+        "jsonpatch.escapeKey",
+        ("string",),
+        "string",
+        lambda key: key.replace("~", "~0").replace("/", "~1"),
+        member=False,
+    ),
     Function("isSorted", ("list",), "bool", _is_sorted),
     Function("sum", ("list",), "dyn", lambda items: sum(items)),
     Function("min", ("list",), "dyn", _extreme("min", min)),

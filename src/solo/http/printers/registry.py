@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from kube.machinery.durations import human_duration, parse_rfc3339
 from solo.http.printers.columns import (
     NONE,
     UNKNOWN,
@@ -18,6 +20,7 @@ from solo.http.printers.columns import (
     name_of,
     selector_text,
 )
+from solo.http.printers.more import PRINTERS as MORE
 from solo.http.printers.pods import POD_COLUMNS, pod_cells
 from solo.registry.objects import dig
 
@@ -206,6 +209,15 @@ def _webhooks(obj: Obj) -> list[Any]:
     return [name_of(obj), len(obj.get("webhooks") or []), created(obj)]
 
 
+def _duration(status: Obj) -> str:
+    """How long a job has run, or ran."""
+    if not status.get("startTime"):
+        return ""
+    end = status.get("completionTime")
+    until = parse_rfc3339(end) if end else datetime.now(UTC)
+    return human_duration((until - parse_rfc3339(status["startTime"])).total_seconds())
+
+
 def _job(obj: Obj) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     names, images = containers_of(dig(spec, "template", "spec") or {})
@@ -214,7 +226,16 @@ def _job(obj: Obj) -> list[Any]:
         if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed", "Suspended"):
             state = condition["type"]
     done = f"{status.get('succeeded') or 0}/{spec.get('completions') or 1}"
-    return [name_of(obj), state, done, "", created(obj), names, images, selector_text(spec.get("selector"))]
+    return [
+        name_of(obj),
+        state,
+        done,
+        _duration(status),
+        created(obj),
+        names,
+        images,
+        selector_text(spec.get("selector")),
+    ]
 
 
 def _claim(obj: Obj) -> list[Any]:
@@ -275,6 +296,7 @@ _EVENT_COLUMNS = (
 )
 
 _PRINTERS: dict[str, Printer] = {
+    **MORE,
     "namespaces": Printer(columns("Name|Status|Age"), _namespace),
     "pods": Printer(POD_COLUMNS, pod_cells),
     "configmaps": Printer(columns("Name|Data|Age"), _configmap),

@@ -6,12 +6,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kube.machinery import names
+from kube.machinery.cel.literals import without_types
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
 
+_ANNOTATION_KEYS = ("key", "valueExpression")
 _WEBHOOK_VARIABLES = ("object", "oldObject", "request")
 _WEBHOOK_CHOICES = {
     "sideEffects": ("None", "NoneOnDryRun"),
@@ -34,12 +36,23 @@ class PolicyStrategy(BuiltinStrategy):
         if "matchConstraints" in spec:
             _default_match(spec["matchConstraints"])
 
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = []
+    def prepare_create(self, obj: Obj) -> None:
+        obj["status"] = {"observedGeneration": obj["metadata"]["generation"], "typeChecking": {}}
+
+    def prepare_update(self, obj: Obj, old: Obj) -> None:
+        super().prepare_update(obj, old)
+        generation = obj["metadata"].get("generation")
+        obj["status"] = {**(obj.get("status") or {}), "observedGeneration": generation, "typeChecking": {}}
+
+    def _content(self, spec: Obj) -> list[Cause]:
         if not spec.get("validations") and not spec.get("auditAnnotations"):
             detail = "validations or auditAnnotations must be specified"
-            causes.append(cause("FieldValueRequired", "spec.validations", detail))
+            return [cause("FieldValueRequired", "spec.validations", detail)]
+        return []
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        spec = obj["spec"]
+        causes = self._content(spec)
         if not spec.get("matchConstraints"):
             causes.append(cause("FieldValueRequired", "spec.matchConstraints"))
         elif not spec["matchConstraints"].get("resourceRules"):
@@ -61,6 +74,11 @@ class PolicyStrategy(BuiltinStrategy):
 def _expressions(spec: Obj) -> list[Cause]:
     """Compile every expression of a policy."""
     causes: list[Cause] = []
+    for index, item in enumerate(spec.get("auditAnnotations") or []):
+        field = f"spec.auditAnnotations[{index}]"
+        causes += [cause("FieldValueRequired", f"{field}.{key}") for key in _ANNOTATION_KEYS if not item.get(key)]
+        if item.get("valueExpression"):
+            causes += _compiles(item["valueExpression"], f"{field}.valueExpression")
     for part in ("matchConditions", "variables", "validations"):
         for index, item in enumerate(spec.get(part) or []):
             field = f"spec.{part}[{index}]"
@@ -77,14 +95,51 @@ def _compiles(expression: str, field: str, variables: tuple[str, ...] = _VARIABL
     from kube.machinery.cel import CelError, compile_cel
 
     try:
-        compile_cel(expression, variables)
+        compile_cel(without_types(expression), variables)
     except CelError as problem:
         return [cause("FieldValueInvalid", field, f"compilation failed: {problem}", quote(expression))]
     return []
 
 
-class PolicyBindingStrategy(BuiltinStrategy):
-    """ValidatingAdmissionPolicyBinding."""
+class MutatingPolicyStrategy(PolicyStrategy):
+    """MutatingAdmissionPolicy."""
+
+    has_status = False
+
+    def default(self, obj: Obj) -> None:
+        super().default(obj)
+        obj["spec"].setdefault("reinvocationPolicy", "Never")
+
+    def prepare_create(self, obj: Obj) -> None:
+        """There is no status."""
+
+    def prepare_update(self, obj: Obj, old: Obj) -> None:
+        BuiltinStrategy.prepare_update(self, obj, old)
+
+    def _content(self, spec: Obj) -> list[Cause]:
+        mutations = spec.get("mutations") or []
+        if not mutations:
+            return [cause("FieldValueRequired", "spec.mutations", "mutations must contain at least one item")]
+        causes = []
+        for index, mutation in enumerate(mutations):
+            field = f"spec.mutations[{index}]"
+            part = _MUTATIONS.get(mutation.get("patchType") or "")
+            if part is None:
+                detail = 'supported values: "ApplyConfiguration", "JSONPatch"'
+                printed = quote(str(mutation.get("patchType") or ""))
+                causes.append(cause("FieldValueNotSupported", f"{field}.patchType", detail, printed))
+            elif not dig(mutation, part, "expression"):
+                causes.append(cause("FieldValueRequired", f"{field}.{part}.expression"))
+            else:
+                causes += _compiles(mutation[part]["expression"], f"{field}.{part}.expression")
+        return causes
+
+
+_MUTATIONS = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+
+
+class MutatingBindingStrategy(BuiltinStrategy):
+    """MutatingAdmissionPolicyBinding."""
 
     tracks_generation = True
 
@@ -95,9 +150,16 @@ class PolicyBindingStrategy(BuiltinStrategy):
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = []
-        if not spec.get("policyName"):
-            causes.append(cause("FieldValueRequired", "spec.policyName"))
+        causes = [] if spec.get("policyName") else [cause("FieldValueRequired", "spec.policyName")]
+        return causes + _param_reference(spec.get("paramRef"))
+
+
+class PolicyBindingStrategy(MutatingBindingStrategy):
+    """ValidatingAdmissionPolicyBinding."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        spec = obj["spec"]
+        causes = super().validate(obj, old)
         if not spec.get("validationActions"):
             causes.append(cause("FieldValueRequired", "spec.validationActions"))
         for action in spec.get("validationActions") or []:
@@ -108,14 +170,19 @@ class PolicyBindingStrategy(BuiltinStrategy):
             detail = "must not contain both Deny and Warn (repeating the same validation failure information in the "
             detail += "API response and headers serves no purpose)"
             causes.append(cause("FieldValueInvalid", "spec.validationActions", detail, '["Deny","Warn"]'))
-        reference = spec.get("paramRef")
-        if reference is not None:
-            if bool(reference.get("name")) == ("selector" in reference):
-                detail = "one of name or selector must be specified"
-                causes.append(cause("FieldValueRequired", "spec.paramRef.name", detail))
-            if reference.get("parameterNotFoundAction") not in ("Allow", "Deny"):
-                causes.append(cause("FieldValueRequired", "spec.paramRef.parameterNotFoundAction"))
         return causes
+
+
+def _param_reference(reference: Obj | None) -> list[Cause]:
+    if reference is None:
+        return []
+    causes = []
+    if bool(reference.get("name")) == ("selector" in reference):
+        detail = "one of name or selector must be specified"
+        causes.append(cause("FieldValueRequired", "spec.paramRef.name", detail))
+    if reference.get("parameterNotFoundAction") not in ("Allow", "Deny"):
+        causes.append(cause("FieldValueRequired", "spec.paramRef.parameterNotFoundAction"))
+    return causes
 
 
 class WebhookStrategy(BuiltinStrategy):

@@ -1,21 +1,19 @@
-"""The plain kinds: namespaces, configuration, services, events, leases, storage as objects."""
+"""The plain kinds: namespaces, services, events, leases, storage as objects."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
-from solo.registry.objects import child, dig, quote
+from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
 Obj = dict[str, Any]
 
 IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 NAME_LABEL = "kubernetes.io/metadata.name"
-_DATA_LIMIT = 1024 * 1024
 
 
 class NamespaceStrategy(BuiltinStrategy):
@@ -41,6 +39,12 @@ class NamespaceStrategy(BuiltinStrategy):
         super().prepare_update(obj, old)
         keep(obj, old, "spec")
 
+    def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
+        """`/finalize` writes `spec.finalizers`."""
+        wanted = dig(obj, "spec", "finalizers") or []
+        self.prepare_update(obj, old)
+        obj["spec"] = {**(old.get("spec") or {}), "finalizers": wanted}
+
     def begin_deletion(self, obj: Obj) -> None:
         obj["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}
 
@@ -53,64 +57,6 @@ class NamespaceStrategy(BuiltinStrategy):
             raise errors.forbidden("namespaces", name, "this namespace may not be deleted")
 
 
-class ConfigStrategy(BuiltinStrategy):
-    """ConfigMaps: size, keys, `immutable`."""
-
-    _data_fields: tuple[str, ...] = ("data", "binaryData")
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = []
-        size = 0
-        for part in self._data_fields:
-            for key, value in (obj.get(part) or {}).items():
-                size += len(value)
-                causes += [cause("FieldValueInvalid", f"{part}[{key}]", text, quote(key)) for text in _config_key(key)]
-        if size > _DATA_LIMIT * 4 // 3:
-            causes.append(cause("FieldValueTooLong", "", f"may not be more than {_DATA_LIMIT} bytes"))
-        if old is not None and old.get("immutable"):
-            detail = "field is immutable when `immutable` is set"
-            causes += [
-                cause("FieldValueForbidden", part, detail)
-                for part in ("immutable", *self._data_fields)
-                if obj.get(part) != old.get(part)
-            ]
-        return causes
-
-
-def _config_key(key: str) -> list[str]:
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-    if key and len(key) <= 253 and set(key) <= allowed and key not in (".", ".."):
-        return []
-    return [
-        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
-        "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-    ]
-
-
-class SecretStrategy(ConfigStrategy):
-    """Secrets: `stringData` is write-only, the type cannot change, some types need certain keys."""
-
-    _data_fields = ("data",)
-    fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "type": ("type",)}
-
-    def default(self, obj: Obj) -> None:
-        obj["type"] = obj.get("type") or "Opaque"
-        for key, value in (obj.pop("stringData", None) or {}).items():
-            child(obj, "data")[key] = base64.b64encode(value.encode()).decode()
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = super().validate(obj, old)
-        if old is not None and obj.get("type") != old.get("type"):
-            causes.append(cause("FieldValueInvalid", "type", "field is immutable", quote(str(obj.get("type")))))
-        if obj.get("type") == "kubernetes.io/tls":
-            causes += [
-                cause("FieldValueRequired", f"data[{key}]")
-                for key in ("tls.crt", "tls.key")
-                if key not in (obj.get("data") or {})
-            ]
-        return causes
-
-
 class ServiceAccountStrategy(BuiltinStrategy):
     """Service accounts: nothing but metadata matters; DELETE answers with the object."""
 
@@ -120,6 +66,7 @@ class ServiceAccountStrategy(BuiltinStrategy):
 class ServiceStrategy(BuiltinStrategy):
     """Services, as objects: nothing routes them on one machine, so no cluster IP is given out."""
 
+    creates_on_update = True
     has_status = True
     returns_deleted = True
     fields: Mapping[str, tuple[str, ...]] = {
@@ -165,6 +112,7 @@ class ServiceStrategy(BuiltinStrategy):
 class EventStrategy(BuiltinStrategy):
     """Events: about an object in their own namespace."""
 
+    creates_on_update = True
     fields: Mapping[str, tuple[str, ...]] = {
         **METADATA_FIELDS,
         "involvedObject.kind": ("involvedObject", "kind"),
@@ -237,6 +185,9 @@ class NewEventStrategy(EventStrategy):
 class LeaseStrategy(BuiltinStrategy):
     """Leases (coordination/v1)."""
 
+    creates_on_update = True
+    allow_unconditional_update = False
+
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj.get("spec") or {}
         causes = []
@@ -285,6 +236,34 @@ class GenerationStrategy(StatusObjectStrategy):
     tracks_generation = True
 
 
+class SpecStrategy(BuiltinStrategy):
+    """A kind without status whose spec has generations."""
+
+    tracks_generation = True
+
+
+class BudgetStrategy(GenerationStrategy):
+    """PodDisruptionBudgets."""
+
+    allow_unconditional_update = False
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        spec = obj["spec"]
+        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
+            detail = "minAvailable and maxUnavailable cannot be both set"
+            return [cause("FieldValueInvalid", "spec", detail, quote_json(spec))]
+        return []
+
+
+class RevisionStrategy(BuiltinStrategy):
+    """ControllerRevisions: history, which cannot change."""
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj.get("data") != old.get("data"):
+            return [cause("FieldValueInvalid", "data", "field is immutable", quote_json(obj.get("data")))]
+        return []
+
+
 class ClaimStrategy(StatusObjectStrategy):
     """PersistentVolumeClaims, as objects."""
 
@@ -308,6 +287,8 @@ class VolumeStrategy(StatusObjectStrategy):
 class StorageClassStrategy(BuiltinStrategy):
     """StorageClasses."""
 
+    returns_deleted = True
+
     def default(self, obj: Obj) -> None:
         obj.setdefault("reclaimPolicy", "Delete")
         obj.setdefault("volumeBindingMode", "Immediate")
@@ -316,14 +297,59 @@ class StorageClassStrategy(BuiltinStrategy):
         return [] if obj.get("provisioner") else [cause("FieldValueRequired", "provisioner")]
 
 
+_SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
+_MAX_PRIORITY = 1_000_000_000
+
+
 class PriorityClassStrategy(BuiltinStrategy):
-    """PriorityClasses: the value cannot change."""
+    """PriorityClasses: the value cannot change; the highest ones and the prefix `system-` are the system's."""
 
     def default(self, obj: Obj) -> None:
         obj.setdefault("value", 0)
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        if old is not None and obj["value"] != old.get("value"):
-            return [cause("FieldValueForbidden", "value", "may not be changed in an update.")]
-        return []
+        causes = []
+        name, value = obj["metadata"].get("name") or "", obj["value"]
+        if name.startswith("system-"):
+            if _SYSTEM_PRIORITIES.get(name) != value:
+                detail = "priority class names with 'system-' prefix are reserved for system use only"
+                causes.append(cause("FieldValueForbidden", "metadata.name", detail))
+        elif value > _MAX_PRIORITY:
+            detail = f"maximum allowed value of a user defined priority is {_MAX_PRIORITY}"
+            causes.append(cause("FieldValueForbidden", "value", detail))
+        if old is not None:
+            causes += [
+                cause("FieldValueForbidden", key, "may not be changed in an update.")
+                for key in ("value", "preemptionPolicy")
+                if obj.get(key) != old.get(key)
+            ]
+        return causes
+
+    def refuse_deletion(self, obj: Obj) -> None:
+        name = obj["metadata"]["name"]
+        if name in _SYSTEM_PRIORITIES:
+            raise errors.forbidden(
+                "priorityclasses.scheduling.k8s.io", name, "this is a system priority class and cannot be deleted"
+            )
+
+
+def system_priorities() -> list[Obj]:
+    """The PriorityClasses that every cluster has."""
+    return [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": f"Used for system critical pods that must {what}.",
+        }
+        for (name, value), what in zip(
+            _SYSTEM_PRIORITIES.items(),
+            (
+                "not be moved from their current node",
+                "run in the cluster, but can be moved to another node if necessary",
+            ),
+            strict=True,
+        )
+    ]

@@ -47,11 +47,11 @@ class PodStrategy(BuiltinStrategy):
         spec = child(obj, "spec")
         default_pod_spec(spec)
         spec.setdefault("enableServiceLinks", True)
-        spec.setdefault("priority", 0)
-        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
     def prepare_create(self, obj: Obj) -> None:
         spec = obj["spec"]
+        spec.setdefault("priority", 0)
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
         if not spec.get("serviceAccountName"):
             spec["serviceAccountName"] = spec["serviceAccount"] = "default"
         _tolerate(spec)

@@ -8,15 +8,25 @@ from typing import Any
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
 from solo.registry import meta
-from solo.registry.objects import child, dig, quote, quote_json
+from solo.registry.objects import child, dig, quote, quote_json, without
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
 
 Obj = dict[str, Any]
 
+_STATEFUL_CHANGES = (
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)
+
 
 class WorkloadStrategy(BuiltinStrategy):
-    """Deployment, ReplicaSet, DaemonSet and StatefulSet."""
+    """Deployment, ReplicaSet and DaemonSet; the base of StatefulSet and ReplicationController."""
 
     has_status = True
     tracks_generation = True
@@ -33,12 +43,12 @@ class WorkloadStrategy(BuiltinStrategy):
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = _validate_template(spec["template"], "spec.template")
+        causes = validate_template(spec["template"], "spec.template")
         if int(spec.get("replicas") or 0) < 0:
             causes.append(
                 cause("FieldValueInvalid", "spec.replicas", "must be greater than or equal to 0", str(spec["replicas"]))
             )
-        causes += _validate_selector(spec)
+        causes += self._selector_causes(spec)
         if spec["template"]["spec"].get("restartPolicy") != "Always":
             causes.append(
                 cause(
@@ -48,47 +58,75 @@ class WorkloadStrategy(BuiltinStrategy):
                     quote(str(spec["template"]["spec"].get("restartPolicy"))),
                 )
             )
-        if old is not None and dig(obj, "spec", "selector") != dig(old, "spec", "selector"):
-            printed = quote_json(spec.get("selector"))
-            causes.append(cause("FieldValueInvalid", "spec.selector", "field is immutable", printed))
-        return causes
+        return causes + (self._frozen_causes(obj, old) if old is not None else [])
+
+    def _selector_causes(self, spec: Obj) -> list[Cause]:
+        return _validate_selector(spec)
+
+    def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
+        """What an update must not touch."""
+        if dig(obj, "spec", "selector") == dig(old, "spec", "selector"):
+            return []
+        return [
+            cause("FieldValueInvalid", "spec.selector", "field is immutable", quote_json(obj["spec"].get("selector")))
+        ]
 
 
-class JobStrategy(BuiltinStrategy):
-    """Jobs, as objects: validated and defaulted."""
-
-    has_status = True
-    tracks_generation = True
+class ReplicationStrategy(WorkloadStrategy):
+    """ReplicationControllers: selector and labels follow from the template where they are not given."""
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
-        spec.setdefault("completions", 1)
-        spec.setdefault("parallelism", 1)
-        spec.setdefault("backoffLimit", 6)
-        spec.setdefault("completionMode", "NonIndexed")
-        spec.setdefault("suspend", False)
-        default_pod_spec(child(child(spec, "template"), "spec"))
+        labels = dig(spec, "template", "metadata", "labels")
+        if labels:
+            if not spec.get("selector"):
+                spec["selector"] = dict(labels)
+            if not dig(obj, "metadata", "labels"):
+                child(obj, "metadata")["labels"] = dict(labels)
+        super().default(obj)
 
-    def prepare_create(self, obj: Obj) -> None:
-        super().prepare_create(obj)
-        obj["status"] = {}
+    def _selector_causes(self, spec: Obj) -> list[Cause]:
+        selector = spec.get("selector")
+        if not selector:
+            return [cause("FieldValueRequired", "spec.selector")]
+        labels = dig(spec, "template", "metadata", "labels") or {}
+        if not selector.items() <= labels.items():
+            detail = "`selector` does not match template `labels`"
+            return [cause("FieldValueInvalid", "spec.template.metadata.labels", detail, quote_json(labels))]
+        return []
+
+    def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
+        return []
+
+
+class StatefulSetStrategy(WorkloadStrategy):
+    """StatefulSets: only some fields may change."""
+
+    def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
+        if without(obj["spec"], *_STATEFUL_CHANGES) == without(old["spec"], *_STATEFUL_CHANGES):
+            return []
+        listed = ", ".join(f"'{name}'" for name in _STATEFUL_CHANGES[:-1])
+        detail = (
+            f"updates to statefulset spec for fields other than {listed} and '{_STATEFUL_CHANGES[-1]}' are forbidden"
+        )
+        return [cause("FieldValueForbidden", "spec", detail)]
+
+
+class TemplateStrategy(BuiltinStrategy):
+    """PodTemplates."""
+
+    tracks_generation = True
+    returns_deleted = True
+
+    def default(self, obj: Obj) -> None:
+        default_pod_spec(child(child(obj, "template"), "spec"))
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = _validate_template(obj["spec"]["template"], "spec.template")
-        policy = obj["spec"]["template"]["spec"].get("restartPolicy")
-        if policy not in ("OnFailure", "Never"):
-            causes.append(
-                cause(
-                    "FieldValueNotSupported",
-                    "spec.template.spec.restartPolicy",
-                    'supported values: "OnFailure", "Never"',
-                    quote(str(policy)),
-                )
-            )
-        return causes
+        return validate_template(obj["template"], "template")
 
 
-def _validate_template(template: Obj, field: str) -> list[Cause]:
+def validate_template(template: Obj, field: str) -> list[Cause]:
+    """What is wrong with a pod template."""
     labels = dig(template, "metadata", "labels") or {}
     return meta.validate_labels(labels, f"{field}.metadata.labels") + validate_pod_spec(
         template["spec"], f"{field}.spec"
@@ -139,6 +177,11 @@ def _statefulset(spec: Obj) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("podManagementPolicy", "OrderedReady")
+    retention = child(spec, "persistentVolumeClaimRetentionPolicy")
+    retention.setdefault("whenDeleted", "Retain")
+    retention.setdefault("whenScaled", "Retain")
+    for claim in spec.get("volumeClaimTemplates") or []:
+        child(claim, "spec").setdefault("volumeMode", "Filesystem")
     strategy = child(spec, "updateStrategy")
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
         child(strategy, "rollingUpdate").setdefault("partition", 0)
@@ -147,6 +190,7 @@ def _statefulset(spec: Obj) -> None:
 _DEFAULTS = {
     "Deployment": _deployment,
     "ReplicaSet": _replicaset,
+    "ReplicationController": _replicaset,
     "DaemonSet": _daemonset,
     "StatefulSet": _statefulset,
 }

@@ -1,0 +1,128 @@
+"""What the admission policies written in CEL have in common: bindings, parameters, variables and match conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kube.machinery.cel.literals import without_types
+from kube.machinery.resources import ADMISSION_GROUP
+from kube.machinery.selectors import label_selector_from_dict
+from solo.registry.catalog import Catalog
+from solo.registry.kinds import Kind
+from solo.registry.matching import Matcher
+from solo.registry.objects import dig
+from solo.registry.registry import Attributes
+from solo.registry.review import admission_request
+from solo.store import Key, Store, Stored
+
+Obj = dict[str, Any]
+
+VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
+
+
+class NotConfigured(Exception):
+    """A policy cannot be evaluated for want of its parameters."""
+
+
+class BoundPolicies:
+    """The policies of one kind (`policies` and `bindings` are group resources) as requests meet them."""
+
+    def __init__(self, store: Store, catalog: Catalog, policies: str, bindings: str) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._matcher = Matcher(store, catalog)
+        self._policies = policies
+        self._bindings = bindings
+
+    def applicable(self, attributes: Attributes) -> Iterator[tuple[Stored, Stored]]:
+        """Policies with the bindings by which they apply, in order of the bindings' names.
+
+        None for the objects that steer admission itself, so that they can be repaired.
+        """
+        if attributes.kind.resource.group == ADMISSION_GROUP or not self._store.count(self._bindings):
+            return
+        for binding in self._store.list(self._bindings)[0]:
+            policy = self._store.get(Key(self._policies, "", dig(binding.obj, "spec", "policyName") or ""))
+            if policy is not None and self._applies(policy.obj, binding.obj, attributes):
+                yield policy, binding
+
+    def _applies(self, policy: Obj, binding: Obj, attributes: Attributes) -> bool:
+        return self._matcher.matches(policy["spec"].get("matchConstraints"), attributes) and self._matcher.matches(
+            binding["spec"].get("matchResources"), attributes
+        )
+
+    def evaluations(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Evaluation]:
+        """One evaluation for each parameter object. Raises NotConfigured."""
+        shared = {
+            "object": attributes.obj,
+            "oldObject": attributes.old,
+            "request": admission_request(attributes),
+            "namespaceObject": self._matcher.namespace_object(attributes.namespace),
+        }
+        return [
+            Evaluation(policy["spec"], {**shared, "params": parameter})
+            for parameter in self._parameters(policy, binding, attributes)
+        ]
+
+    def _parameters(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Obj | None]:
+        """The parameter objects; [None] for a policy without any."""
+        param_kind, reference = policy["spec"].get("paramKind"), binding["spec"].get("paramRef")
+        if not param_kind or not reference:
+            return [None]
+        kind = self._catalog.by_kind(param_kind["apiVersion"], param_kind["kind"])
+        if kind is None:
+            raise NotConfigured(
+                "failed to configure policy: failed to find resource referenced by paramKind: "
+                f"'{param_kind['apiVersion']}, Kind={param_kind['kind']}'"
+            )
+        found = self._find(kind, reference, attributes)
+        if not found and reference.get("parameterNotFoundAction") == "Deny":
+            raise NotConfigured(
+                "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+            )
+        return list(found)
+
+    def _find(self, kind: Kind, reference: Obj, attributes: Attributes) -> list[Obj]:
+        namespace = ""
+        if kind.resource.namespaced:
+            namespace = reference.get("namespace") or attributes.namespace
+            if not namespace:
+                raise NotConfigured("failed to configure binding: cannot use namespaced paramRef in policy binding "
+                                    "that matches cluster-scoped resources")  # fmt: skip
+        if reference.get("name"):
+            stored = self._store.get(Key(kind.store_resource, namespace, reference["name"]))
+            return [kind.served(stored.obj)] if stored else []
+        selector = label_selector_from_dict(reference.get("selector") or {})
+        items = self._store.list(kind.store_resource, namespace or None)[0]
+        return [kind.served(item.obj) for item in items if selector.matches(dig(item.obj, "metadata", "labels"))]
+
+
+class Evaluation:
+    """One policy on one request with one parameter object; variables are evaluated when an expression needs them."""
+
+    def __init__(self, spec: Obj, activation: Obj) -> None:
+        self._spec = spec
+        self._activation = activation
+        self._definitions = {item["name"]: item["expression"] for item in spec.get("variables") or []}
+        self._values: Obj = {}
+
+    def conditions_hold(self) -> bool:
+        """Whether all match conditions hold. Raises CelError."""
+        conditions = self._spec.get("matchConditions") or []
+        return all(self.evaluate(condition["expression"]) is True for condition in conditions)
+
+    def show(self, obj: Obj | None) -> None:
+        """Let the expressions that follow see another object."""
+        self._activation = {**self._activation, "object": obj}
+        self._values = {}
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression of the policy. Raises CelError."""
+        from kube.machinery.cel import compile_cel
+
+        program = compile_cel(without_types(expression), VARIABLES)
+        for name in program.refers_to("variables"):
+            if name in self._definitions and name not in self._values:
+                self._values[name] = self.evaluate(self._definitions[name])
+        return program.evaluate({**self._activation, "variables": self._values})

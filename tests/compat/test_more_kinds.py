@@ -1,0 +1,121 @@
+"""Kinds that are served as objects go through all verbs; and what the newer verbs refuse, over the wire."""
+
+from __future__ import annotations
+
+import pytest
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+FLOW = "flowcontrol.apiserver.k8s.io/v1"
+QUEUE = {"type": "Queue", "queuing": {}}
+ATTACHED = {"attacher": "a.example.com", "nodeName": "n", "source": {"persistentVolumeName": "p"}}
+KINDS = [
+    (FLOW, "flowschemas", {"spec": {"priorityLevelConfiguration": {"name": "x"}}}, True),
+    (FLOW, "prioritylevelconfigurations", {"spec": {"type": "Limited", "limited": {"limitResponse": QUEUE}}}, True),
+    ("networking.k8s.io/v1", "ipaddresses", {"spec": {"parentRef": {"resource": "services", "name": "a"}}}, False),
+    ("networking.k8s.io/v1", "servicecidrs", {"spec": {"cidrs": ["10.1.1.0/24"]}}, True),
+    ("networking.k8s.io/v1", "ingressclasses", {"spec": {"controller": "example.com/c"}}, False),
+    ("node.k8s.io/v1", "runtimeclasses", {"handler": "h"}, False),
+    ("storage.k8s.io/v1", "csidrivers", {"spec": {}}, False),
+    ("storage.k8s.io/v1", "csinodes", {"spec": {"drivers": []}}, False),
+    ("storage.k8s.io/v1", "volumeattachments", {"spec": ATTACHED}, True),
+    ("storage.k8s.io/v1", "volumeattributesclasses", {"driverName": "d", "parameters": {"a": "b"}}, False),
+]
+
+
+@pytest.mark.parametrize(("version", "plural", "body", "has_status"), KINDS, ids=[kind[1] for kind in KINDS])
+def test_all_verbs(wire, version, plural, body, has_status):
+    base, name = f"/apis/{version}/{plural}", "10.1.1.1" if plural == "ipaddresses" else "verbs"
+    one = f"{base}/{name}"
+    code, made = wire("POST", base, {"metadata": {"name": name, "labels": {"test": "verbs"}}, **body})
+    assert code == 201 and made["metadata"]["uid"], made
+    code, listed = wire("GET", f"{base}?labelSelector=test%3Dverbs")
+    assert [item["metadata"]["name"] for item in listed["items"]] == [name]
+    code, changed = wire("PATCH", one, {"metadata": {"annotations": {"a": "1"}}}, MERGE)
+    assert (code, changed["metadata"]["annotations"]) == (200, {"a": "1"})
+    changed["metadata"]["annotations"]["a"] = "2"
+    assert wire("PUT", one, changed)[1]["metadata"]["annotations"] == {"a": "2"}
+    assert wire("PUT", one, changed)[1]["reason"] == "Conflict"
+    code, _ = wire("PATCH", f"{one}/status", {"metadata": {"annotations": {"a": "3"}}}, MERGE)
+    assert code == (200 if has_status else 404)
+    assert wire("GET", one, None, TABLE)[1]["rows"][0]["cells"][0] == name
+    assert wire("DELETE", f"{base}?labelSelector=test%3Dverbs")[0] == 200
+    assert wire("GET", one)[0] == 404
+
+
+def test_the_mandatory_objects_are_there(wire):
+    for plural in ("flowschemas", "prioritylevelconfigurations"):
+        names = {item["metadata"]["name"] for item in wire("GET", f"/apis/{FLOW}/{plural}")[1]["items"]}
+        assert {"exempt", "catch-all"} <= names
+    classes = {
+        item["metadata"]["name"] for item in wire("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")[1]["items"]
+    }
+    assert {"system-cluster-critical", "system-node-critical"} <= classes
+    code, refused = wire("DELETE", "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical")
+    assert (code, refused["reason"]) == (403, "Forbidden")
+
+
+def test_signing_requests(wire):
+    base = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    spec = {"request": "LS0t", "signerName": "example.com/s", "usages": ["client auth"], "username": "somebody-else"}
+    _, made = wire("POST", base, {"metadata": {"name": "csr"}, "spec": spec, "status": {"certificate": "LS0t"}})
+    assert made["spec"]["username"] == "kubernetes-admin" and "certificate" not in made.get("status", {})
+    approved = {"type": "Approved", "status": "True", "reason": "Test", "message": ""}
+    status = {"status": {"conditions": [approved], "certificate": "LS0t"}}
+    _, unchanged = wire("PATCH", f"{base}/csr/status", {"status": {"conditions": [approved]}}, MERGE)
+    assert not unchanged.get("status", {}).get("conditions")
+    _, judged = wire("PATCH", f"{base}/csr/approval", status, MERGE)
+    assert judged["status"]["conditions"][0]["type"] == "Approved" and "certificate" not in judged["status"]
+    _, signed = wire("PATCH", f"{base}/csr/status", {"status": {"certificate": "LS0t"}}, MERGE)
+    assert signed["status"]["certificate"] == "LS0t" and signed["status"]["conditions"]
+    code, both = wire(
+        "PATCH", f"{base}/csr/approval", {"status": {"conditions": [approved, {**approved, "type": "Denied"}]}}, MERGE
+    )
+    assert (code, both["reason"]) == (422, "Invalid")
+    wire("DELETE", f"{base}/csr")
+
+
+def test_a_review_has_no_table(wire):
+    body = {"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}}
+    code, answer = wire("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body, TABLE)
+    assert (code, answer["reason"]) == (406, "NotAcceptable")
+
+
+def test_a_collection_is_deleted_as_far_as_the_limit(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/podtemplates"
+    spec = {"containers": [{"name": "c", "image": "host"}]}
+    for name in ("a", "b", "c"):
+        wire("POST", path, {"metadata": {"name": name}, "template": {"spec": spec}})
+    _, deleted = wire("DELETE", f"{path}?limit=2")
+    assert [item["metadata"]["name"] for item in deleted["items"]] == ["a", "b"]
+    assert [item["metadata"]["name"] for item in wire("GET", path)[1]["items"]] == ["c"]
+
+
+def test_an_update_makes_a_lease(wire, namespace):
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/l"
+    code, made = wire("PUT", path, {"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}})
+    assert (code, made["spec"]["holderIdentity"]) == (201, "me")
+    code, refused = wire("PUT", path, {"metadata": {"name": "l"}, "spec": {}})
+    assert (code, refused["details"]["causes"][0]["field"]) == (422, "metadata.resourceVersion")
+    wire("DELETE", path)
+    assert wire("PUT", path, made)[0] == 404
+
+
+def test_tokens_can_be_checked_by_others(wire, namespace):
+    import jwt
+
+    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
+    wire("POST", f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "s"}})
+    bound = {"apiVersion": "v1", "kind": "Secret", "name": "s"}
+    _, answer = wire("POST", account, {"spec": {"audiences": ["me"], "boundObjectRef": bound}})
+    token = answer["status"]["token"]
+    _, about = wire("GET", "/.well-known/openid-configuration")
+    _, keys = wire("GET", "/openid/v1/jwks")
+    key = next(key for key in keys["keys"] if key["kid"] == jwt.get_unverified_header(token)["kid"])
+    claims = jwt.decode(token, jwt.PyJWK(key), algorithms=["ES256"], audience="me", issuer=about["issuer"])
+    assert claims["kubernetes.io"]["secret"]["name"] == "s"
+    review = {"spec": {"token": token, "audiences": ["me"]}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    assert wire("POST", path, review)[1]["status"]["authenticated"] is True
+    wire("DELETE", f"/api/v1/namespaces/{namespace}/secrets/s")
+    assert wire("POST", path, review)[1]["status"]["authenticated"] is False

@@ -1,0 +1,140 @@
+"""Workloads with their controllers, driven by kubectl: pods are processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import time
+
+
+def template(app, *command, **spec):
+    container = {"name": "c", "image": "host", "command": list(command)}
+    return {
+        "metadata": {"labels": {"app": app}},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container], **spec},
+    }
+
+
+def workload(kind, name, *command, api="apps/v1", **spec):
+    return {
+        "apiVersion": api,
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": template(name, *command), **spec},
+    }
+
+
+def job(name, *command, **spec):
+    body = {"template": template(name, *command, restartPolicy="Never"), **spec}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": body}
+
+
+def until(condition, timeout=20.0):
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.1)
+    return value
+
+
+def pods(cluster, namespace, app):
+    found = cluster.get("pods", "-n", namespace, "-l", f"app={app}")["items"]
+    return {pod["metadata"]["name"]: pod for pod in found if not pod["metadata"].get("deletionTimestamp")}
+
+
+def test_jobs(cluster, namespace):
+    cluster.apply(
+        job("good", "true", completions=3, parallelism=2),
+        job("bad", "false", backoffLimit=0, ttlSecondsAfterFinished=1000),
+        job("counted", "sh", "-c", 'echo "number $JOB_COMPLETION_INDEX"', completions=2, completionMode="Indexed"),
+        job("held", "true", suspend=True),
+        job("slow", "sleep", "600", activeDeadlineSeconds=1),
+        job("brief", "true", ttlSecondsAfterFinished=0),
+        namespace=namespace,
+    )
+    options = ("-n", namespace, "--timeout=20s")
+    cluster.kubectl("wait", *options, "--for=condition=Complete", "job/good", "job/counted")
+    cluster.kubectl("wait", *options, "--for=condition=Failed", "job/bad", "job/slow")
+    cluster.kubectl("wait", *options, "--for=delete", "job/brief")
+    good = cluster.get("job", "good", "-n", namespace)["status"]
+    assert good["succeeded"] == 3 and good["completionTime"]
+    failed = {
+        each["type"]: each["reason"] for each in cluster.get("job", "bad", "-n", namespace)["status"]["conditions"]
+    }
+    assert failed["Failed"] == "BackoffLimitExceeded"
+    slow = cluster.get("job", "slow", "-n", namespace)["status"]
+    assert {each["reason"] for each in slow["conditions"]} == {"DeadlineExceeded"}
+    assert cluster.get("job", "counted", "-n", namespace)["status"]["completedIndexes"] == "0,1"
+    texts = {cluster.kubectl("logs", "-n", namespace, name) for name in pods(cluster, namespace, "counted")}
+    assert texts == {"number 0\n", "number 1\n"}
+    assert not pods(cluster, namespace, "held")
+    cluster.kubectl("patch", "job", "held", "-n", namespace, "-p", json.dumps({"spec": {"suspend": False}}))
+    cluster.kubectl("wait", *options, "--for=condition=Complete", "job/held")
+
+
+def test_a_daemon_set_and_its_history(cluster, namespace):
+    cluster.apply(workload("DaemonSet", "ds", "sleep", "600"), namespace=namespace)
+    cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
+    (first,) = pods(cluster, namespace, "ds")
+    cluster.apply(workload("DaemonSet", "ds", "sleep", "700"), namespace=namespace)
+    cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
+    assert first not in pods(cluster, namespace, "ds")
+    cluster.kubectl("rollout", "undo", "-n", namespace, "daemonset/ds")
+    until(lambda: cluster.get("ds", "ds", "-n", namespace)["status"].get("observedGeneration") == 3)
+    cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
+    (last,) = pods(cluster, namespace, "ds").values()
+    assert last["spec"]["containers"][0]["command"] == ["sleep", "600"]
+
+
+def test_a_stateful_set_goes_in_order(cluster, namespace):
+    cluster.apply(workload("StatefulSet", "ss", "sleep", "600", replicas=2, serviceName="ss"), namespace=namespace)
+    cluster.kubectl("rollout", "status", "-n", namespace, "statefulset/ss", "--timeout=20s")
+    found = pods(cluster, namespace, "ss")
+    assert sorted(found) == ["ss-0", "ss-1"]
+    assert found["ss-0"]["metadata"]["creationTimestamp"] <= found["ss-1"]["metadata"]["creationTimestamp"]
+    old = {name: pod["metadata"]["uid"] for name, pod in found.items()}
+    cluster.apply(
+        workload("StatefulSet", "ss", "sleep", "700", replicas=2, serviceName="ss"),
+        namespace=namespace,
+    )
+    cluster.kubectl("rollout", "status", "-n", namespace, "statefulset/ss", "--timeout=30s")
+    new = {name: pod["metadata"]["uid"] for name, pod in pods(cluster, namespace, "ss").items()}
+    assert new.keys() == old.keys() and not set(new.values()) & set(old.values())
+    cluster.kubectl("scale", "-n", namespace, "statefulset/ss", "--replicas=1")
+    until(lambda: list(pods(cluster, namespace, "ss")) == ["ss-0"])
+
+
+def test_a_replication_controller_with_a_budget(cluster, namespace):
+    controller = workload("ReplicationController", "rc", "sleep", "600", api="v1", replicas=2)
+    del controller["spec"]["selector"]
+    selector = {"matchLabels": {"app": "rc"}}
+    budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}}
+    cluster.apply(controller, {**budget, "spec": {"maxUnavailable": 0, "selector": selector}}, namespace=namespace)
+    until(lambda: cluster.get("rc", "rc", "-n", namespace)["status"].get("readyReplicas") == 2)
+    until(lambda: cluster.get("pdb", "b", "-n", namespace)["status"].get("currentHealthy") == 2)
+    name = next(iter(pods(cluster, namespace, "rc")))
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+    assert "disruption budget" in cluster.fails("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    cluster.kubectl("patch", "pdb", "b", "-n", namespace, "-p", json.dumps({"spec": {"maxUnavailable": 1}}))
+    until(lambda: cluster.get("pdb", "b", "-n", namespace)["status"].get("disruptionsAllowed") == 1)
+    cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    until(lambda: name not in (left := pods(cluster, namespace, "rc")) and len(left) == 2)
+    # Set free, a pod is replaced; it stays.
+    free = next(iter(pods(cluster, namespace, "rc")))
+    cluster.kubectl("label", "pod", free, "-n", namespace, "app=free", "--overwrite")
+    until(lambda: len(pods(cluster, namespace, "rc")) == 2)
+    until(lambda: "ownerReferences" not in cluster.get("pod", free, "-n", namespace)["metadata"])
+
+
+def test_a_cron_job(cluster, namespace):
+    cron = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "cj"},
+        "spec": {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": job("x", "true")["spec"]}},
+    }
+    cluster.apply(cron, namespace=namespace)
+    cluster.kubectl("create", "job", "now", "--from=cronjob/cj", "-n", namespace)
+    cluster.kubectl("wait", "-n", namespace, "--for=condition=Complete", "job/now", "--timeout=20s")
+    cron["spec"]["schedule"] = "61 * * * *"
+    assert "spec.schedule" in cluster.fails("apply", "-n", namespace, "-f", "-", stdin=json.dumps(cron))

@@ -1,0 +1,95 @@
+"""What becomes of a Job: counting, ends, indexes and waiting."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kube.machinery.durations import rfc3339
+from solo.controllers import job_rules
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def job(status=None, **spec):
+    template = {"spec": {"restartPolicy": spec.pop("restartPolicy", "Never")}}
+    base = {"parallelism": 2, "completions": 2, "backoffLimit": 1, "completionMode": "NonIndexed", "template": template}
+    return {"metadata": {"name": "j"}, "spec": {**base, **spec}, "status": status or {}}
+
+
+def pod(phase, seconds_ago=0, index=None, code=0, restarts=0):
+    ended = {"state": {"terminated": {"exitCode": code, "finishedAt": rfc3339(NOW - timedelta(seconds=seconds_ago))}}}
+    meta = {"name": "p", "namespace": "ns", "annotations": {job_rules.INDEX: str(index)} if index is not None else {}}
+    entry = {"name": "c", "restartCount": restarts, **(ended if phase in ("Succeeded", "Failed") else {})}
+    return {"metadata": meta, "status": {"phase": phase, "containerStatuses": [entry]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "pods", "reason"),
+    [
+        ({}, ["Succeeded", "Running"], None),
+        ({}, ["Succeeded", "Succeeded"], "CompletionsReached"),
+        ({}, ["Failed"], None),
+        ({}, ["Failed", "Failed"], "BackoffLimitExceeded"),
+        ({"completions": None}, ["Succeeded", "Running"], None),
+        ({"completions": None}, ["Succeeded", "Failed"], "CompletionsReached"),
+        ({"completions": 0}, [], "CompletionsReached"),
+    ],
+)
+def test_ends(spec, pods, reason):
+    _, outcome = job_rules.count(job(**spec), [pod(each) for each in pods], NOW)
+    assert (outcome.reason if outcome else None) == reason
+
+
+def test_restarts_count_where_containers_are_restarted():
+    _, outcome = job_rules.count(job(restartPolicy="OnFailure", backoffLimit=2), [pod("Running", restarts=2)], NOW)
+    assert outcome.reason == "BackoffLimitExceeded"
+
+
+def test_the_deadline():
+    started = {"startTime": rfc3339(NOW - timedelta(seconds=10))}
+    assert job_rules.count(job(started, activeDeadlineSeconds=11), [], NOW)[1] is None
+    assert job_rules.count(job(started, activeDeadlineSeconds=10), [], NOW)[1].reason == "DeadlineExceeded"
+
+
+def test_what_was_counted_stays_counted():
+    status, _ = job_rules.count(job({"succeeded": 1, "failed": 1}), [pod("Running")], NOW)
+    assert (status["succeeded"], status["failed"]) == (1, 1)
+
+
+def test_indexes():
+    indexed = job({"completedIndexes": "0"}, completionMode="Indexed", completions=5, parallelism=3)
+    status, _ = job_rules.count(indexed, [pod("Succeeded", index=2), pod("Succeeded", index=3)], NOW)
+    assert (status["completedIndexes"], status["succeeded"]) == ("0,2,3", 3)
+    assert job_rules.next_indexes(indexed, status, [pod("Running", index=1)], 3) == [4]
+    assert job_rules.show_indexes({0, 1, 2, 5, 7, 8}) == "0-2,5,7,8"
+    assert job_rules.parse_indexes("0-2,5") == {0, 1, 2, 5}
+
+
+def test_the_pod_failure_policy():
+    codes = {"operator": "In", "values": [42]}
+    policy = {"rules": [{"action": "FailJob", "onExitCodes": codes}]}
+    _, outcome = job_rules.count(job(podFailurePolicy=policy), [pod("Failed", code=42)], NOW)
+    assert (outcome.success, outcome.reason) == (False, "PodFailurePolicy")
+    policy["rules"][0]["action"] = "Ignore"
+    status, outcome = job_rules.count(job(podFailurePolicy=policy, backoffLimit=0), [pod("Failed", code=42)], NOW)
+    assert (status["failed"], outcome) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("pods", "seconds"),
+    [
+        ([], 0),
+        ([("Failed", 4)], 6),
+        ([("Failed", 4), ("Failed", 30)], 16),
+        ([("Failed", 4), ("Succeeded", 2)], 0),
+        ([("Failed", 60)], 0),
+    ],
+)
+def test_failures_are_waited_for(pods, seconds):
+    assert job_rules.backoff_left([pod(*each) for each in pods], NOW) == seconds
+
+
+def test_how_many_run():
+    assert job_rules.wanted_active(job(completions=5), {"succeeded": 4}, 0) == 1
+    assert job_rules.wanted_active(job(completions=None), {"succeeded": 0}, 1) == 2
+    assert job_rules.wanted_active(job(completions=None), {"succeeded": 1}, 1) == 1
