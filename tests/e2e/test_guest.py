@@ -70,9 +70,10 @@ def console(cluster: Cluster, name: str, command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(400)  # a guest on a busy machine takes minutes to boot
 def test_life_with_a_guest_agent(runtime: Cluster, image: str, public_key: str) -> None:
     boot(runtime, "inside", image)
-    eventually(lambda: synced(runtime, "inside"), 60, "the guest's agent answers")
+    eventually(lambda: synced(runtime, "inside"), 180, "the guest's agent answers")
     check_what_the_status_says(runtime)
     check_the_socket_is_the_owners_alone(runtime)
     check_a_key_comes_and_goes(runtime, public_key)
@@ -104,10 +105,10 @@ def check_the_socket_is_the_owners_alone(runtime: Cluster) -> None:
 
 
 def check_a_key_comes_and_goes(runtime: Cluster, public_key: str) -> None:
-    runtime.apply(request("soon-over", "inside", "alice", ssh={"key": public_key, "ttl": "30s"}))
+    runtime.apply(request("soon-over", "inside", "alice", ssh={"key": public_key, "ttl": "45s"}))
     runtime.apply(request("taken-back", "inside", "alice", ssh={"key": public_key, "ttl": "1d"}))
     for name in ("soon-over", "taken-back"):
-        runtime.wait_for(".status.state", "configured", "vmar", name)
+        eventually(lambda name=name: "configuredTime" in runtime.get("vmar", name).get("status", {}), 40, name)
     files = console(runtime, "inside", "ls -lan /home/alice /home/alice/.ssh; cat /home/alice/.ssh/authorized_keys")
     kind, encoded = public_key.split()[:2]
     entries = re.findall(rf'expiry-time="(\d{{14}})" {kind} {re.escape(encoded)} vm.cluster.gke.io/vmar=\S+', files)
@@ -186,12 +187,12 @@ def check_a_key_outlives_a_manager_and_a_reboot(runtime: Cluster, public_key: st
     def is_back() -> bool:
         return "vmar=" in console(runtime, "inside", "cat /home/bob/.ssh/authorized_keys")
 
-    eventually(is_back, 60, "the key is in the guest that started anew")
+    eventually(is_back, 180, "the key is in the guest that started anew")
 
 
 def check_the_agent_shuts_the_guest_down(runtime: Cluster) -> None:
     pod = runtime.get("gvm", "inside")["status"]["podName"]
-    eventually(lambda: synced(runtime, "inside"), 30)
+    eventually(lambda: synced(runtime, "inside"), 60)
     runtime.virt("stop", "inside")
     log = runtime.kubectl("logs", "-f", pod, ok=False).stdout
     assert "TINY-SHUTDOWN-BY-AGENT" in log
