@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import yaml
 
@@ -62,3 +63,23 @@ def test_without_the_runtime_the_command_says_what_to_do(disabled: Cluster) -> N
     done = disabled.virt("create", "vm", "early", "--image", image(disabled), ok=False)
     assert done.returncode == 1
     assert "bmctl enable vmruntime" in done.stderr
+
+
+def test_a_local_image_is_brought_to_the_cluster(runtime: Cluster, tmp_path: Path) -> None:
+    local = tmp_path / "my disk.raw"
+    local.write_bytes(b"\xeb" + bytes((1 << 20) - 1))
+    small = ("--image", str(local), "--cpu", "1", "--memory", "64Mi")
+    target = runtime.directory / "images" / "local-boot-dv.raw"
+    refused = runtime.virt("create", "vm", "local", *small, "--boot-disk-size", "20GiB", ok=False)
+    assert "spec.size" in refused.stderr and not target.exists()
+    eventually(lambda: not runtime.items("gvm"))
+    done = runtime.virt("create", "vm", "local", *small, "--boot-disk-size", "2Mi")
+    assert f"Copying {local} to {target}" in done.stdout
+    runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "local-boot-dv")
+    (imported,) = (runtime.directory / "vm" / "disks").glob("*/local-boot-dv_*/disk.*")
+    assert imported.read_bytes()[: 1 << 20] == local.read_bytes() == target.read_bytes()
+    target.unlink()
+    moved = tmp_path / "config"
+    moved.write_bytes(runtime.kubeconfig.read_bytes())
+    elsewhere = runtime.run("kubectl-virt", "create", "vm", "far", *small, "--kubeconfig", str(moved))
+    assert elsewhere.returncode == 1 and "kubeconfig in its directory" in elsewhere.stderr

@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -361,3 +363,12 @@ def test_an_object_without_the_right_to_it(google):
     google.server.wanted["/bucket/image.raw"] = "Bearer of somebody else"
     with pytest.raises(SourceError, match="403"):
         google.fetch(google.account)
+
+
+def test_the_program_gets_the_key_and_the_servers_address_by_its_environment(google, tmp_path):
+    command = [sys.executable, "-P", "-m", "vmruntime.engines.qemu.importer", "--url", "gs://bucket/image.raw"]
+    command += ["--format", "raw", "--size", str(1 << 20), "--dest", str(tmp_path / "disk.raw")]
+    secrets = {"IMPORT_GOOGLE_CREDENTIALS": json.dumps(google.account), "STORAGE_EMULATOR_HOST": google.server.url}
+    done = subprocess.run(command, env={**os.environ, **secrets}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "disk.raw").read_bytes()[: len(CONTENT)] == CONTENT

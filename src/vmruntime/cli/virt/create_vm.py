@@ -7,15 +7,16 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from kube.client.sync import SyncClient
 from kube.machinery.errors import StatusError
 from kube.machinery.names import dns1123_label
 from kube.machinery.resources import SECRETS, Resource
 from vmruntime.api import machine_fields, names, virtualmachine, virtualmachinedisk
-from vmruntime.api.meta import Obj, name_of, namespace_of, owner_reference, uid_of
+from vmruntime.api.meta import Obj, dig, name_of, namespace_of, owner_reference, uid_of
 from vmruntime.cli.dispatch import CommandError
-from vmruntime.cli.virt import target
+from vmruntime.cli.virt import local_image, target
 from vmruntime.cli.virt.target import Target
 
 DEFAULT_DISK_SIZE = "20Gi"
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--image",
         required=True,
         metavar="IMAGE",
-        help=f"{', '.join(NAMED_IMAGES)}, an http(s) address, or a file in the cluster's images directory",
+        help=f"{', '.join(NAMED_IMAGES)}, an http(s) address, or a file, which the cluster gets a copy of",
     )
     parser.add_argument("--os-type", type=str.lower, choices=("linux", "windows"), default="linux", help="guest system")
     parser.add_argument("--cpu", "--vcpu", type=int, default=machine_fields.DEFAULT_VCPUS, metavar="N", help="vCPUs")
@@ -57,10 +58,18 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f'{resource.kind} "{name_of(obj)}" exists already in namespace {vm.namespace}')
     path = _save(vm.name, [obj for _, obj in objects])
     print(f'Manifest for vm "{vm.name}" is saved to {path}')
-    print(f'Applying manifest for vm "{vm.name}"')
-    _create(vm.client, objects)
+    with _in_place(args.image, objects[1][1]):
+        print(f'Applying manifest for vm "{vm.name}"')
+        _create(vm.client, objects)
     print(f'Created gvm "{vm.name}"')
     return 0
+
+
+def _in_place(image: str, disk: Obj) -> contextlib.AbstractContextManager[None]:
+    """Puts a local image where the disk's source says that it is, if it is not there."""
+    url = dig(disk, "spec", "source", "file", "url")
+    source, target = _local(image), Path(unquote(urlsplit(str(url)).path))
+    return contextlib.nullcontext() if url is None or source == target else local_image.copied(source, target)
 
 
 def _objects(args: argparse.Namespace, vm: Target) -> list[tuple[Resource, Obj]]:
@@ -72,7 +81,10 @@ def _objects(args: argparse.Namespace, vm: Target) -> list[tuple[Resource, Obj]]
         "interfaces": [{"name": "eth0", "networkName": args.network, "default": True}],
         "osType": args.os_type.capitalize(),
     }
-    disk_spec: Obj = {"size": args.boot_disk_size, "source": _source(args.image)}
+    disk_spec: Obj = {
+        "size": args.boot_disk_size,
+        "source": _source(args.image, boot_disk, local_image.images_directory(vm.kubeconfig)),
+    }
     if args.boot_disk_storage_class:
         disk_spec["storageClassName"] = args.boot_disk_storage_class
     objects = [
@@ -94,14 +106,23 @@ def _object(resource: Resource, name: str, namespace: str, **fields: Obj) -> Obj
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **fields}
 
 
-def _source(image: str) -> Obj:
+def _source(image: str, disk: str, images: Path | None) -> Obj:
     image = NAMED_IMAGES.get(image, image)
     if image.startswith(("http://", "https://")):
         return {"http": {"url": image}}
-    path = Path(image.removeprefix("file://")).expanduser()
+    path = _local(image)
     if not path.is_file():
         raise CommandError(f'"{image}" is neither a known image ({", ".join(NAMED_IMAGES)}), an address nor a file')
-    return {"file": {"url": path.resolve().as_uri()}}
+    if images is None:
+        message = "files can be used with a cluster of this machine only, and with the kubeconfig in its directory: "
+        raise CommandError(f"{message}pass it in --kubeconfig, or give the image's http(s) address")
+    if not path.is_relative_to(images):
+        path = images / f"{disk}{path.suffix}"
+    return {"file": {"url": path.as_uri()}}
+
+
+def _local(image: str) -> Path:
+    return Path(image.removeprefix("file://")).expanduser().resolve()
 
 
 def _account(text: str) -> str:

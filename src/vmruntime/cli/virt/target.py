@@ -28,6 +28,7 @@ class Target:
     client: SyncClient
     namespace: str
     name: str
+    kubeconfig: str
 
     def read(self, resource: Resource = virtualmachine.RESOURCE) -> Obj:
         """The object. Raises CommandError that says what is missing: the object, or the kind itself."""
@@ -55,4 +56,4 @@ def resolve(args: argparse.Namespace) -> Target:
     if len(names) != 1:
         raise CommandError(f"one name is wanted, not {len(names)}: {' '.join(names)}")
     config = load_kubeconfig(args.kubeconfig)
-    return Target(SyncClient(config), args.namespace or config.namespace or "default", names[0])
+    return Target(SyncClient(config), args.namespace or config.namespace or "default", names[0], config.source)
