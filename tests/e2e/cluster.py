@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -119,6 +120,12 @@ def eventually(check: Callable[[], Any], timeout: float = 30, what: str = "") ->
             return value
         assert time.monotonic() < deadline, f"not within {timeout} s: {what or check}"
         time.sleep(0.1)
+
+
+def kill(pid: int) -> None:
+    """End a process as the kernel would; one that has gone already is no matter."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +20,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A running cluster; afterwards it is reset, and nothing of it may be left."""
     made = Cluster(tmp_path_factory.mktemp("e2e") / "bmctl-workspace", "e2e")
-    made.bmctl("create", "cluster", "-c", made.name)
+    made.bmctl("create", "cluster", "-c", made.name, "--port", str(quiet_port()))
     yield made
     made.bmctl("reset", "-c", made.name, "--yes")
     assert not made.directory.exists()
     assert made.processes() == {}
+
+
+def quiet_port() -> int:
+    """A free port that neither other clusters look for when they start, nor the kernel gives to connections.
+
+    So nobody takes it while the cluster is stopped for a moment.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e import soak_checks
-from e2e.cluster import Cluster, disk, vm
+from e2e.cluster import Cluster, disk, kill, vm
 from e2e.soak_checks import BLOCK, MIB, NAMESPACE, Disk, Machine
 from e2e.soak_writer import Writer
 from kube.client.config import load_kubeconfig
@@ -398,11 +397,3 @@ class Soak:
             return soak_checks.wrong(found, self.machines, self.disks)
         machines, disks = self.machines | self.writer.machines, self.disks | self.writer.disks
         return [*self.writer.wrong(), *soak_checks.wrong(found, machines, disks)]
-
-
-def kill(pid: int) -> None:
-    """End it as the kernel would."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -6,7 +6,7 @@ import base64
 import re
 from pathlib import Path
 
-from e2e.cluster import Cluster, disk, vm
+from e2e.cluster import Cluster, disk, eventually, vm
 from e2e.soak_checks import MIB, Disk, Machine
 
 NAME, BOOT, DATA = "writer", "writer-boot", "writer-data"
@@ -38,6 +38,12 @@ class Writer:
         machine = vm(NAME, [BOOT, DATA], cloudInit={"noCloud": {"userDataBase64": script}})
         machine["spec"]["compute"]["memory"]["capacity"] = "128Mi"
         cluster.apply(disk(BOOT, "64Mi", source={"file": {"url": f"file://{image}"}}), disk(DATA, "1Mi"), machine)
+
+    def await_more(self) -> None:
+        """Wait until the guest, which may have to boot first, tells another number."""
+        before = self.told
+        eventually(lambda: self.wrong() or self.told > before, 120, "the guest carries on")
+        assert self.wrong() == []
 
     def wrong(self) -> list[str]:
         """What it has told is looked up first: the disk, looked at later, has to have that at least."""

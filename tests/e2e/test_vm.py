@@ -213,6 +213,23 @@ def test_no_machine_takes_a_disk_from_another(runtime: Cluster) -> None:
     eventually(lambda: not runtime.items("virtualmachinedisk"), what="the disk went with the last machine")
 
 
+def test_a_disk_of_a_machine_that_has_only_just_come_is_kept(runtime: Cluster) -> None:
+    """Also while nobody is there who would write it into the disk's status."""
+    runtime.apply(disk("young"), vm("old", ["young"], runningState="Stopped"))
+    eventually(lambda: runtime.get("virtualmachinedisk", "young")["status"].get("attachedTo") == ["old"])
+    os.kill(runtime.manager_pid(), signal.SIGSTOP)
+    runtime.apply(vm("new", ["young"], runningState="Stopped"))
+    terminal = Terminal.start(
+        runtime, "kubectl-virt", "delete", "vm", "old", "--all", "--kubeconfig", str(runtime.kubeconfig)
+    )
+    terminal.expect("Start deleting")
+    eventually(lambda: "deletionTimestamp" in runtime.get("gvm", "old")["metadata"])
+    os.kill(runtime.manager_pid(), signal.SIGCONT)
+    assert terminal.wait() == 0
+    assert 'Kept VirtualMachineDisk "young", which is used by: new.' in terminal.output
+    assert "deletionTimestamp" not in runtime.get("virtualmachinedisk", "young")["metadata"]
+
+
 def test_a_missing_secret_is_an_error_of_configuration(runtime: Cluster) -> None:
     runtime.apply(vm("secretive", cloudInit={"noCloud": {"secretRef": {"name": "absent"}}}))
     runtime.wait_for(".status.state", "ErrorConfiguration", "gvm", "secretive")

@@ -7,7 +7,7 @@ import time
 
 from kube.machinery.errors import StatusError
 from vmruntime.api import virtualmachine, virtualmachinedisk
-from vmruntime.api.meta import dig, uid_of
+from vmruntime.api.meta import name_of, uid_of
 from vmruntime.cli.dispatch import CommandError
 from vmruntime.cli.virt import target
 from vmruntime.cli.virt.target import Target
@@ -46,7 +46,9 @@ def _delete_disk(vm: Target, disk: str) -> str:
     kind = virtualmachinedisk.RESOURCE.kind
     try:
         found = vm.client.get(virtualmachinedisk.RESOURCE, disk, vm.namespace)
-        others = [user for user in dig(found, "status", "attachedTo", default=[]) if user != vm.name]
+        # Not by the disk's status, which does not know yet of a VM that was created a moment ago.
+        machines = vm.client.list(virtualmachine.RESOURCE, vm.namespace)["items"]
+        others = [name for name in map(name_of, virtualmachine.users_of(disk, machines)) if name != vm.name]
         if others:
             return f'Kept {kind} "{disk}", which is used by: {", ".join(others)}.'
         vm.client.delete(virtualmachinedisk.RESOURCE, disk, vm.namespace, uid=uid_of(found))
