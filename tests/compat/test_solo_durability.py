@@ -91,7 +91,7 @@ async def write(client: AsyncClient, ledger: Ledger, writer: int, steps: random.
 
 
 async def load_and_kill(server, ledger: Ledger, writes: int, seed: int) -> None:
-    """Kill the server after so many writes: every other time in the middle of writes, else right after the last one was answered."""
+    """Kill the server after so many writes: every other time in the middle of some, else right after the last answer."""
     async with AsyncClient(load_kubeconfig(str(server.kubeconfig))) as client:
         stop = asyncio.Event()
         ledger.goal, ledger.reached = ledger.writes + writes, asyncio.Event()
@@ -160,9 +160,11 @@ def test_a_full_disk(small_disk, tmp_path):
         assert (problem.code, problem.reason) == (507, "InsufficientStorage")
         assert "the disk of" in problem.message and "is full" in problem.message
         assert written <= names(client)
-        assert client.raw("GET", "/livez") == b"ok"
+        with pytest.raises(StatusError, match="etcd failed"):
+            client.raw("GET", "/readyz")
         ballast.unlink()
         client.create(CONFIGMAPS, {"metadata": {"name": "after"}}, "default")
+        assert client.raw("GET", "/readyz") == b"ok"
         server.process.kill()
         server.process.wait()
     with run_server(small_disk) as server, server.client() as client:

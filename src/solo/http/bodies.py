@@ -20,6 +20,8 @@ Obj = dict[str, Any]
 MAX_BODY = 3 * 1024 * 1024
 MAX_DEPTH = 200
 MAX_YAML_NODES = 500_000
+MAX_REPEATED = 100
+"""Of more repeated keys in YAML the first are told; each costs a header or a line of the answer."""
 SLOW_YAML = 64 * 1024
 """YAML takes about a second a megabyte: from this size on it is read beside the event loop."""
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -229,7 +231,7 @@ def _loader() -> Any:
             seen = set()
             for key, _ in node.value:
                 if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
-                    if key.value in seen:
+                    if key.value in seen and len(self.repeated) < MAX_REPEATED:
                         self.repeated.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
                     seen.add(key.value)
             return super().construct_mapping(node, deep)
