@@ -91,7 +91,7 @@ async def write(client: AsyncClient, ledger: Ledger, writer: int, steps: random.
 
 
 async def load_and_kill(server, ledger: Ledger, writes: int, seed: int) -> None:
-    """Kill the server after so many writes: every other time in the middle of some, else right after the last answer."""
+    """Kill the server after so many writes: every other time amid others, else right after the last answer."""
     async with AsyncClient(load_kubeconfig(str(server.kubeconfig))) as client:
         stop = asyncio.Event()
         ledger.goal, ledger.reached = ledger.writes + writes, asyncio.Event()

@@ -113,6 +113,7 @@ def test_yaml_scalars(text, value):
         (b"? " * 1_000_000, YAML, 400),
         (b"? [a]\n: b\n", YAML, 400),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_bad_bodies(body, media_type, code):
     with pytest.raises(StatusError) as refused:
