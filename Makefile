@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself; a second run finds it done and is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-unit test-debian soak check format bench build clean
+.PHONY: help demo demo-clean test test-unit test-debian soak soak-api check format bench build clean
 
 PY := .venv/bin/python
 
@@ -28,6 +28,10 @@ soak: ## many machines, then 200 random operations and kills; SEED= repeats one,
 	@scripts/setup.sh dev
 	@EMPTY=$${EMPTY:-100} GUESTS=$${GUESTS:-20} OPERATIONS=$${OPERATIONS:-200} SEED=$${SEED:-$$RANDOM} \
 		$(PY) -m pytest -s tests/e2e/test_density.py tests/e2e/test_soak.py
+
+soak-api: ## kill the loaded API server 200 times, nothing may be lost; SEED= repeats a run, KILLS= sets how much
+	@scripts/setup.sh dev
+	@KILLS=$${KILLS:-200} SEED=$${SEED:-$$RANDOM} $(PY) -m pytest -s tests/compat/test_solo_durability.py -k kill
 
 test-debian: ## the tests that need a whole distribution as guest (minutes more; downloads it from Debian)
 	@scripts/setup.sh debian

@@ -1,4 +1,4 @@
-"""`python -m solo`: one process with an API server, its controllers and a node agent."""
+"""`python -m solo`: one process with an API server, its controllers and a node agent; and commands for its data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,10 +19,17 @@ from solo.server import Server, Settings, StartError
 
 logger = logging.getLogger("solo")
 
+OPEN_FILES = 16_384
+"""Each watch is an open file: the usual soft limit of 1024 would be reached by a few hundred clients."""
+
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m solo", description="A Kubernetes API for one machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m solo",
+        description="A Kubernetes API for one machine.",
+        epilog="Commands for the data of a server, running or not: `python -m solo backup` and `python -m solo certs`.",
+    )
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="directory of all state (made if needed)"
     )
@@ -49,7 +57,10 @@ def _locked(data: Path) -> Iterator[None]:
         except BlockingIOError:
             raise StartError(f"another server is running on {data} (pid {_read_pid(data)})") from None
         pid_file = data / "solo.pid"
-        pid_file.write_text(f"{os.getpid()}\n")
+        try:
+            pid_file.write_text(f"{os.getpid()}\n")
+        except OSError as problem:
+            raise StartError(f"cannot use the data directory {data}: {problem.strerror}") from problem
         yield
         pid_file.unlink(missing_ok=True)
     finally:
@@ -61,6 +72,14 @@ def _read_pid(data: Path) -> str:
         return (data / "solo.pid").read_text().strip() or "unknown"
     except OSError:
         return "unknown"
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit as far as the hard one lets us. Pods inherit it, which is why it is not unlimited."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Ready:
@@ -99,9 +118,22 @@ async def _serve(settings: Settings, ready: _Ready) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until a signal; returns the exit code."""
-    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    """Run until a signal, or do what a command says; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["backup"]:
+        from solo import backup
+
+        return backup.main(given[1:])
+    if given[:1] == ["certs"]:
+        from solo import certs
+
+        return certs.main(given[1:])
+    return _run_server(parse_arguments(given))
+
+
+def _run_server(options: argparse.Namespace) -> int:
     os.umask(0o077)
+    _allow_open_files()
     logging.basicConfig(
         stream=sys.stderr,
         level=options.log_level.upper(),

@@ -9,6 +9,7 @@ import errno
 import ipaddress
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from solo.auth.authn import Authenticator
 from solo.auth.escalation import check_escalation
 from solo.auth.pki import ADMIN_USER, KeyPair, Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
+from solo.auth.rotation import Rotation
 from solo.auth.tokens import TokenAuthority
 from solo.http.app import Api, runner_options
 from solo.http.outgoing import WebhookCaller
@@ -121,6 +123,7 @@ class Server:
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[AsyncClient] = []
         self._webhooks: WebhookCaller | None = None
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def url(self) -> str:
@@ -146,8 +149,9 @@ class Server:
         settings = self._settings
         listener = self._bind()
         try:
-            pki = ensure_pki(settings.data / "pki", settings.node_name, [settings.listen])
+            # The store first: data of a newer version is refused before anything is changed.
             self._store = store = Store.open(settings.data / "state.db")
+            pki = self._ensure_pki()
         except (PkiError, StoreError) as problem:
             listener.close()
             raise StartError(str(problem)) from problem
@@ -157,12 +161,36 @@ class Server:
         await ensure_api_service(registry, self._host, self._settings.port)
         self._runner = web.AppRunner(api.application(), shutdown_timeout=SHUTDOWN_SECONDS, **runner_options())
         await self._runner.setup()
-        await web.SockSite(self._runner, listener, ssl_context=pki.server_context(), backlog=_BACKLOG).start()
-        self._write_kubeconfig(pki)
+        self._tls = pki.server_context()
+        await web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=_BACKLOG).start()
+        try:
+            self._write_kubeconfig(pki)
+        except OSError as problem:
+            path = settings.kubeconfig
+            raise StartError(f"cannot write the kubeconfig {path}: {problem.strerror}") from problem
         self._background("custom resource cleanup", CrdCleaner(registry).run)
         self._background("quotas", QuotaKeeper(registry).run)
         self._background("event expiry", lambda: expire_events(registry))
         self._start_clients(pki, api)
+        self._background("certificate renewal", Rotation(self._ensure_pki, pki, self._renew).run)
+
+    def _ensure_pki(self) -> Pki:
+        settings = self._settings
+        return ensure_pki(settings.data / "pki", settings.node_name, [settings.listen])
+
+    def _renew(self, old: Pki, new: Pki) -> None:
+        """Take up renewed certificates: for connections from now on, those that are open go on. Raises OSError."""
+        assert self._tls is not None
+        if new.server != old.server:
+            self._tls.load_cert_chain(new.server.cert_path, new.server.key_path)
+        for client, before, now in zip(
+            self._clients, (old.controllers, old.node), (new.controllers, new.node), strict=True
+        ):
+            if now != before:
+                client.use_certificate(now.cert_pem, now.key_pem)
+        if new.admin != old.admin:
+            self._write_kubeconfig(new)
+        logger.info("renewed certificates are in use")
 
     def _bind(self) -> socket.socket:
         listen, port = self._settings.listen, self._settings.port
@@ -220,19 +248,16 @@ class Server:
 
     def _write_kubeconfig(self, pki: Pki) -> None:
         settings = self._settings
-        try:
-            settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-            write_kubeconfig(
-                str(settings.kubeconfig),
-                cluster=settings.cluster_name,
-                user=ADMIN_USER,
-                server=self.url,
-                ca_pem=pki.ca_pem,
-                cert_pem=pki.admin.cert_pem,
-                key_pem=pki.admin.key_pem,
-            )
-        except OSError as problem:
-            raise StartError(f"cannot write the kubeconfig {settings.kubeconfig}: {problem.strerror}") from problem
+        settings.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        write_kubeconfig(
+            str(settings.kubeconfig),
+            cluster=settings.cluster_name,
+            user=ADMIN_USER,
+            server=self.url,
+            ca_pem=pki.ca_pem,
+            cert_pem=pki.admin.cert_pem,
+            key_pem=pki.admin.key_pem,
+        )
 
     def _start_clients(self, pki: Pki, api: Api) -> None:
         """The controllers and the node agent: clients like any other, over TLS, with rights of their own."""

@@ -19,7 +19,7 @@ from yarl import URL
 
 from kube.client.config import KubeConfig
 from kube.client.errors import ConnectionFailed, connection_failed, status_error
-from kube.client.transport import TokenSource, tls_context
+from kube.client.transport import TokenSource, load_certificate, tls_context
 from kube.client.verbs import JSON, Obj, Request, Verbs, WatchStream, fill_kinds
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
@@ -72,6 +72,11 @@ class AsyncClient:
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
+
+    def use_certificate(self, cert_pem: bytes, key_pem: bytes) -> None:
+        """Show a renewed client certificate on connections from now on. Raises KubeConfigError if it does not load."""
+        assert self._tls is not None
+        load_certificate(self._tls, cert_pem, key_pem, self.config.source)
 
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, subresource: str | None = None

@@ -28,15 +28,20 @@ def tls_context(config: KubeConfig) -> ssl.SSLContext | None:
                 f"the certificate authority in {config.source} is not a PEM certificate; get a new copy of the file"
             ) from exc
     if config.client_cert_data is not None and config.client_key_data is not None:
-        with _as_file(config.client_cert_data + b"\n" + config.client_key_data) as path:
-            try:
-                # The empty password makes an encrypted key an error here, instead of a question on the terminal.
-                context.load_cert_chain(path, password="")
-            except (ssl.SSLError, ValueError) as exc:
-                raise KubeConfigError(
-                    f"the client certificate and key in {config.source} do not load; get a new copy of the file"
-                ) from exc
+        load_certificate(context, config.client_cert_data, config.client_key_data, config.source)
     return context
+
+
+def load_certificate(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes, source: str) -> None:
+    """Show this certificate on connections from now on. Raises KubeConfigError if it does not load."""
+    with _as_file(cert_pem + b"\n" + key_pem) as path:
+        try:
+            # The empty password makes an encrypted key an error here, instead of a question on the terminal.
+            context.load_cert_chain(path, password="")
+        except (ssl.SSLError, ValueError) as exc:
+            raise KubeConfigError(
+                f"the client certificate and key in {source} do not load; get a new copy of the file"
+            ) from exc
 
 
 @contextmanager

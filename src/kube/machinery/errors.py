@@ -200,3 +200,8 @@ def service_unavailable(message: str) -> StatusError:
 
 def gateway_timeout(message: str) -> StatusError:
     return StatusError(504, "Timeout", message)
+
+
+def insufficient_storage(message: str) -> StatusError:
+    """507: nothing was changed, because the server's disk is full."""
+    return StatusError(507, "InsufficientStorage", message)

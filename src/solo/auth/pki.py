@@ -1,18 +1,21 @@
 """The cluster's certificates: an own CA, the server's certificate and those of its first clients.
 
-Everything is made on first start and kept under `pki/` (directory 0700, files 0600). A leaf certificate is made anew
-at start when it would expire soon, belongs to another CA, or lacks a name that it should have. P-256 throughout: a key
-takes 0.1 ms. `cryptography` is imported on use, since it costs more than the rest of a start together.
+Everything is made on first start and kept under `pki/` (directory 0700, files 0600). A leaf certificate and its key are
+made anew (at start, and by the running server: `solo.auth.rotation`) when it would expire soon, belongs to another CA,
+or lacks a name that it should have. P-256 throughout: a key takes 0.1 ms. `cryptography` is imported on use, since it
+costs more than the rest of a start together.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import ipaddress
 import logging
 import os
 import ssl
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,20 +107,60 @@ def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ())
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.chmod(0o700)
-        ca_key, ca_cert, ca_pem = _ensure_ca(directory)
-        names, addresses = _split_names([*SERVICE_NAMES, node_name, *SERVICE_IPS, *extra_names])
-        leaves = [
-            _Leaf("server", "kube-apiserver", (), names, addresses),
-            _Leaf("admin", ADMIN_USER, (MASTERS,)),
-            _Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
-            _Leaf("controllers", CONTROLLER_MANAGER_USER),
-        ]
-        server, admin, node, controllers = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
-        token_key = _ensure_key(directory / "sa.key")
+        with locked(directory):
+            directory.chmod(0o700)
+            ca_key, ca_cert, ca_pem = _ensure_ca(directory)
+            names, addresses = _split_names([*SERVICE_NAMES, node_name, *SERVICE_IPS, *extra_names])
+            leaves = [
+                _Leaf("server", "kube-apiserver", (), names, addresses),
+                _Leaf("admin", ADMIN_USER, (MASTERS,)),
+                _Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
+                _Leaf("controllers", CONTROLLER_MANAGER_USER),
+            ]
+            server, admin, node, controllers = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
+            token_key = _ensure_key(directory / "sa.key")
     except OSError as exc:
         raise PkiError(f"certificates in {directory} cannot be used: {exc}") from exc
     return Pki(ca_pem, directory / "ca.crt", server, admin, node, controllers, token_key)
+
+
+def renew_pki(directory: Path) -> list[tuple[str, datetime]]:
+    """Make all leaf certificates anew, with new keys, the same subjects and names; file names and their new ends.
+
+    Raises:
+        PkiError: there is no key material, or it is damaged.
+    """
+    from cryptography import x509
+
+    try:
+        with locked(directory):
+            if not (directory / "ca.crt").exists():
+                raise PkiError(f"there are no certificates in {directory}: the first start makes them")
+            ca_key, ca_cert, _ = _ensure_ca(directory)
+            ends = []
+            for path in sorted(directory.glob("*.crt")):
+                if path.name == "ca.crt":
+                    continue
+                try:
+                    leaf = _leaf_of(path.stem, x509.load_pem_x509_certificate(path.read_bytes()))
+                except ValueError as exc:
+                    raise PkiError(f"{path} is damaged ({exc}): remove it, the next start makes it anew") from exc
+                issued = _issue(directory, leaf, ca_key, ca_cert)
+                ends.append((path.name, x509.load_pem_x509_certificate(issued.cert_pem).not_valid_after_utc))
+    except OSError as exc:
+        raise PkiError(f"certificates in {directory} cannot be used: {exc}") from exc
+    return ends
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep a running server and commands from changing the files at the same time. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _split_names(values: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -180,17 +223,44 @@ def _sign_ca(key: EllipticCurvePrivateKey) -> x509.Certificate:
 def _ensure_leaf(directory: Path, leaf: _Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
     cert_path = directory / f"{leaf.file}.crt"
     key_path = directory / f"{leaf.file}.key"
-    key_pem = _ensure_key(key_path)
-    key = _load_key(key_pem)
     cert_pem = cert_path.read_bytes() if cert_path.exists() else b""
-    if not _is_current(cert_pem, leaf, key, ca_cert):
-        cert_pem = _cert_pem(_sign_leaf(leaf, key, ca_key, ca_cert))
-        _write(cert_path, cert_pem)
-        logger.info("issued the certificate %s", cert_path.name)
+    key_pem = key_path.read_bytes() if key_path.exists() else b""
+    if _is_current(cert_pem, key_pem, leaf, ca_cert):
+        return KeyPair(cert_pem, key_pem, cert_path, key_path)
+    return _issue(directory, leaf, ca_key, ca_cert)
+
+
+def _issue(directory: Path, leaf: _Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
+    """A new key and certificate. A kill between the two files leaves a pair that does not fit, and is made anew."""
+    cert_path = directory / f"{leaf.file}.crt"
+    key_path = directory / f"{leaf.file}.key"
+    key_pem = _new_key()
+    cert_pem = _cert_pem(_sign_leaf(leaf, _load_key(key_pem), ca_key, ca_cert))
+    _write(key_path, key_pem)
+    _write(cert_path, cert_pem)
+    logger.info("issued the certificate %s", cert_path.name)
     return KeyPair(cert_pem, key_pem, cert_path, key_path)
 
 
-def _is_current(pem: bytes, leaf: _Leaf, key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> bool:
+def _leaf_of(file: str, cert: x509.Certificate) -> _Leaf:
+    """What a certificate says, to be said again."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    def values(oid: x509.ObjectIdentifier) -> tuple[str, ...]:
+        return tuple(str(attribute.value) for attribute in cert.subject.get_attributes_for_oid(oid))
+
+    (common_name,) = values(NameOID.COMMON_NAME)
+    leaf = _Leaf(file, common_name, values(NameOID.ORGANIZATION_NAME))
+    try:
+        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return leaf
+    addresses = tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
+    return replace(leaf, names=tuple(names.get_values_for_type(x509.DNSName)), addresses=addresses)
+
+
+def _is_current(pem: bytes, key_pem: bytes, leaf: _Leaf, ca_cert: x509.Certificate) -> bool:
     """Whether a certificate can stay: valid for a while, of this CA and key, with this subject and these names."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -198,9 +268,13 @@ def _is_current(pem: bytes, leaf: _Leaf, key: EllipticCurvePrivateKey, ca_cert: 
     try:
         cert = x509.load_pem_x509_certificate(pem)
         cert.verify_directly_issued_by(ca_cert)
-    except (ValueError, TypeError, InvalidSignature):
+        if cert.public_key() != _load_key(key_pem).public_key():
+            return False
+    except (ValueError, TypeError, InvalidSignature, PkiError):
         return False
-    if cert.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE or cert.public_key() != key.public_key():
+    # One that ends with the CA cannot be had any longer.
+    ends = cert.not_valid_after_utc
+    if ends - datetime.now(UTC) < RENEW_BEFORE and ends < ca_cert.not_valid_after_utc:
         return False
     try:
         alternatives: x509.SubjectAlternativeName | None = cert.extensions.get_extension_for_class(
@@ -279,18 +353,22 @@ def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
 
 
 def _ensure_key(path: Path) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     if path.exists():
         pem = path.read_bytes()
         _load_key(pem, path)
         return pem
-    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = _new_key()
     _write(path, pem)
     return pem
+
+
+def _new_key() -> bytes:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _load_key(pem: bytes, path: Path | None = None) -> EllipticCurvePrivateKey:
@@ -321,3 +399,8 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -36,6 +36,8 @@ from solo.store import Key, Store
 logger = logging.getLogger(__name__)
 
 _LINE_LIMIT = 64 * 1024
+IDLE_SECONDS = 60.0
+"""A connection without a whole request for so long is closed, be it idle or slow with its headers."""
 _REVIEW_KINDS = {(item.group, item.version, item.plural): item for item in REVIEWS}
 _WATCH_TRUE = ("true", "1")
 
@@ -316,5 +318,6 @@ def runner_options() -> dict[str, Any]:
         "handler_cancellation": True,
         "max_line_size": _LINE_LIMIT,
         "max_field_size": _LINE_LIMIT,
+        "keepalive_timeout": IDLE_SECONDS,
         "access_log": None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -19,6 +20,10 @@ Obj = dict[str, Any]
 MAX_BODY = 3 * 1024 * 1024
 MAX_DEPTH = 200
 MAX_YAML_NODES = 500_000
+MAX_REPEATED = 100
+"""Of more repeated keys in YAML the first are told; each costs a header or a line of the answer."""
+SLOW_YAML = 64 * 1024
+"""YAML takes about a second a megabyte: from this size on it is read beside the event loop."""
 APPLY_PATCH = "application/apply-patch+yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 _OPERATION_FIELDS = {"op", "path", "from", "value"}
@@ -41,6 +46,13 @@ def decode_object(body: bytes, media_type: str, kind: str, repeated: list[str] |
     return value
 
 
+async def read_object(body: bytes, media_type: str, kind: str, repeated: list[str] | None = None) -> Obj:
+    """`decode_object` that does not keep other requests waiting."""
+    if media_type in (YAML, APPLY_PATCH) and len(body) > SLOW_YAML:
+        return await asyncio.to_thread(decode_object, body, media_type, kind, repeated)
+    return decode_object(body, media_type, kind, repeated)
+
+
 def decode_value(body: bytes, media_type: str, kind: str, repeated: list[str] | None = None) -> Any:
     """The value in a body, an object or (for a JSON patch) a list; else as `decode_object`."""
     if media_type in (YAML, APPLY_PATCH):
@@ -56,8 +68,9 @@ def decode_value(body: bytes, media_type: str, kind: str, repeated: list[str] | 
             raise errors.bad_request("the object is nested too deeply") from None
     else:
         raise errors.unsupported_media_type(_ACCEPTED)
-    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
-        _check_depth(value)
+    # Each level of JSON is a bracket in the text; YAML and protobuf need none.
+    if media_type in (YAML, APPLY_PATCH, PROTOBUF) or body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        check_depth(value)
     return value
 
 
@@ -68,6 +81,8 @@ def _decode_protobuf(body: bytes) -> Any:
         return decode_unknown(body)[2]
     except ValueError as problem:
         raise errors.bad_request(f"the body cannot be read: {problem}") from None
+    except RecursionError:
+        raise errors.bad_request("the object is nested too deeply") from None
 
 
 def _unrecognized(kind: str, detail: str, body: bytes) -> errors.StatusError:
@@ -80,7 +95,8 @@ def _unrecognized(kind: str, detail: str, body: bytes) -> errors.StatusError:
     )
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
+    """Raises 400 for a value that is nested too deeply to be walked safely."""
     level = [value]
     for _ in range(MAX_DEPTH):
         following: list[Any] = []
@@ -183,7 +199,9 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type {kind}): yaml: {text}"
         ) from None
-    except (TypeError, RecursionError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except RecursionError:
+        raise errors.bad_request("the object is nested too deeply") from None
+    except (TypeError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind}): {problem}") from None
 
 
@@ -213,7 +231,7 @@ def _loader() -> Any:
             seen = set()
             for key, _ in node.value:
                 if isinstance(key.value, str) and key.tag != "tag:yaml.org,2002:merge":
-                    if key.value in seen:
+                    if key.value in seen and len(self.repeated) < MAX_REPEATED:
                         self.repeated.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
                     seen.add(key.value)
             return super().construct_mapping(node, deep)

@@ -5,8 +5,9 @@ changes" and "Streaming lists").
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,13 @@ from solo.registry.kinds import Kind
 from solo.registry.views import Views
 from solo.store import Event, Store, Stored, Watch
 
+logger = logging.getLogger(__name__)
+
 Obj = dict[str, Any]
 
 BOOKMARK_SECONDS = 60.0
+WRITE_SECONDS = 30.0
+"""A watcher that takes nothing for so long is dropped."""
 _MIN_TIMEOUT = 1800.0
 
 _encode = msgspec.json.Encoder().encode
@@ -115,23 +120,23 @@ class Watcher:
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         await response.prepare(request)
+        stream = _Stream(request, response)
         try:
             backlog, watch = await self._begin(kind, namespace, selection, options)
         except StatusError as problem:
-            await response.write(_line("ERROR", problem.to_status()))
+            await stream.write(_line("ERROR", problem.to_status()))
             await response.write_eof()
             return response
         self._open.add(watch)
         with watch:
             try:
-                for piece in responses.pieces(encoder.line("ADDED", stored) for stored in backlog or []):
-                    await response.write(piece)
+                await stream.write_all(encoder.line("ADDED", stored) for stored in backlog or [])
                 if backlog is not None and options.initial and options.bookmarks:
-                    await response.write(encoder.bookmark(watch.bookmark_rv, initial_end=True))
+                    await stream.write(encoder.bookmark(watch.bookmark_rv, initial_end=True))
                 if not self._stopped:
-                    await self._follow(response, kind, watch, selection, encoder, options)
+                    await self._follow(stream, kind, watch, selection, encoder, options)
             except StatusError as problem:
-                await response.write(_line("ERROR", problem.to_status()))
+                await stream.write(_line("ERROR", problem.to_status()))
             finally:
                 self._open.discard(watch)
         await response.write_eof()
@@ -162,7 +167,7 @@ class Watcher:
 
     async def _follow(
         self,
-        response: web.StreamResponse,
+        stream: _Stream,
         kind: Kind,
         watch: Watch,
         selection: Selection,
@@ -177,17 +182,39 @@ class Watcher:
             except StopAsyncIteration:
                 if watch.lagged:
                     problem = errors.expired("too old resource version: the watch could not keep up")
-                    await response.write(_line("ERROR", problem.to_status()))
+                    await stream.write(_line("ERROR", problem.to_status()))
                 return
             if events:
                 shown = await self._views.events(kind, events)
-                lines = [line for event in shown if (line := _select(event, selection, encoder))]
-                if lines:
-                    await response.write(b"".join(lines))
+                await stream.write_all(line for event in shown if (line := _select(event, selection, encoder)))
             elif options.bookmarks:
-                await response.write(encoder.bookmark(watch.bookmark_rv))
+                await stream.write(encoder.bookmark(watch.bookmark_rv))
         if options.bookmarks:
-            await response.write(encoder.bookmark(watch.bookmark_rv))
+            await stream.write(encoder.bookmark(watch.bookmark_rv))
+
+
+class _Stream:
+    """The way to one watcher, with a deadline for each write: one that does not read must not keep memory for ever."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+
+    async def write_all(self, lines: Iterable[bytes]) -> None:
+        """Write lines together, but not more at a time than a slow watcher may keep in the buffers."""
+        for piece in responses.pieces(lines):
+            await self.write(piece)
+
+    async def write(self, data: bytes) -> None:
+        """Raises ConnectionError when the watcher is gone, or has been dropped."""
+        try:
+            async with asyncio.timeout(WRITE_SECONDS):
+                await self._response.write(data)
+        except TimeoutError:
+            logger.info("dropped a watcher of %s that does not read", self._request.path)
+            if self._request.transport is not None:
+                self._request.transport.abort()
+            raise ConnectionResetError("the watcher does not read") from None
 
 
 def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:

@@ -105,7 +105,7 @@ class Writer:
 
     async def _object(self, call: Call, context: RequestContext) -> Obj:
         body, found = await read_body(call.request), context.body
-        obj = bodies.decode_object(body, call.media_type, call.kind.resource.kind, found.repeated)
+        obj = await bodies.read_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
             found.repeated = bodies.duplicate_fields(body)
             if found.repeated and not call.kind.custom:
@@ -148,7 +148,7 @@ class Writer:
     async def _apply(self, call: Call, body: bytes, context: RequestContext) -> web.Response:
         info, kind = call.info, call.kind
         repeated: list[str] = []
-        applied = bodies.decode_object(body, APPLY_PATCH, kind.resource.kind, repeated)
+        applied = await bodies.read_object(body, APPLY_PATCH, kind.resource.kind, repeated)
         if repeated and context.field_validation == "Strict":
             text = "\n  ".join(["yaml: unmarshal errors:", *repeated])
             raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {text}")
@@ -197,7 +197,7 @@ class Writer:
         if media_type == JSON_PATCH:
             if not isinstance(patch, list):
                 raise errors.bad_request("a JSON patch must be a list of operations")
-            return lambda obj: _object(json_patch(obj, patch))
+            return lambda obj: _patched(obj, patch)
         if media_type == MERGE_PATCH:
             return lambda obj: _object(merge_patch(obj, patch))
         from kube.machinery.builtin import openapi_v3_schema
@@ -264,6 +264,13 @@ def _object(value: Any) -> Obj:
     if not isinstance(value, dict):
         raise errors.bad_request("the patched object is no object any more")
     return value
+
+
+def _patched(obj: Obj, patch: list[Any]) -> Obj:
+    """The object after a JSON patch, the only one whose result may be deeper than both the object and the patch."""
+    result = _object(json_patch(obj, patch))
+    bodies.check_depth(result)
+    return result
 
 
 def _gone(kind: Kind, name: str, result: Result) -> Obj:

@@ -1,4 +1,4 @@
-"""The store's file: one SQLite database that only this process opens.
+"""The store's file: one SQLite database that only this process writes (others may read it, as a backup does).
 
 `objects` is the present, `log` the recent past (so that watches can be resumed after a restart), `meta` the global
 revision and the floor below which the log has been trimmed. Every method blocks; the store calls them from its one
@@ -7,10 +7,12 @@ writer thread, apart from opening and closing.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +20,12 @@ from solo.store.model import Event, EventType, Key, Stored
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 JOURNAL_LIMIT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_PAGES = 1000
 
-_SCHEMA = """
+# Step N takes a file from schema N-1 to N; a new file goes through all of them. Never change one that was released.
+SCHEMA_STEPS = (
+    """
 CREATE TABLE objects (
   resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, rv INTEGER NOT NULL, raw BLOB NOT NULL,
   PRIMARY KEY (resource, namespace, name)
@@ -33,7 +36,8 @@ CREATE TABLE log (
 );
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO meta VALUES ('revision', 0), ('floor', 0);
-"""
+""",
+)
 _UPSERT = (
     "INSERT INTO objects (resource, namespace, name, rv, raw) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (resource, namespace, name) DO UPDATE SET rv = excluded.rv, raw = excluded.raw"
@@ -62,16 +66,22 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
 
     def open(self) -> Snapshot:
-        """Open or create the file and read all of it.
+        """Open or create the file, bring it to this program's schema, and read all of it.
 
         Raises:
-            StoreError: it is no database, of a newer version, damaged, or in use by another process.
+            StoreError: it is no database, of a newer version (it is left untouched then), damaged, or in use by
+                another process.
         """
         try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._connect()
+            self._take_lock()
+            if self.path.exists():
+                self._refuse_newer()
+            else:
+                os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._migrate(self._connect())
             return self._load()
         except (sqlite3.Error, OSError) as exc:
             self.close()
@@ -80,24 +90,41 @@ class Database:
             self.close()
             raise
 
+    def _take_lock(self) -> None:
+        """A second writer would not see this one's memory. A file of its own: to close a descriptor of the database
+        would take away SQLite's locks on it."""
+        self._lock = os.open(f"{self.path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(f"{self.path} is in use by another process: stop that one first") from None
+
+    def _refuse_newer(self) -> None:
+        """Look at the schema with a connection that can change nothing, not even fold the write-ahead log in."""
+        with closing(read_only(self.path)) as connection:
+            version = schema_of(connection)
+        if version > len(SCHEMA_STEPS):
+            raise StoreError(
+                f"{self.path} was written by a newer version of this program (schema {version}, this one knows "
+                f"{len(SCHEMA_STEPS)}): use that version, or start with an empty data directory"
+            )
+
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=0.2, isolation_level=None, check_same_thread=False)
         self._connection = connection
-        # A second process would not see this one's memory: the lock is kept for as long as the file is open.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.path} was written by a newer version of this program (schema {version}, this one knows "
-                f"{SCHEMA_VERSION}): use that version, or start with an empty data directory"
-            )
-        if version == 0:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
         return connection
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """Each step is one transaction: a kill in between leaves a file of an older schema, and the rest to do."""
+        version = schema_of(connection)
+        for number, step in enumerate(SCHEMA_STEPS[version:], version + 1):
+            if version:
+                logger.info("%s: migrating the schema to %d", self.path, number)
+            connection.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version = {number};COMMIT;")
 
     def _load(self) -> Snapshot:
         connection = self._require()
@@ -151,10 +178,16 @@ class Database:
         except sqlite3.Error:
             # The connection is unusable: the next write starts with a new one, which recovers from the file.
             logger.warning("%s: rolling back failed, the file is opened anew", self.path, exc_info=True)
-            self.close()
+            self._disconnect()
 
     def close(self) -> None:
         """Close the file (and fold its write-ahead log into it). Safe to call twice."""
+        self._disconnect()
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -164,10 +197,18 @@ class Database:
             logger.warning("%s: closing failed", self.path, exc_info=True)
 
 
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection for another process than the store's, or before it. Raises sqlite3.Error."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+def schema_of(connection: sqlite3.Connection) -> int:
+    """The schema of a file; 0 for an empty one. Raises sqlite3.Error."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _open_message(path: Path, exc: Exception) -> str:
     text = str(exc)
-    if "locked" in text:
-        return f"{path} is in use by another process: stop that one first"
     if isinstance(exc, sqlite3.DatabaseError) and ("not a database" in text or "malformed" in text):
         return f"{path} is damaged ({text}): restore it from a copy, or start with an empty data directory"
     return f"{path} cannot be opened: {text}"

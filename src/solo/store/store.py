@@ -27,7 +27,11 @@ logger = logging.getLogger(__name__)
 HISTORY_EVENTS = 20_000
 HISTORY_BYTES = 16 * 1024 * 1024
 TRIM_EVERY = 256
+TRIM_BYTES = 4 * 1024 * 1024
 GROUP_LIMIT = 512
+GROUP_BYTES = 8 * 1024 * 1024
+OBJECT_BYTES = 1536 * 1024
+"""The largest object that is stored, encoded: what etcd takes in one request by default."""
 
 Listener = Callable[[Event], None]
 
@@ -95,7 +99,8 @@ class Store:
         for stored in snapshot.objects:
             self._bucket(stored.key.resource).put(stored)
         self._history = History(snapshot.floor, max_events, max_bytes)
-        self._trimmed = snapshot.floor
+        self._trimmed = (snapshot.floor, 0)
+        self._failing = ""
         latest: dict[Key, Stored] = {}
         for type_, stored in snapshot.events:
             prev = latest.pop(stored.key, None)
@@ -194,7 +199,7 @@ class Store:
         """Store a new object. The store keeps `obj`'s nested values: do not change them afterwards.
 
         Raises:
-            StatusError: 409 AlreadyExists; 503 when it cannot be written.
+            StatusError: 409 AlreadyExists; 413 above OBJECT_BYTES; 500, 503 or 507 when it cannot be written.
         """
         await self._turn(key)
         if self.get(key) is not None:
@@ -205,7 +210,7 @@ class Store:
         """Replace an object if it still is at `expected_rv` (None: whatever it is).
 
         Raises:
-            StatusError: 404, 409 Conflict; 503 when it cannot be written.
+            StatusError: 404, 409 Conflict, and as `create` does.
         """
         await self._turn(key)
         current = self._expect(key, expected_rv)
@@ -217,7 +222,7 @@ class Store:
         `final` is that last state if the deletion changes it too (as when the last finalizer is taken away).
 
         Raises:
-            StatusError: 404, 409 Conflict; 503 when it cannot be written.
+            StatusError: 404, 409 Conflict; 500, 503 or 507 when it cannot be written.
         """
         await self._turn(key)
         current = self._expect(key, expected_rv)
@@ -241,6 +246,10 @@ class Store:
     async def _write(self, type_: EventType, key: Key, obj: Obj, prev: Stored | None) -> Stored:
         loop = self._loop = asyncio.get_running_loop()
         stored = with_revision(key, obj, self._assigned + 1)
+        if type_ != "DELETED" and len(stored.raw) > OBJECT_BYTES:
+            raise errors.too_large(
+                f'{key.resource} "{key.name}" is too large: {len(stored.raw)} bytes, limit is {OBJECT_BYTES}'
+            )
         self._assigned = stored.rv
         write = _Write(Event(type_, stored, prev), loop.create_future())
         self._pending[key] = write
@@ -257,28 +266,37 @@ class Store:
 
     def _submit(self) -> None:
         """Hand the next group to the writer thread, or rest."""
-        group, self._queue = self._queue[:GROUP_LIMIT], self._queue[GROUP_LIMIT:]
+        group = self._next_group()
         self._busy = bool(group)
         if not group:
             return
-        floor = self._history.floor
-        trim = floor if floor - self._trimmed >= TRIM_EVERY else None
+        floor, forgotten = self._history.floor, self._history.forgotten
+        due = floor - self._trimmed[0] >= TRIM_EVERY or forgotten - self._trimmed[1] >= TRIM_BYTES
+        trim = (floor, forgotten) if due else None
         loop = self._loop
         assert loop is not None
-        future = self._thread.submit(self._database.commit, [write.event for write in group], trim)
+        events = [write.event for write in group]
+        future = self._thread.submit(self._database.commit, events, floor if due else None)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, group, trim, done))
 
-    def _finish(self, group: _Group, trim: int | None, commit: Future[None]) -> None:
+    def _next_group(self) -> _Group:
+        """The writes of the next transaction: bounded, because the write-ahead log holds it as a whole."""
+        size = 0
+        for count, write in enumerate(self._queue):
+            size += len(write.event.stored.raw)
+            if count == GROUP_LIMIT or (count and size > GROUP_BYTES):
+                group, self._queue = self._queue[:count], self._queue[count:]
+                return group
+        group, self._queue = self._queue, []
+        return group
+
+    def _finish(self, group: _Group, trim: tuple[int, int] | None, commit: Future[None]) -> None:
         """Back on the loop: start the next group, then make this one visible (or fail it)."""
         exc = commit.exception()
+        if exc is None and trim is not None:
+            self._trimmed = trim
         self._submit()
-        error: errors.StatusError | None = None
-        if exc is None:
-            self._trimmed = trim if trim is not None else self._trimmed
-        else:
-            known = isinstance(exc, sqlite3.Error)
-            logger.error("%d writes to %s failed: %s", len(group), self._database.path, exc, exc_info=not known)
-            error = errors.service_unavailable(f"the change could not be written to disk: {exc}")
+        error = self._outcome(exc)
         self.writable = error is None
         for write in group:
             if error is None:
@@ -286,6 +304,22 @@ class Store:
             write.error = error
             del self._pending[write.event.stored.key]
             write.done.set_result(None)
+
+    def _outcome(self, exc: BaseException | None) -> errors.StatusError | None:
+        """What the writers of a group are told. The log tells of a trouble's beginning and end, not of each write."""
+        if exc is None:
+            if self._failing:
+                logger.warning("%s can be written again", self._database.path)
+            self._failing = ""
+            return None
+        if self._failing != str(exc):
+            known = isinstance(exc, sqlite3.Error)
+            logger.error("writes to %s fail: %s", self._database.path, exc, exc_info=not known)
+            self._failing = str(exc)
+        if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            where = self._database.path.parent
+            return errors.insufficient_storage(f"the change was not made: the disk of {where} is full; free some space")
+        return errors.internal(f"the change was not made, as it could not be written to {self._database.path}: {exc}")
 
     def _publish(self, event: Event) -> None:
         stored = event.stored

@@ -1,7 +1,7 @@
 """A subscription to the changes of one resource.
 
-Its queue is bounded: a consumer that does not keep up gets what was queued and then the end of the stream, and can
-resume from the last revision that it saw, as a client of a Kubernetes watch does anyway.
+Its queue is bounded in number and bytes: a consumer that does not keep up gets what was queued and then the end of the
+stream, and can resume from the last revision that it saw, as a client of a Kubernetes watch does anyway.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from solo.store.model import Event
 
 QUEUE_LIMIT = 8192
+QUEUE_BYTES = 16 * 1024 * 1024
 
 
 class Watch:
@@ -31,6 +32,7 @@ class Watch:
         self.lagged = False
         self._queue: deque[Event] = deque(backlog)
         self._limit = QUEUE_LIMIT + len(self._queue)
+        self._bytes = 0  # of what came after the backlog, which the history bounds
         self._revision = revision
         self._unsubscribe = unsubscribe
         self._waiter: asyncio.Future[None] | None = None
@@ -41,11 +43,12 @@ class Watch:
         """Queue an event of this resource (the store calls it)."""
         if self.namespace is not None and event.stored.key.namespace != self.namespace:
             return
-        if len(self._queue) >= self._limit:
+        if len(self._queue) >= self._limit or self._bytes >= QUEUE_BYTES:
             self.lagged = True
             self.close()
             return
         self._queue.append(event)
+        self._bytes += len(event.stored.raw)
         self._wake()
 
     def close(self) -> None:
@@ -76,6 +79,7 @@ class Watch:
             raise StopAsyncIteration
         events = list(self._queue)
         self._queue.clear()
+        self._bytes = 0
         if events:
             self._seen = events[-1].rv
         return events
@@ -98,6 +102,8 @@ class Watch:
                 raise StopAsyncIteration
             await self._wait(None)
         event = self._queue.popleft()
+        if not self._queue:
+            self._bytes = 0
         self._seen = event.rv
         return event
 

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from solo.auth import pki as pki_module
 from solo.auth.authn import certificate_user
-from solo.auth.pki import PkiError, ensure_pki
+from solo.auth.pki import PkiError, ensure_pki, renew_pki
 
 
 def test_files_are_private_and_kept(tmp_path):
@@ -42,6 +42,39 @@ def test_a_certificate_about_to_expire_is_made_anew(tmp_path, monkeypatch):
     assert second.ca_pem == first.ca_pem and second.admin.cert_pem != first.admin.cert_pem
     left = x509.load_pem_x509_certificate(second.admin.cert_pem).not_valid_after_utc - datetime.now(UTC)
     assert left > timedelta(days=360)
+
+
+def test_a_certificate_that_ends_with_its_ca_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(pki_module, "CA_LIFETIME", timedelta(days=20))
+    first = ensure_pki(tmp_path, "host")
+    assert ensure_pki(tmp_path, "host") == first
+
+
+def test_renewal_keeps_ca_subjects_and_names(tmp_path):
+    first = ensure_pki(tmp_path, "host", ["10.1.2.3"])
+    renewed = dict(renew_pki(tmp_path))
+    assert set(renewed) == {"server.crt", "admin.crt", "node.crt", "controllers.crt"}
+    second = ensure_pki(tmp_path, "host", ["10.1.2.3"])  # nothing is missing: it changes nothing again
+    assert (second.ca_pem, second.token_key_pem) == (first.ca_pem, first.token_key_pem)
+    for before, after in ((first.server, second.server), (first.admin, second.admin), (first.node, second.node)):
+        old, new = (x509.load_pem_x509_certificate(pair.cert_pem) for pair in (before, after))
+        assert (new.subject, new.serial_number != old.serial_number) == (old.subject, True)
+        assert after.key_pem != before.key_pem
+        assert new.not_valid_after_utc == renewed[after.cert_path.name]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_key_that_lost_its_certificate_is_replaced(tmp_path):
+    first = ensure_pki(tmp_path, "host")
+    first.server.key_path.write_bytes(first.admin.key_pem)  # a kill between the two files of a renewal
+    second = ensure_pki(tmp_path, "host")
+    assert second.server.cert_pem != first.server.cert_pem
+    second.server_context()
+
+
+def test_renewal_of_nothing(tmp_path):
+    with pytest.raises(PkiError, match="the first start makes them"):
+        renew_pki(tmp_path)
 
 
 def test_damaged_and_foreign_files(tmp_path):

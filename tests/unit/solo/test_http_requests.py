@@ -106,7 +106,14 @@ def test_yaml_scalars(text, value):
         (b"- 1", YAML, 400),
         (b'{"a":' * 5000 + b"1" + b"}" * 5000, JSON, 400),
         (b"[" * 250 + b"]" * 250, JSON, 400),
+        (b'{"a":' * 250 + b"1" + b"}" * 250, JSON, 400),
+        (b"a:\n " + b"- " * 250 + b"x", YAML, 400),
+        (b"a:\n " + b"- " * 1_000_000 + b"x", YAML, 400),
+        (b"a: " + b"[" * 1_000_000, YAML, 400),
+        (b"? " * 1_000_000, YAML, 400),
+        (b"? [a]\n: b\n", YAML, 400),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_bad_bodies(body, media_type, code):
     with pytest.raises(StatusError) as refused:
@@ -121,6 +128,18 @@ def test_yaml_aliases_do_not_explode():
         bodies.decode_object("\n".join(lines).encode(), YAML, "X")
     assert "expand" in refused.value.message
     assert bodies.decode_object(b"a: &x {b: 1}\nc: *x\n", YAML, "X") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+async def test_a_large_yaml_body_is_read_beside_the_loop():
+    """60 000 keys: in linear time, and while others are answered."""
+    body = b"data:\n" + b"".join(b"  k%d: v\n" % n for n in range(60_000))
+    reading = asyncio.create_task(bodies.read_object(body, YAML, "X"))
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert len((await reading)["data"]) == 60_000
+    assert turns > 5
 
 
 def test_duplicate_fields():

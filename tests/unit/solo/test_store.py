@@ -1,13 +1,18 @@
 """The store: concurrency rules, visibility after commit, history, failures and restarts."""
 
 import asyncio
+import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
+from contextlib import closing
 
 import pytest
 
 from kube.machinery.errors import StatusError
 from solo.store import Key, Store, StoreError
+from solo.store import database as database_module
 from solo.store import watch as watch_module
 
 
@@ -206,12 +211,128 @@ async def test_file_is_private_and_single_owner(store, tmp_path):
         Store.open(tmp_path / "state.db")
 
 
-def test_a_newer_schema_is_refused(tmp_path):
-    with sqlite3.connect(tmp_path / "state.db") as db:
-        db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(StoreError, match="newer version"):
-        Store.open(tmp_path / "state.db")
+async def test_a_newer_schema_is_refused_and_left_untouched(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    await store.create(key("a"), obj("a"))
+    store._database._connection.execute("PRAGMA user_version = 99")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for file in ("state.db", "state.db-wal"):  # as after a kill: the newer schema stands in the write-ahead log only
+        shutil.copy(tmp_path / file, kept)
+    await store.close()
+    before = {file.name: file.read_bytes() for file in kept.iterdir()}
+    assert len(before["state.db-wal"]) > 0
+    with pytest.raises(StoreError, match=r"newer version .*schema 99, this one knows 1"):
+        Store.open(kept / "state.db")
+    assert {name: (kept / name).read_bytes() for name in before} == before
+
+
+# A file as the first version wrote it. It stays as it is: users have such files.
+SCHEMA_1 = """
+CREATE TABLE objects (
+  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, rv INTEGER NOT NULL, raw BLOB NOT NULL,
+  PRIMARY KEY (resource, namespace, name)
+);
+CREATE TABLE log (
+  rv INTEGER PRIMARY KEY, type TEXT NOT NULL,
+  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, raw BLOB NOT NULL
+);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO meta VALUES ('revision', 7), ('floor', 5);
+INSERT INTO objects VALUES ('pods', 'ns', 'a', 7, CAST('{"metadata":{"name":"a"},"value":1}' AS BLOB));
+INSERT INTO log VALUES (6, 'ADDED', 'pods', 'ns', 'a', CAST('{"metadata":{"name":"a"},"value":0}' AS BLOB));
+INSERT INTO log VALUES (7, 'MODIFIED', 'pods', 'ns', 'a', CAST('{"metadata":{"name":"a"},"value":1}' AS BLOB));
+PRAGMA user_version = 1;
+"""
+
+
+@pytest.mark.parametrize("steps", [(), ("ALTER TABLE objects ADD COLUMN extra TEXT", "CREATE TABLE second (x)")])
+async def test_an_older_schema_is_migrated(tmp_path, monkeypatch, steps):
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.executescript(SCHEMA_1)
+    monkeypatch.setattr(database_module, "SCHEMA_STEPS", (*database_module.SCHEMA_STEPS, *steps))
+    store = Store.open(tmp_path / "state.db")
+    assert store.revision == 7 and store.get(key("a")).obj["value"] == 1
+    assert [event.type for event in await store.watch("pods", None, 5).batch(1)] == ["ADDED", "MODIFIED"]
+    assert (await store.create(key("b"), obj("b"))).rv == 8
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(database_module.SCHEMA_STEPS)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        db.executescript(SCHEMA_1)
+    broken = "CREATE TABLE half (x); CREATE TABLE objects (x)"
+    with monkeypatch.context() as patch:
+        patch.setattr(database_module, "SCHEMA_STEPS", (*database_module.SCHEMA_STEPS, broken))
+        with pytest.raises(StoreError, match="objects already exists"):
+            Store.open(tmp_path / "state.db")
+    with closing(sqlite3.connect(tmp_path / "state.db")) as db:
+        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
+
+
+async def test_files_and_history_stay_bounded(tmp_path):
+    store = Store.open(tmp_path / "state.db", max_events=500, max_bytes=2 << 20)
+    pad = "x" * 200_000
+    sizes = {"state.db": 0, "state.db-wal": 0}
+    for step in range(20):  # 80 MB in 400 writes of 20 objects
+        await asyncio.gather(*(put(store, f"p{n}", pad, step) for n in range(20)))
+        sizes = {name: max(size, (tmp_path / name).stat().st_size) for name, size in sizes.items()}
+    assert sizes["state.db"] < 30 << 20  # 4 MB of objects, 2 of history, what is trimmed at once, and a margin
+    assert sizes["state.db-wal"] < 30 << 20
+    with pytest.raises(StatusError) as caught:
+        store.watch("pods", None, 1)
+    assert caught.value.code == 410
+    await store.close()
+    assert not (tmp_path / "state.db-wal").exists()
+
+
+async def put(store, name, pad, step):
+    value = {"metadata": {"name": name}, "pad": pad, "step": step}
+    await (store.update(key(name), value, None) if step else store.create(key(name), value))
+
+
+async def test_objects_are_bounded(store):
+    before = store.revision
+    with pytest.raises(StatusError, match=r"is too large: 2000[0-9]+ bytes, limit is 1572864") as caught:
+        await store.create(key("big"), obj("big", "x" * 2_000_000))
+    assert (caught.value.code, store.revision) == (413, before)
+    assert (await store.create(key("a"), obj("a", "x" * 1_500_000))).rv == before + 1
+
+
+async def test_a_slow_watcher_is_bounded_in_bytes(store, monkeypatch):
+    monkeypatch.setattr(watch_module, "QUEUE_BYTES", 2_000_000)
+    slow = store.watch("pods", None, 0)
+    for n in range(6):
+        await store.create(key(f"p{n}"), obj(f"p{n}", "x" * 900_000))
+    seen = [event async for event in slow]
+    assert slow.lagged and len(seen) == 3
+
+
+async def test_writers_that_wait_share_one_sync(tmp_path):
+    """Counted where it costs: the calls of fdatasync and fsync that the process makes."""
+    script = (
+        "import asyncio, sys; from solo.store import Key, Store\n"
+        "async def main():\n"
+        "    store = Store.open(sys.argv[1]); await store.create(Key('pods', 'ns', 'first'), {})\n"
+        "    sys.stderr.flush(); print('go', file=sys.stderr, flush=True)\n"
+        "    await asyncio.gather(*(store.create(Key('pods', 'ns', str(n)), {}) for n in range(200)))\n"
+        "    print('done', file=sys.stderr, flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    command = [strace, "-f", "-o", str(trace), "-e", "trace=fsync,fdatasync,write"]
+    subprocess.run([*command, sys.executable, "-c", script, str(tmp_path / "state.db")], check=True, timeout=60)
+    lines = trace.read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if '"go' in line)
+    end = next(i for i, line in enumerate(lines) if '"done' in line)
+    syncs = sum("sync(" in line for line in lines[begin:end])
+    assert 1 <= syncs <= 4
 
 
 def test_a_damaged_file_is_refused(tmp_path):
@@ -226,9 +347,9 @@ async def test_a_full_disk_fails_the_write_and_recovers(store):
     connection = store._database._connection
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StatusError, match="disk is full") as caught:
+    with pytest.raises(StatusError, match="is full; free some space") as caught:
         await store.create(key("big"), obj("big", "x" * 100_000))
-    assert caught.value.code == 503
+    assert (caught.value.code, caught.value.reason) == (507, "InsufficientStorage")
     assert store.get(key("big")) is None and store.revision == before
     connection.execute("PRAGMA max_page_count = 1000000")
     assert (await store.create(key("big"), obj("big", "x" * 100_000))).rv > before
