@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -123,7 +124,8 @@ def lab(around: Around) -> dict[str, Any]:
 
 
 def guest_vm(cluster: Cluster, name: str, script: str, **spec: Any) -> list[dict[str, Any]]:
-    machine = vm(name, [f"{name}-disk"], cloudInit={"noCloud": {"userData": f"#!/bin/sh\n{script}\n"}}, **spec)
+    text = base64.b64encode(f"#!/bin/sh\n{script}\n".encode()).decode()
+    machine = vm(name, [f"{name}-disk"], cloudInit={"noCloud": {"userDataBase64": text}}, **spec)
     machine["spec"]["compute"]["memory"]["capacity"] = "128Mi"
     url = f"file://{cluster.directory}/images/tiny.qcow2"
     return [disk(f"{name}-disk", "64Mi", source={"file": {"url": url}}), machine]
