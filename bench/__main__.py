@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import statistics
 import subprocess
@@ -185,8 +186,8 @@ def measure_api(bench: Bench) -> None:
 
 
 def bare_command(command: list[str]) -> list[str]:
-    """The same command line; port forwards go, so that it can run beside the cluster's own machines."""
-    return [word.split(",hostfwd=")[0] for word in command]
+    """The same command line with a user-mode network, so that it can run beside the cluster's own machines."""
+    return [re.sub(r"^(?:user|tap),id=(\w+),.*", r"user,id=\1", word) for word in command]
 
 
 def bare_seconds(command: list[str]) -> float:

@@ -11,13 +11,14 @@ case "${1:-}" in
 esac
 
 # What runs VMs, then what builds the small guest image (scripts/build_guest.sh).
-packages=(qemu-system-x86 qemu-utils ovmf python3-venv ca-certificates)
+packages=(qemu-system-x86 qemu-utils ovmf iproute2 nftables python3-venv ca-certificates)
 packages+=(grub-pc-bin grub-common e2fsprogs cpio kmod)
 # What the demo and the tests look at it with.
 packages+=(curl procps)
 # SSH into guests (kubectl virt ssh, and the tests of it), and what builds the Debian guest.
 [ "$1" = demo ] || packages+=(openssh-client)
 [ "$1" = debian ] && packages+=(mmdebstrap)
+[ "$1" = demo ] || packages+=(dnsmasq-base)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -39,7 +39,7 @@ class Guest:
     def ssh(self, user: str, key: Path, command: str) -> subprocess.CompletedProcess[str]:
         """A command in the guest, by the system's SSH client and without our own command."""
         interface = self.status()["interfaces"][0]
-        port = next(port["host"] for port in interface["ports"] if port["guest"] == 22)
+        port = next((port["host"] for port in interface.get("ports", []) if port["guest"] == 22), 22)
         words = ["ssh", "-p", str(port), "-i", str(key), "-F", "none"]
         options = (
             "IdentitiesOnly=yes",

@@ -46,7 +46,8 @@ def console_log(cluster: Cluster, name: str) -> str:
 def ask(cluster: Cluster, name: str) -> dict[str, str]:
     """What the guest's web server says of itself, on the address in the VM's status."""
     interface = cluster.get("gvm", name)["status"]["interfaces"][0]
-    host_port = next(port["host"] for port in interface["ports"] if port["guest"] == 80)
+    # Without a list of ports all of them can be reached.
+    host_port = next((port["host"] for port in interface.get("ports", []) if port["guest"] == 80), 80)
     url = f"http://{interface['ipAddresses'][0]}:{host_port}/"
 
     def answer() -> str:

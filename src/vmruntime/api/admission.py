@@ -6,10 +6,11 @@ The API server evaluates it with the VMRuntime object as parameter, so that the 
 
 from __future__ import annotations
 
-from vmruntime.api import names, virtualmachine, vmruntime
+from vmruntime.api import names, network, virtualmachine, vmruntime
 from vmruntime.api.meta import Obj
 
 POLICY_NAME = f"vmruntime-gate.{names.GROUP}"
+NETWORK_POLICY_NAME = f"vmruntime-networks.{names.NETWORK_GROUP}"
 
 _API_VERSION = "admissionregistration.k8s.io/v1"
 _ENABLED = "has(params.spec.enabled) && params.spec.enabled"
@@ -57,6 +58,54 @@ def policy() -> Obj:
                 },
             ],
         },
+    }
+
+
+def network_policy() -> Obj:
+    """Networks that machines are on, and the predefined one, cannot be deleted."""
+    in_use = f"has(oldObject.metadata.annotations) && '{names.IN_USE_ANNOTATION}' in oldObject.metadata.annotations"
+    in_use += f" && oldObject.metadata.annotations['{names.IN_USE_ANNOTATION}'] == 'true'"
+    own = f"request.userInfo.username == '{names.MANAGER_USER}'"
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": NETWORK_POLICY_NAME},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [names.NETWORK_GROUP],
+                        "apiVersions": [names.VERSION],
+                        "operations": ["DELETE"],
+                        "resources": [network.RESOURCE.plural],
+                    }
+                ]
+            },
+            "validations": [
+                {
+                    "expression": f"oldObject.metadata.name != '{names.POD_NETWORK}' || {own}",
+                    "message": f"{names.POD_NETWORK} is predefined and cannot be deleted",
+                    "reason": "Forbidden",
+                },
+                {
+                    "expression": f"!({in_use}) || {own}",
+                    "message": "the network is in use; delete the virtual machines that are on it, or take their "
+                    "interfaces off it, first",
+                    "reason": "Forbidden",
+                },
+            ],
+        },
+    }
+
+
+def network_binding() -> Obj:
+    """Puts `network_policy` into force."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": NETWORK_POLICY_NAME},
+        "spec": {"policyName": NETWORK_POLICY_NAME, "validationActions": ["Deny"]},
     }
 
 

@@ -77,6 +77,8 @@ def _cluster_role() -> Obj:
             ],
             ["get", "update", "patch"],
         ),
+        _rule(names.NETWORK_GROUP, ["networks", "networkinterfaces"], _OWN),
+        _rule(names.NETWORK_GROUP, ["networks/status"], ["get", "update", "patch"]),
         _rule("", ["pods"], _OWN),
         _rule("", ["nodes"], _READ),
         _rule("", ["secrets", "configmaps"], ["get"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmruntime.api import names
+from vmruntime.api import names, network
 from vmruntime.api.meta import Obj, array, boolean, integer, quantity, rule, string, struct
 
 DEFAULT_VCPUS = 2
@@ -195,11 +195,27 @@ def interfaces() -> Obj:
     interface = struct(
         "A network interface of the machine.",
         {
-            "name": string("Name of the interface.", minLength=1, maxLength=63),
+            "name": string(
+                "Name of the interface, such as eth0.", pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", minLength=1, maxLength=15
+            ),
             "networkName": string("Network that it is connected to.", default=names.POD_NETWORK, maxLength=253),
-            "default": boolean("Whether the default route goes here."),
+            "ipAddresses": array(
+                "Static addresses, each with the mask of its subnet; the guest makes no DHCP query then.",
+                string("An IPv4 address such as 10.0.0.5/24.", pattern=network.ADDRESS4_PATTERN),
+                maxItems=16,
+            ),
+            "default": boolean("Whether the default route goes here; one of several interfaces has to be it."),
         },
         required=["name"],
+        **{
+            "x-kubernetes-validations": [
+                rule(
+                    f"!has(self.ipAddresses) || self.ipAddresses.size() == 0 || has(self.networkName) && "
+                    f"self.networkName != '{names.POD_NETWORK}'",
+                    f"addresses on {names.POD_NETWORK} are given by the cluster; leave ipAddresses out",
+                )
+            ]
+        },
     )
     return array(
         "The network interfaces; one on pod-network when left out.",
@@ -213,7 +229,11 @@ def interfaces() -> Obj:
                 rule(
                     "self.filter(i, has(i.default) && i.default).size() <= 1",
                     "at most one interface can be the default",
-                )
+                ),
+                rule(
+                    "self.size() < 2 || self.exists(i, has(i.default) && i.default)",
+                    "one of several interfaces must be the default",
+                ),
             ],
         },
     )

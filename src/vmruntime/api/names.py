@@ -7,12 +7,14 @@ in the group `vm.cluster.gke.io`.
 from __future__ import annotations
 
 GROUP = "vm.cluster.gke.io"
+NETWORK_GROUP = "networking.gke.io"
 VERSION = "v1"
 NAMESPACE = "vm-system"
 
 # The Deployment, its service account and its role are all called so; the Deployment is what is left when disabled.
 MANAGER = "vmruntime-controller-manager"
 RUNTIME_NAME = "vmruntime"
+MANAGER_USER = f"system:serviceaccount:{NAMESPACE}:{MANAGER}"
 
 # Consent to losing VMs on disable. The first spelling is the documented one.
 FORCE_DISABLE_ANNOTATIONS = (
@@ -28,6 +30,10 @@ DELETE_DISKS_ANNOTATION = f"{GROUP}/delete-disks"
 # On a VirtualMachine: a request to start or restart; any new value counts once.
 RESTARTED_AT_ANNOTATION = f"{GROUP}/restarted-at"
 
+# On a VirtualMachine: ports of the guest, with commas between them, that are forwarded beside the usual ones where the
+# cluster has no rights to make all of them reachable. They count from the next start on.
+FORWARD_PORTS_ANNOTATION = f"{GROUP}/forward-ports"
+
 # On a VirtualMachine: what `kubectl virt start` puts back into `spec.runningState` after `kubectl virt stop`.
 RUNNING_STATE_BEFORE_STOP_ANNOTATION = f"{GROUP}/running-state-before-stop"
 
@@ -37,6 +43,9 @@ TEMPORARY_ANNOTATION = f"{GROUP}/temporary"
 VM_FINALIZER = f"{GROUP}/vm-finalizer"
 DISK_FINALIZER = f"{GROUP}/disk-finalizer"
 ACCESS_FINALIZER = f"{GROUP}/vmar-finalizer"
+NETWORK_FINALIZER = f"{NETWORK_GROUP}/network-finalizer"
+# On a Network: a machine refers to it, so it cannot be deleted.
+IN_USE_ANNOTATION = f"{NETWORK_GROUP}/in-use"
 
 # On a Node: preflight passes it over and no VM is placed on it.
 SKIP_NODE_LABEL = "kubevm.io/VM-SkipSchedule"
@@ -51,3 +60,7 @@ VNC_COMMAND_ANNOTATION = f"{GROUP}/vnc-command"
 
 PREFLIGHT_PREFIX = "vmruntime-preflight-check-"
 POD_NETWORK = "pod-network"
+# A ConfigMap in the runtime's namespace, and the key of the subnet that machines on pod-network get in place of our own
+# choice. That there is such a ConfigMap is documented, its fields are not.
+VIRT_SPEC = "virtspec"
+POD_NETWORK_CIDR = "podNetworkCIDR"

@@ -22,8 +22,6 @@ _VM_CLUSTER_KINDS = ("vmruntimes", "virtualmachinetypes", "vmhighavailabilitypol
 _NETWORK_KINDS = ("networkinterfaces",)
 _NETWORK_CLUSTER_KINDS = ("networks",)
 
-NETWORK_GROUP = "networking.gke.io"
-
 
 def _role(name: str, aggregate_to: str, vm: Sequence[str], network: Sequence[str], verbs: Sequence[str]) -> Obj:
     labels = {"kubevm": name}
@@ -35,7 +33,7 @@ def _role(name: str, aggregate_to: str, vm: Sequence[str], network: Sequence[str
         "metadata": {"name": name, "labels": labels},
         "rules": [
             {"apiGroups": [names.GROUP], "resources": list(vm), "verbs": list(verbs)},
-            {"apiGroups": [NETWORK_GROUP], "resources": list(network), "verbs": list(verbs)},
+            {"apiGroups": [names.NETWORK_GROUP], "resources": list(network), "verbs": list(verbs)},
         ],
     }
 

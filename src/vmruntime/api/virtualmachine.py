@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kube.machinery.quantity import quantity_to_int
 from kube.machinery.resources import Resource
-from vmruntime.api import machine_fields, names
+from vmruntime.api import machine_fields, names, network
 from vmruntime.api.machine_fields import DEFAULT_MEMORY, DEFAULT_VCPUS
 from vmruntime.api.meta import (
     AGE,
@@ -136,9 +136,13 @@ def _status() -> Obj:
         {
             "name": string("Name of the interface."),
             "networkName": string("Its network."),
-            "ipAddresses": array("Addresses where the host reaches it.", string("An address.")),
+            "ipAddresses": array("Its addresses; none that a DHCP server of others gave it.", string("An address.")),
             "macAddress": string("Its hardware address."),
-            "ports": array("Ports of the guest that can be reached on the address.", port),
+            "gateway4": string("Its gateway."),
+            "routes": network.routes(),
+            "dnsConfig": network.dns_config(),
+            "resourceName": string("Its NetworkInterface object."),
+            "ports": array("Ports of the guest that can be reached on the address; all where there is no list.", port),
         },
     )
     timings = struct(
@@ -291,6 +295,12 @@ def os_type(obj: Obj) -> str:
 def uses_guest_agent(obj: Obj) -> bool:
     """Whether the machine is to have a channel for a guest agent (documentation, "Connect to VMs")."""
     return bool(os_type(obj)) and dig(obj, "spec", "guestEnvironment") != {}
+
+
+def network_names(obj: Obj) -> set[str]:
+    """The networks that the machine wants, and those that the running one has."""
+    entries = [*interfaces(obj), *dig(obj, "status", "interfaces", default=[])]
+    return {str(entry.get("networkName") or names.POD_NETWORK) for entry in entries}
 
 
 def running_state(obj: Obj) -> str:

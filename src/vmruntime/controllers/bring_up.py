@@ -16,6 +16,8 @@ from kube.machinery.resources import Resource
 from vmruntime.api import (
     admission,
     names,
+    network,
+    networkinterface,
     rbac,
     virtualmachine,
     virtualmachineaccessrequest,
@@ -23,13 +25,22 @@ from vmruntime.api import (
     virtualmachinetype,
 )
 from vmruntime.api.meta import Obj, has_finalizer, is_deleting, name_of, names_text, namespace_of, uid_of
-from vmruntime.controllers.objects import ensure, find, remove
+from vmruntime.controllers.objects import ensure, find, remove, set_finalizer
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
 
 _log = logging.getLogger(__name__)
 
 _POLICIES = resources.VALIDATINGADMISSIONPOLICIES
 _BINDINGS = resources.VALIDATINGADMISSIONPOLICYBINDINGS
+
+_KINDS = (
+    network,
+    networkinterface,
+    virtualmachinetype,
+    virtualmachinedisk,
+    virtualmachine,
+    virtualmachineaccessrequest,
+)
 
 # Removals take effect a moment after they were asked for. Waiting that long here saves a pass and a status write.
 _MOMENT_SECONDS = 2.0
@@ -67,8 +78,7 @@ async def list_live(stack: Stack, resource: Resource) -> list[Obj] | None:
 
 async def bring_up(stack: Stack) -> str:
     """Make everything be there; what is still missing, in words, or nothing."""
-    kinds = (virtualmachinetype, virtualmachinedisk, virtualmachine, virtualmachineaccessrequest)
-    for definition in (kind.definition() for kind in kinds):
+    for definition in (kind.definition() for kind in _KINDS):
         found = await find(stack.client, resources.CRDS, name_of(definition))
         if found is not None and is_deleting(found):
             return f"waiting until the former {name_of(definition)} is gone"
@@ -77,18 +87,30 @@ async def bring_up(stack: Stack) -> str:
         await ensure(stack.client, resources.CLUSTERROLES, role)
     await ensure(stack.client, _POLICIES, admission.policy())
     await ensure(stack.client, _BINDINGS, admission.binding())
-    caches = (stack.types, stack.disks, stack.machines, stack.accesses)
-    for cache in caches:
+    await ensure(stack.client, _POLICIES, admission.network_policy())
+    await ensure(stack.client, _BINDINGS, admission.network_binding())
+    for cache in stack.kinds:
         cache.start()
     readiness = await stack.engine.install(stack.settings)
-    for cache in caches:
+    for cache in stack.kinds:
         if not await cache.synced(SYNC_SECONDS):
             return f"waiting for {crd_name(cache.resource)} to be served"
     if not readiness.ready:
         return readiness.message or "waiting for the engine"
     await ensure(stack.client, virtualmachinetype.RESOURCE, virtualmachinetype.predefined())
+    await _ensure_pod_network(stack)
     await _tell_orphans(stack)
     return ""
+
+
+async def _ensure_pod_network(stack: Stack) -> None:
+    """The predefined network as it is on this node; as nobody may change it, another one takes its place."""
+    pod = stack.engine.pod_network()
+    wanted = network.pod_network(pod.subnet, pod.gateway, pod.nameservers)
+    found = await find(stack.client, network.RESOURCE, names.POD_NETWORK)
+    if found is not None and found.get("spec") != wanted["spec"]:
+        await remove(stack.client, network.RESOURCE, names.POD_NETWORK)
+    await ensure(stack.client, network.RESOURCE, wanted)
 
 
 async def _tell_orphans(stack: Stack) -> None:
@@ -113,13 +135,14 @@ async def take_down(stack: Stack) -> str:
     # The door stays shut until there is nothing behind it that could be created.
     if left := await _remove_kind(stack, virtualmachine.RESOURCE):
         return left
-    await remove(stack.client, _BINDINGS, admission.POLICY_NAME)
-    await remove(stack.client, _POLICIES, admission.POLICY_NAME)
+    for policy in (admission.POLICY_NAME, admission.NETWORK_POLICY_NAME):
+        await remove(stack.client, _BINDINGS, policy)
+        await remove(stack.client, _POLICIES, policy)
     if left := await _drop_accesses(stack):
         return left
     for role in rbac.cluster_roles():
         await remove(stack.client, resources.CLUSTERROLES, name_of(role))
-    return await _settle_types(stack) or await _settle_disks(stack)
+    return await _settle_networks(stack) or await _settle_types(stack) or await _settle_disks(stack)
 
 
 async def _remove_kind(stack: Stack, resource: Resource) -> str:
@@ -128,7 +151,7 @@ async def _remove_kind(stack: Stack, resource: Resource) -> str:
     if listed:
         first = listed[0]
         return f"{resource.kind} {namespace_of(first)}/{name_of(first)} has come"
-    for cache in (stack.machines, stack.disks, stack.types, stack.accesses):
+    for cache in stack.kinds:
         if cache.resource == resource:
             await cache.stop()
     if not await remove(stack.client, resources.CRDS, crd_name(resource)):
@@ -153,6 +176,22 @@ async def _drop_accesses(stack: Stack) -> str:
         return f"waiting until {count} access request{'s are' if count > 1 else ' is'} gone" if count else ""
 
     return await _after_a_moment(remaining) or await _remove_kind(stack, resource)
+
+
+async def _settle_networks(stack: Stack) -> str:
+    """Interfaces went with their machines; networks that somebody made stay, but nothing of ours may hold them."""
+    for interface in await list_live(stack, networkinterface.RESOURCE) or []:
+        await remove(stack.client, networkinterface.RESOURCE, name_of(interface), namespace_of(interface))
+    if left := await _remove_kind(stack, networkinterface.RESOURCE):
+        return left
+    await stack.networks.stop()
+    for obj in await list_live(stack, network.RESOURCE) or []:
+        if has_finalizer(obj, names.NETWORK_FINALIZER):
+            await set_finalizer(stack.client, network.RESOURCE, obj, names.NETWORK_FINALIZER, present=False)
+    await remove(stack.client, network.RESOURCE, names.POD_NETWORK)
+    if await list_live(stack, network.RESOURCE):
+        return ""
+    return await _remove_kind(stack, network.RESOURCE)
 
 
 async def _settle_types(stack: Stack) -> str:

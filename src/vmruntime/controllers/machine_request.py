@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable
 from vmruntime.api import names, virtualmachine, virtualmachinedisk, virtualmachinetype
 from vmruntime.api.meta import Obj, annotation, dig, is_deleting, name_of, namespace_of, uid_of
 from vmruntime.api.virtualmachine import Compute
+from vmruntime.controllers import connections
 from vmruntime.controllers.cache import Cache
 from vmruntime.controllers.machine_changes import fingerprint
 from vmruntime.controllers.machine_decide import Problem
-from vmruntime.controllers.machine_status import interfaces
 from vmruntime.controllers.stack import Stack
 from vmruntime.controllers.startup_data import StartupData
 from vmruntime.engines.base import ConfigurationError, Firmware, MachineDisk, MachineRequest, Ref
@@ -125,7 +125,7 @@ async def build(
         vcpus=compute.vcpus,
         memory=compute.memory,
         disks=tuple(_machine_disks(vm, stack.disks, [attached.name for attached in virtualmachine.disks(vm)])),
-        interfaces=interfaces(vm),
+        interfaces=connections.interfaces(vm, stack.networks.get, stack.interfaces.get),
         settings=stack.settings,
         os_type=virtualmachine.os_type(vm) or "Linux",
         guest_agent=virtualmachine.uses_guest_agent(vm),
@@ -137,7 +137,17 @@ async def build(
         token=annotation(vm, names.RESTARTED_AT_ANNOTATION),
         requested_at=requested_at,
         addresses_taken=taken,
+        forwarded_ports=forwarded_ports(vm),
     )
+
+
+def forwarded_ports(vm: Obj) -> tuple[int, ...]:
+    """The ports that the machine's annotation names. ConfigurationError where one is none."""
+    words = annotation(vm, names.FORWARD_PORTS_ANNOTATION).replace(",", " ").split()
+    if any(not word.isascii() or not word.isdigit() or not 0 < int(word) < 65536 for word in words):
+        message = f"annotation {names.FORWARD_PORTS_ANNOTATION}: ports are numbers from 1 to 65535, with commas between"
+        raise ConfigurationError("InvalidPorts", message)
+    return tuple(map(int, words))
 
 
 def _firmware(vm: Obj) -> Firmware:

@@ -12,8 +12,9 @@ from datetime import datetime
 from kube.machinery.durations import parse_rfc3339
 from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Condition, Obj, condition_of, dig, merge_conditions, quantity_text
+from vmruntime.controllers import connections
 from vmruntime.controllers.machine_decide import Plan
-from vmruntime.engines.base import IO_ERROR, Guest, Interface, MachineObservation, MachinePhase, MachineTrouble, Port
+from vmruntime.engines.base import IO_ERROR, Guest, MachineObservation, MachinePhase, MachineTrouble
 
 
 def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:
@@ -23,7 +24,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
     if plan.state:
         status.update(state=plan.state, reason=plan.reason, message=plan.message)
     if machine.interfaces:
-        status["interfaces"] = [_interface(entry) for entry in machine.interfaces]
+        status["interfaces"] = [connections.to_status(entry) for entry in machine.interfaces]
     if machine.vcpus:
         status["compute"] = {"vcpus": machine.vcpus, "memory": quantity_text(machine.memory)}
     if machine.disks is not None:
@@ -110,33 +111,3 @@ def _time_start(status: Obj, machine: MachineObservation, now: datetime) -> None
     if machine.requested_at:
         seconds = (now - parse_rfc3339(machine.requested_at)).total_seconds()
         status["timings"] = {**status.get("timings", {}), "qemuStartedSeconds": round(max(0.0, seconds), 3)}
-
-
-def _interface(entry: Interface) -> Obj:
-    written: Obj = {"name": entry.name, "networkName": entry.network}
-    if entry.addresses:
-        written["ipAddresses"] = list(entry.addresses)
-    if entry.mac:
-        written["macAddress"] = entry.mac
-    if entry.ports:
-        written["ports"] = [{"guest": port.guest, "host": port.host} for port in entry.ports]
-    return written
-
-
-def interfaces(vm: Obj) -> tuple[Interface, ...]:
-    """The interfaces that the spec asks for, with the addresses that the status remembers."""
-    known = {str(entry.get("name")): entry for entry in dig(vm, "status", "interfaces", default=[])}
-    result = []
-    for entry in api.interfaces(vm):
-        before = known.get(str(entry.get("name")), {})
-        result.append(
-            Interface(
-                name=str(entry.get("name")),
-                network=str(entry.get("networkName", "")),
-                default=entry.get("default") is True,
-                mac=str(before.get("macAddress", "")),
-                addresses=tuple(before.get("ipAddresses", ())),
-                ports=tuple(Port(int(port["guest"]), int(port["host"])) for port in before.get("ports", ())),
-            )
-        )
-    return tuple(result)

@@ -13,6 +13,7 @@ from kube.machinery.durations import parse_rfc3339, rfc3339_micro
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, has_finalizer, is_deleting, name_of, namespace_of, uid_of
 from vmruntime.controllers import (
+    connections,
     machine_changes,
     machine_decide,
     machine_request,
@@ -80,6 +81,7 @@ class MachineController:
         stack.machines.add_handler(self._machine_changed)
         stack.disks.add_handler(self._disk_changed)
         stack.types.add_handler(self._type_changed)
+        stack.networks.add_handler(self._network_changed)
         stack.nodes.add_handler(self._node_changed)
         stack.runtimes.add_handler(self._runtime_changed)
         stack.on_switch(self.enqueue_all)
@@ -128,6 +130,11 @@ class MachineController:
             if virtualmachine.type_name(vm) == name_of(machine_type):
                 self.queue.add((namespace_of(vm), name_of(vm)))
 
+    def _network_changed(self, event: str, obj: Obj, old: Obj | None) -> None:
+        for vm in self._stack.machines.items():
+            if name_of(obj) != names.POD_NETWORK and name_of(obj) in virtualmachine.network_names(vm):
+                self.queue.add((namespace_of(vm), name_of(vm)))
+
     def _node_changed(self, event: str, node: Obj, old: Obj | None) -> None:
         if event != "MODIFIED" or placement.may_have_changed(node, old):
             self._enqueue_waiting_for_room()
@@ -152,7 +159,7 @@ class MachineController:
         """One pass; the seconds after which another is due at the latest."""
         if self._stack.active is None:
             return 1.0
-        for cache in (self._stack.disks, self._stack.types, self._stack.nodes):
+        for cache in (*self._stack.kinds, self._stack.nodes):
             if not await cache.synced(SYNC_SECONDS):
                 return 1.0
         vm = self._stack.machines.get(*key)
@@ -199,7 +206,7 @@ class MachineController:
         if not is_deleting(vm) and machine.phase is MachinePhase.ABSENT:
             waiting = self._disks_problem(vm)
             self._note_disks(vm, ready=waiting is None)
-            waiting = waiting or self._room_problem(vm)
+            waiting = waiting or self._network_problem(vm) or self._room_problem(vm)
         return Situation(
             vm=vm,
             machine=machine,
@@ -230,6 +237,14 @@ class MachineController:
             if dig(other, "status", "podName") or (namespace_of(other), name_of(other)) in self._claims
         ]
         return machine_request.disks_problem(vm, self._stack.disks, others, holds)
+
+    def _network_problem(self, vm: Obj) -> Problem | None:
+        holders = (
+            other
+            for other in self._stack.machines.items()
+            if dig(other, "status", "podName") or (namespace_of(other), name_of(other)) in self._claims
+        )
+        return connections.problem(vm, self._stack.networks.get, holders)
 
     def _room_problem(self, vm: Obj) -> Problem | None:
         nodes = self._stack.nodes.items()

@@ -1,4 +1,4 @@
-"""The controller manager: one process, one event loop, five controllers over one engine."""
+"""The controller manager: one process, one event loop, seven controllers over one engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from kube.client.aio import AsyncClient
 from vmruntime.controllers.access_requests import AccessRequestController
 from vmruntime.controllers.disks import DiskController
+from vmruntime.controllers.interfaces import InterfaceController
 from vmruntime.controllers.machines import MachineController
+from vmruntime.controllers.networks import NetworkController
 from vmruntime.controllers.preflight import PreflightController
 from vmruntime.controllers.runtime import RuntimeController
 from vmruntime.controllers.stack import Stack
@@ -32,6 +34,8 @@ async def run(client: AsyncClient, engine: Engine, stop: asyncio.Event) -> None:
         DiskController(stack).controller.run(),
         MachineController(stack).controller.run(),
         AccessRequestController(stack).controller.run(),
+        NetworkController(stack).controller.run(),
+        InterfaceController(stack).controller.run(),
     ]
     tasks = [asyncio.create_task(part) for part in parts]
     for cache in (stack.runtimes, stack.checks, stack.nodes):
@@ -49,6 +53,5 @@ async def run(client: AsyncClient, engine: Engine, stop: asyncio.Event) -> None:
         for task in (waiting, *tasks):
             task.cancel()
         await asyncio.gather(waiting, *tasks, return_exceptions=True)
-        kinds = (stack.machines, stack.disks, stack.types, stack.accesses)
-        for cache in (stack.runtimes, stack.checks, stack.nodes, *kinds):
+        for cache in (stack.runtimes, stack.checks, stack.nodes, *stack.kinds):
             await cache.stop()

@@ -12,6 +12,8 @@ from kube.client.events import EventRecorder
 from kube.machinery import resources
 from vmruntime.api import (
     names,
+    network,
+    networkinterface,
     preflightcheck,
     virtualmachine,
     virtualmachineaccessrequest,
@@ -42,12 +44,19 @@ class Stack:
         self.accesses = Cache(client, virtualmachineaccessrequest.RESOURCE)
         self.orphans_told: set[str] = set()
         self.types = Cache(client, virtualmachinetype.RESOURCE)
+        self.networks = Cache(client, network.RESOURCE)
+        self.interfaces = Cache(client, networkinterface.RESOURCE)
         self._active: bool | None = None
         self._on_switch: list[Callable[[], None]] = []
 
     def on_switch(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever the stack went up or down."""
         self._on_switch.append(call)
+
+    @property
+    def kinds(self) -> tuple[Cache, ...]:
+        """The kinds that are there only while the runtime is on."""
+        return (self.types, self.disks, self.machines, self.networks, self.interfaces, self.accesses)
 
     @property
     def active(self) -> bool | None:

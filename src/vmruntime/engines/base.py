@@ -133,8 +133,26 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """An Ethernet that machines take part in through an interface of the host.
+
+    `vlan` 0: untagged. `managed`: the VLAN's own interface is the engine's to make and to remove.
+    """
+
+    interface: str
+    vlan: int = 0
+    managed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
-    """A network interface. Address and MAC are empty until an engine has chosen them; given back, they are kept."""
+    """A network interface. Address and MAC are empty until an engine has chosen them; given back, they are kept.
+
+    `segment` None: it is on the pod network, whose addresses (and gateway and name servers) the engine hands out. On a
+    segment `addresses` are static ones, with their masks, and none means that somebody else's DHCP is asked. The guest
+    may send from its own MAC and static addresses only, unless `any_mac` and `any_address` say otherwise. `resource` is
+    a name that the engine hands back. `ports` are those that can be reached; none: all. `device` is the engine's own.
+    """
 
     name: str
     network: str
@@ -142,6 +160,25 @@ class Interface:
     mac: str = ""
     addresses: tuple[str, ...] = ()
     ports: tuple[Port, ...] = ()
+    segment: Segment | None = None
+    gateway: str = ""
+    routes: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    any_mac: bool = False
+    any_address: bool = False
+    resource: str = ""
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PodNetwork:
+    """The network that every machine can be on. `restriction`: what is not possible on it here, and why."""
+
+    subnet: str = ""
+    gateway: str = ""
+    nameservers: tuple[str, ...] = ()
+    restriction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +218,8 @@ class MachineRequest:
     `launch` counts its starts; the same launch asked for twice gives one machine. `token`, `fingerprint` and
     `requested_at` (RFC 3339 with microseconds) are kept with the running machine and come back in observations.
     `keep_seed`: it gets the start-up data of its last start, in place of `seed`. `addresses_taken` are other
-    machines' addresses. `guest_agent`: give it a channel for one.
+    machines' addresses. `guest_agent`: give it a channel for one. `forwarded_ports`: ports of
+    the guest to be reachable where not all of them are.
     """
 
     ref: Ref
@@ -201,6 +239,7 @@ class MachineRequest:
     token: str = ""
     requested_at: str = ""
     addresses_taken: frozenset[str] = field(default_factory=frozenset)
+    forwarded_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +368,15 @@ class Engine(Protocol):
 
     async def preflight(self, node: str, settings: Settings) -> list[CheckResult]:
         """Check one node, by trying things out rather than by looking for them."""
+
+    def pod_network(self) -> PodNetwork:
+        """What the pod network is; after `install`."""
+
+    async def ensure_segment(self, segment: Segment) -> Readiness:
+        """Make that machines can take part in it, and say whether they can."""
+
+    async def remove_segment(self, segment: Segment) -> None:
+        """Remove what was made for it. No machine takes part in it any more."""
 
     async def observe_disk(self, ref: Ref) -> DiskObservation:
         """How a disk stands."""

@@ -101,6 +101,21 @@ def test_the_serial_number_is_one_value_whatever_it_holds():
     assert argv[argv.index("-smbios") + 1].endswith(",serial=A,,uuid=1")
 
 
+def test_cards_on_taps_and_on_groups():
+    mac = "52:54:00:00:00:01"
+    nics = (
+        NicConfig("net0", mac, tap="vmtab1230000001"),
+        NicConfig("net1", mac, descriptor=4),
+        NicConfig("net2", mac, group="239.1.2.3:20001"),
+    )
+    argv = build_argv(replace(TINY, nics=nics))
+    assert [argv[i + 1] for i, word in enumerate(argv) if word == "-netdev"] == [
+        "tap,id=net0,ifname=vmtab1230000001,script=no,downscript=no",
+        "tap,id=net1,fd=4",
+        "socket,id=net2,mcast=239.1.2.3:20001,localaddr=127.0.0.1",
+    ]
+
+
 def test_translation_cache_grows_with_the_guest():
     assert [translation_cache_mib(m) for m in (96, 256, 257, 1024, 4096)] == [32, 32, 64, 128, 256]
 
@@ -142,6 +157,9 @@ def test_machines_that_cannot_be_are_refused(change, word):
         (NicConfig, {"id": "a", "mac": "53:54:00:00:00:01"}, "multicast"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "hostname": "a,b"}, "DNS"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "forwards": ((1, 1),)}, "host address"),
+        (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "tap": "a,script=/x"}, "no name of a network interface"),
+        (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "group": "10.0.0.1:1"}, "no multicast group"),
+        (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "tap": "t", "forwards": ((1, 1),)}, "no port forwards"),
         (
             NicConfig,
             {"id": "a", "mac": "52:54:00:00:00:01", "host_address": "127.64.0.1", "forwards": ((0, 1),)},

@@ -12,6 +12,7 @@ import pytest
 from vmruntime.engines.base import MachineObservation, Ref
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
+from vmruntime.engines.qemu.engine_network import Network
 
 REF = Ref("default", "sick", "6f1d2c3b-0000-4000-8000-74696e790001")
 DISK = "../../disks/default/data_u1/disk.raw"
@@ -48,7 +49,8 @@ async def test_a_failing_disk_is_told(tmp_path, policy: str, errno: int, reason:
     argv += ["-blockdev", blkdebug(errno), "-device", f"virtio-blk-pci,drive=disk0,id=dev-disk0,rerror={policy}"]
     argv += ["-chardev", "socket,id=qmp0,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp0,mode=control"]
     changed = asyncio.Event()
-    machines = Machines(layout, OnePod(), lambda ref: changed.set())  # type: ignore[arg-type]
+    network = Network(layout.root, None)
+    machines = Machines(layout, OnePod(), network, lambda ref: changed.set())  # type: ignore[arg-type]
     # Its guest begins to run when somebody is there to hear of it.
     process = subprocess.Popen([*argv, "-S"], cwd=layout.make_instance(REF), stdin=subprocess.DEVNULL)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from vmruntime.cli.bmctl import control_plane, options, workspace
+from vmruntime.cli.bmctl import control_plane, options, stop_cluster, workspace
 from vmruntime.cli.bmctl.workspace import Cluster
 from vmruntime.cli.dispatch import CommandError
 from vmruntime.cli.terminal import confirm, say
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("not confirmed, so nothing was changed")
     control_plane.stop(cluster)
     control_plane.stop_pods(cluster, "--grace", "0")
+    stop_cluster.take_network_down(cluster)
     _delete(cluster)
     say(f"Reset cluster {cluster.name} succeeded")
     return 0

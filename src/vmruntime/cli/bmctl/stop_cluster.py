@@ -10,6 +10,7 @@ import argparse
 from vmruntime.api.names import NAMESPACE
 from vmruntime.cli.bmctl import control_plane, options, workspace
 from vmruntime.cli.bmctl.workspace import Cluster
+from vmruntime.cli.dispatch import CommandError
 from vmruntime.cli.terminal import say
 
 
@@ -32,6 +33,20 @@ def stop(cluster: Cluster, guest_seconds: float) -> None:
     control_plane.stop_pods(cluster, "--namespace", NAMESPACE)
     _shut_guests_down(cluster, guest_seconds)
     control_plane.stop_pods(cluster)
+    take_network_down(cluster)
+
+
+def take_network_down(cluster: Cluster) -> None:
+    """Remove what the cluster's networking made on the host; nothing of it may run any more."""
+    import asyncio
+
+    from vmruntime.engines.qemu import network_removal
+    from vmruntime.engines.qemu.host_tools import ToolError
+
+    try:
+        asyncio.run(network_removal.remove(cluster.vm_root))
+    except (ToolError, OSError) as error:
+        raise CommandError(f"the cluster's network could not be removed: {error}") from None
 
 
 def _shut_guests_down(cluster: Cluster, seconds: float) -> None:

@@ -41,6 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--boot-disk-storage-class", metavar="NAME", help="default: the cluster's default class")
     parser.add_argument("--network", default=names.POD_NETWORK, metavar="NAME", help="default: %(default)s")
     parser.add_argument(
+        "--ip",
+        metavar="ADDRESS",
+        help="static address on the network, with the mask of its subnet: 10.0.0.5/24; no DHCP is asked then",
+    )
+    parser.add_argument(
         "--configure-initial-password",
         metavar="USER:PASS",
         help="make this account in a Linux guest with cloud-init; it is kept in a Secret",
@@ -78,7 +83,7 @@ def _objects(args: argparse.Namespace, vm: Target) -> list[tuple[Resource, Obj]]
     spec: Obj = {
         "compute": {"cpu": {"vcpus": args.cpu}, "memory": {"capacity": args.memory}},
         "disks": [{"virtualMachineDiskName": boot_disk, "boot": True}],
-        "interfaces": [{"name": "eth0", "networkName": args.network, "default": True}],
+        "interfaces": [_interface(args.network, args.ip)],
         "osType": args.os_type.capitalize(),
     }
     disk_spec: Obj = {
@@ -104,6 +109,15 @@ def _objects(args: argparse.Namespace, vm: Target) -> list[tuple[Resource, Obj]]
 def _object(resource: Resource, name: str, namespace: str, **fields: Obj) -> Obj:
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, **fields}
+
+
+def _interface(network: str, address: str | None) -> Obj:
+    interface: Obj = {"name": "eth0", "networkName": network, "default": True}
+    if address:
+        if network == names.POD_NETWORK:
+            raise CommandError(f"--ip needs --network: addresses on {names.POD_NETWORK} are given by the cluster")
+        interface["ipAddresses"] = [address]
+    return interface
 
 
 def _source(image: str, disk: str, images: Path | None) -> Obj:

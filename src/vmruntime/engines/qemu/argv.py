@@ -151,7 +151,22 @@ def _guest_agent() -> list[str]:
 
 
 def _nic(number: int, nic: NicConfig) -> list[str]:
-    """A card on a user-mode network of its own. No boot ROM: machines boot from disks, and it costs start-up time.
+    """A card. No boot ROM: machines boot from disks, and it costs start-up time."""
+    if nic.tap:
+        netdev = f"tap,id={nic.id},ifname={nic.tap},script=no,downscript=no"
+    elif nic.descriptor is not None:
+        netdev = f"tap,id={nic.id},fd={nic.descriptor}"
+    elif nic.group:
+        netdev = f"socket,id={nic.id},mcast={nic.group},localaddr=127.0.0.1"
+    else:
+        netdev = _user_network(number, nic)
+    slot = _SLOT_FIRST_NIC + number
+    device = f"{_escape(nic.model)},id=nic-{nic.id},netdev={nic.id},mac={nic.mac},romfile=,bus=pcie.0,addr={slot:#x}"
+    return ["-netdev", netdev, "-device", device]
+
+
+def _user_network(number: int, nic: NicConfig) -> str:
+    """A user-mode network of the card's own.
 
     The guest reaches whatever QEMU's user on the host can reach. That includes services on the host's 127.0.0.1, by
     way of 10.0.2.2: QEMU's user-mode network has no switch for this but `restrict`, which would cut off everything.
@@ -162,9 +177,7 @@ def _nic(number: int, nic: NicConfig) -> list[str]:
         netdev += f",hostname={_escape(nic.hostname)}"
     for host_port, guest_port in nic.forwards:
         netdev += f",hostfwd=tcp:{nic.host_address}:{host_port}-{address}:{guest_port}"
-    slot = _SLOT_FIRST_NIC + number
-    device = f"{_escape(nic.model)},id=nic-{nic.id},netdev={nic.id},mac={nic.mac},romfile=,bus=pcie.0,addr={slot:#x}"
-    return ["-netdev", netdev, "-device", device]
+    return netdev
 
 
 def _disks(disks: tuple[DiskConfig, ...], spare_tray: bool) -> list[str]:

@@ -45,6 +45,8 @@ MAX_VCPUS = 255  # Q35 without an interrupt-remapping IOMMU: APIC ids of 8 bits,
 _MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 _ID = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,31}$")
+_TAP = re.compile(r"^[A-Za-z0-9_.-]{1,15}$")
+_GROUP = re.compile(r"^239(\.[0-9]{1,3}){3}:[0-9]{1,5}$")
 _SERIAL = re.compile(r"^[ -~]{0,64}$")
 _HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")
 
@@ -76,7 +78,8 @@ class DiskConfig:
 
 @dataclass(frozen=True, slots=True)
 class NicConfig:
-    """One network card on QEMU's user-mode network.
+    """One network card: on a tap of the host, by its name or an open descriptor; on a multicast group (address:port) of
+    the host's loopback, which is an Ethernet among machines; or else on QEMU's user-mode network.
 
     `forwards` are pairs (host port, guest port), TCP, listening on `host_address` only.
     """
@@ -87,8 +90,19 @@ class NicConfig:
     host_address: str | None = None
     forwards: tuple[tuple[int, int], ...] = ()
     hostname: str = ""
+    tap: str = ""
+    descriptor: int | None = None
+    group: str = ""
 
     def __post_init__(self) -> None:
+        if self.tap and not _TAP.match(self.tap):
+            raise ValueError(f"{self.tap!r} is no name of a network interface")
+        if self.group and not _GROUP.match(self.group):
+            raise ValueError(f"{self.group!r} is no multicast group and port")
+        if (self.tap or self.group or self.descriptor is not None) and self.forwards:
+            raise ValueError(
+                "a card that is not on the user-mode network has no port forwards: all its ports can be reached"
+            )
         if not _ID.match(self.id):
             raise ValueError(f"network card id {self.id!r} is not a QEMU identifier")
         if not _MAC.match(self.mac):

@@ -13,7 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from kube.client.aio import AsyncClient
-from vmruntime.api.meta import Obj
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import CONFIGMAPS
+from vmruntime.api import names
+from vmruntime.api.meta import Obj, dig
 from vmruntime.engines.base import (
     CheckResult,
     ConfigurationError,
@@ -26,8 +29,10 @@ from vmruntime.engines.base import (
     MachineDisk,
     MachineObservation,
     MachineRequest,
+    PodNetwork,
     Readiness,
     Ref,
+    Segment,
     Settings,
     Subject,
 )
@@ -37,8 +42,10 @@ from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_disks import Disks
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
+from vmruntime.engines.qemu.engine_network import Network
 from vmruntime.engines.qemu.engine_pods import Pods, is_machine
 from vmruntime.engines.qemu.guest_agent import Agent, AgentError, AgentRefused
+from vmruntime.engines.qemu.host_tools import ToolError
 
 # Programs in the guest: one that makes an account was measured to take seconds under software emulation.
 _GUEST_SECONDS = 30.0
@@ -50,10 +57,12 @@ class QemuEngine:
     uses_storage_classes = False
 
     def __init__(self, client: AsyncClient, root: Path, images: Path) -> None:
+        self._client = client
         self._layout = Layout.of(root.resolve())
         self._pods = Pods(client, self._pod_changed)
         self._disks = Disks(client, self._layout, self._pods, images.resolve())
-        self._machines = Machines(self._layout, self._pods, self._machine_changed)
+        self._network = Network(self._layout.root, self._layout.owner)
+        self._machines = Machines(self._layout, self._pods, self._network, self._machine_changed)
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> None:
@@ -72,10 +81,12 @@ class QemuEngine:
             self._tell(Subject.ENGINE, "", "")
 
     async def run(self) -> None:
+        keeping = asyncio.create_task(self._network.run())
         try:
             await self._pods.run()
         finally:
-            await self._machines.close()
+            keeping.cancel()
+            await asyncio.gather(keeping, self._machines.close(), return_exceptions=True)
 
     async def install(self, settings: Settings) -> Readiness:
         for program in (hostcheck.QEMU, hostcheck.QEMU_IMG):
@@ -89,7 +100,26 @@ class QemuEngine:
             await self._pods.synced()
         except TimeoutError:
             return Readiness(False, "the engine's pods are not known yet")
-        return Readiness(True)
+        return await self._network.up(await self._wanted_subnet(), self._machines.running())
+
+    async def _wanted_subnet(self) -> str:
+        """What the administrator says of the pod network; empty where nobody said anything."""
+        try:
+            found = await self._client.get(CONFIGMAPS, names.VIRT_SPEC, names.NAMESPACE)
+        except StatusError as exc:
+            if exc.code != 404:
+                raise
+            return ""
+        return str(dig(found, "data", names.POD_NETWORK_CIDR, default="")).strip()
+
+    def pod_network(self) -> PodNetwork:
+        return self._network.describe()
+
+    async def ensure_segment(self, segment: Segment) -> Readiness:
+        return await self._network.ensure_segment(segment)
+
+    async def remove_segment(self, segment: Segment) -> None:
+        await self._network.remove_segment(segment)
 
     async def uninstall(self) -> Readiness:
         await self._pods.synced()
@@ -98,6 +128,10 @@ class QemuEngine:
             await self._pods.delete(pod)
         if pods:
             return Readiness(False, f"waiting until {len(pods)} pod{'s are' if len(pods) > 1 else ' is'} gone")
+        try:
+            await self._network.down()
+        except ToolError as error:
+            return Readiness(False, f"the pod network could not be removed: {error}")
         await asyncio.to_thread(self._layout.remove_cache)
         return Readiness(True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmruntime.engines.base import ConfigurationError, Interface, MachineDisk, MachineRequest, Ref, Seed, Settings
-from vmruntime.engines.qemu import firmware, hostcheck, seed
+from vmruntime.engines.qemu import firmware, guest_network, hostcheck, seed
 from vmruntime.engines.qemu.argv import build_argv, translation_cache_mib
 from vmruntime.engines.qemu.config import (
     MAX_SATA_DISKS,
@@ -23,7 +23,9 @@ from vmruntime.engines.qemu.config import (
     disk_serials,
 )
 from vmruntime.engines.qemu.engine_layout import Layout
+from vmruntime.engines.qemu.engine_network import descriptor
 from vmruntime.engines.qemu.private_file import write_private
+from vmruntime.engines.qemu.segments import is_private
 
 _MIB = 1 << 20
 # What QEMU itself needs, devices and screen included (measured: 40 MiB with a guest that does little).
@@ -61,7 +63,8 @@ def build(
     found = _find_uefi(request)
     try:
         argv = build_argv(_config(request, accelerator, interfaces, layout, _uefi_config(request, found), program))
-        image = _seed_image(request.ref, request.seed) if request.seed is not None else None
+        data = _start_up_data(request, interfaces)
+        image = _seed_image(request.ref, data) if data is not None else None
     except ValueError as exc:
         raise ConfigurationError("InvalidSpec", str(exc)) from exc
     return argv, Files(
@@ -84,7 +87,8 @@ def _config(
     program: str,
 ) -> MachineConfig:
     windows = request.os_type.lower() == "windows"
-    seed_image = SEED_IMAGE if request.seed is not None or request.keep_seed else None
+    has_data = _start_up_data(request, interfaces) is not None or request.keep_seed
+    seed_image = SEED_IMAGE if has_data else None
     disks = _disks(request.disks, layout)
     ports_used = sum(disk.bus == "sata" for disk in disks) + (windows and seed_image is not None)
     return MachineConfig(
@@ -93,16 +97,7 @@ def _config(
         vcpus=request.vcpus,
         memory_mib=-(-request.memory // _MIB),
         disks=disks,
-        nics=tuple(
-            NicConfig(
-                id=f"net{index}",
-                mac=entry.mac,
-                host_address=entry.addresses[0],
-                forwards=tuple((port.host, port.guest) for port in entry.ports),
-                hostname=request.ref.name,
-            )
-            for index, entry in enumerate(interfaces)
-        ),
+        nics=tuple(_nic(index, entry, request.ref.name) for index, entry in enumerate(interfaces)),
         seed=seed_image,
         seed_bus="sata" if windows else "virtio",
         accelerator=accelerator,
@@ -114,6 +109,27 @@ def _config(
         spare_tray=not any(disk.cdrom for disk in disks) and ports_used < MAX_SATA_DISKS,
         binary=program,
     )
+
+
+def _nic(index: int, entry: Interface, hostname: str) -> NicConfig:
+    name = f"net{index}"
+    if entry.segment is not None and is_private(entry.segment):
+        return NicConfig(name, entry.mac, group=entry.device)
+    if entry.segment is not None:
+        return NicConfig(name, entry.mac, descriptor=descriptor(index))
+    if entry.device:
+        return NicConfig(name, entry.mac, tap=entry.device)
+    forwards = tuple((port.host, port.guest) for port in entry.ports)
+    return NicConfig(name, entry.mac, host_address=entry.addresses[0], forwards=forwards, hostname=hostname)
+
+
+def _start_up_data(request: MachineRequest, interfaces: tuple[Interface, ...]) -> Seed | None:
+    """What the guest is given: the machine's own data; and of its network cards what DHCP does not say."""
+    network_data = guest_network.network_config(interfaces)
+    if request.keep_seed or (request.seed is None and not any(map(guest_network.is_static, interfaces))):
+        return request.seed
+    given = request.seed or Seed()
+    return Seed(given.user_data, given.network_data or network_data or b"")
 
 
 def _find_uefi(request: MachineRequest) -> firmware.Uefi | None:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of
 from vmruntime.engines.base import (
     ConfigurationError,
@@ -19,14 +18,14 @@ from vmruntime.engines.base import (
     MachinePhase,
     MachineRequest,
     MachineTrouble,
-    Port,
     Ref,
 )
-from vmruntime.engines.qemu import engine_config, kvm, network
+from vmruntime.engines.qemu import engine_config, engine_network, kvm
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_drives import IO_ERROR_STATE, Drives
 from vmruntime.engines.qemu.engine_layout import Layout
+from vmruntime.engines.qemu.engine_network import Network
 from vmruntime.engines.qemu.engine_pods import (
     Launch,
     Pods,
@@ -70,14 +69,14 @@ class _Watched:
 class Machines:
     """Starts, watches and ends QEMU."""
 
-    def __init__(self, layout: Layout, pods: Pods, changed: Callable[[Ref], None]) -> None:
+    def __init__(self, layout: Layout, pods: Pods, network: Network, changed: Callable[[Ref], None]) -> None:
         """`changed` is called when QEMU says something about a machine."""
         self._layout = layout
         self._pods = pods
+        self._network = network
         self._changed = changed
         self._watched: dict[str, _Watched] = {}
         self._kvm: kvm.KvmResult | None = None
-        self._reserved: dict[str, str] = {}
 
     async def close(self) -> None:
         """Disconnect from all monitors; the machines run on."""
@@ -93,6 +92,7 @@ class Machines:
         pods = await self._pods.of(ref)
         if not pods:
             await self._unwatch(ref)
+            await self._network.detach(ref)
             return MachineObservation(MachinePhase.ABSENT)
         pod = pods[0]
         launch = Launch.of(pod)
@@ -107,6 +107,8 @@ class Machines:
         else:
             await self._unwatch(ref)
             ended = has_ended(pod) and not is_deleting(pod)
+            if ended:
+                await self._network.detach(ref)
             phase, message = (MachinePhase.ENDED if ended else MachinePhase.ENDING), trouble(pod)
         return MachineObservation(
             phase=phase,
@@ -217,7 +219,7 @@ class Machines:
         if await self._pods.of(ref):
             return
         accelerator = await self._accelerator(request)
-        interfaces = self._interfaces(request)
+        interfaces = self._network.assign(request, self.running())
         argv, needed = engine_config.build(request, accelerator, interfaces, self._layout)
         directory = self._layout.make_instance(ref)
         if is_served(directory):
@@ -225,6 +227,7 @@ class Machines:
             raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
         needed.write(directory, self._layout.owner)
         (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
+        devices = await self._network.attach(ref, interfaces)
         launch = Launch(
             accelerator=accelerator,
             interfaces=interfaces,
@@ -238,7 +241,7 @@ class Machines:
             guest_agent=request.guest_agent,
         )
         groups = [group for group in [kvm.device_group()] if group] if accelerator == "kvm" else []
-        pod = machine_pod(request, launch, argv, self._layout, groups)
+        pod = machine_pod(request, launch, engine_network.command(argv, devices), self._layout, groups)
         await self._pods.create(ref, pod)
         await self._watch(ref, pod)
 
@@ -250,45 +253,13 @@ class Machines:
             raise ConfigurationError("KvmUnusable", result.reason)
         return "kvm"
 
-    def _interfaces(self, request: MachineRequest) -> tuple[Interface, ...]:
-        """The interfaces with address, MAC and ports; what they were before is kept."""
-        if len(request.interfaces) > 1:
-            raise ConfigurationError("TooManyInterfaces", "only one interface, on pod-network, is possible here")
-        result = []
-        for index, wanted in enumerate(request.interfaces):
-            if wanted.network != names.POD_NETWORK:
-                raise ConfigurationError("NetworkMissing", f'network "{wanted.network}" does not exist')
-            address = wanted.addresses[0] if wanted.addresses else self._allocate(request)
-            mac = wanted.mac or network.mac_address(request.ref.uid, index)
-            ports = tuple(Port(guest, host) for host, guest in self._forwards(address))
-            result.append(Interface(wanted.name, wanted.network, wanted.default, mac, (address,), ports))
-        return tuple(result)
-
-    def _allocate(self, request: MachineRequest) -> str:
-        """An address of its own: not one in a status, of a pod, or given a moment ago to another machine."""
-        uid = request.ref.uid
-        running = {
-            address
+    def running(self) -> dict[Ref, tuple[Interface, ...]]:
+        """The machines that have a process, or are about to, and the interfaces that each was given."""
+        return {
+            ref: Launch.of(pod).interfaces
             for pod in self._pods.all()
-            for interface in Launch.of(pod).interfaces
-            for address in interface.addresses
+            if is_machine(pod) and not has_ended(pod) and (ref := owner_ref(pod)) is not None
         }
-        reserved = {address for owner, address in self._reserved.items() if owner != uid}
-        address = network.allocate_address(request.addresses_taken | running | reserved, uid)
-        self._reserved[uid] = address
-        return address
-
-    def _forwards(self, address: str) -> list[tuple[int, int]]:
-        """Host and guest ports. A port that another program has on every address gets a higher number."""
-        bindable = network.first_bindable_port(net_bind_service=self._layout.owner is not None)
-        pairs = dict(network.forwards(bindable))
-        busy = network.busy_ports(address, pairs)
-        for host in busy:
-            guest = pairs.pop(host)
-            moved = guest + network.UNPRIVILEGED_OFFSET
-            if moved not in pairs and not network.busy_ports(address, [moved]):
-                pairs[moved] = guest
-        return sorted(pairs.items(), key=lambda pair: pair[1])
 
     async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
         if (watched := self._watched.get(ref.uid)) is not None:
@@ -330,7 +301,8 @@ class Machines:
         if any(not has_ended(pod) or is_deleting(pod) for pod in pods):
             return False
         self._layout.remove_instance(ref)
-        self._reserved.pop(ref.uid, None)
+        await self._network.detach(ref)
+        self._network.forget(ref)
         return True
 
 

@@ -7,6 +7,7 @@ accelerator, request) is an annotation of its pod, so that it holds as long as t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from kube.machinery.errors import StatusError, conflict
 from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
-from vmruntime.engines.base import Interface, MachineRequest, Port, Ref
+from vmruntime.engines.base import Interface, MachineRequest, Port, Ref, Segment
 from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
 from vmruntime.engines.qemu.engine_layout import Layout
 
@@ -57,20 +58,9 @@ class Launch:
     guest_agent: bool = False
 
     def to_json(self) -> str:
-        interfaces = [
-            {
-                "name": entry.name,
-                "network": entry.network,
-                "default": entry.default,
-                "mac": entry.mac,
-                "addresses": list(entry.addresses),
-                "ports": [[port.guest, port.host] for port in entry.ports],
-            }
-            for entry in self.interfaces
-        ]
         content = {
             "accelerator": self.accelerator,
-            "interfaces": interfaces,
+            "interfaces": [_interface_content(entry) for entry in self.interfaces],
             "token": self.token,
             "requestedAt": self.requested_at,
             "vcpus": self.vcpus,
@@ -92,17 +82,7 @@ class Launch:
     def _parse(cls, text: str) -> Launch:
         try:
             content = json.loads(text)
-            interfaces = tuple(
-                Interface(
-                    name=str(entry["name"]),
-                    network=str(entry["network"]),
-                    default=entry["default"] is True,
-                    mac=str(entry["mac"]),
-                    addresses=tuple(map(str, entry["addresses"])),
-                    ports=tuple(Port(int(guest), int(host)) for guest, host in entry["ports"]),
-                )
-                for entry in content.get("interfaces", [])
-            )
+            interfaces = tuple(_interface_of(entry) for entry in content.get("interfaces", []))
             return cls(
                 accelerator=str(content.get("accelerator", "")),
                 interfaces=interfaces,
@@ -117,6 +97,30 @@ class Launch:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return cls("", ())
+
+
+def _interface_content(entry: Interface) -> Obj:
+    content: Obj = {key: value for key, value in dataclasses.asdict(entry).items() if value}
+    content["ports"] = [[port.guest, port.host] for port in entry.ports]
+    return content
+
+
+def _interface_of(content: Obj) -> Interface:
+    segment = content.get("segment")
+    texts = {key: str(content.get(key, "")) for key in ("mac", "gateway", "resource", "device")}
+    lists = {key: tuple(map(str, content.get(key, ()))) for key in ("addresses", "routes", "nameservers", "searches")}
+    flags = {key: content.get(key) is True for key in ("default", "any_mac", "any_address")}
+    return Interface(
+        name=str(content["name"]),
+        network=str(content["network"]),
+        ports=tuple(Port(int(guest), int(host)) for guest, host in content["ports"]),
+        segment=Segment(str(segment["interface"]), int(segment["vlan"]), segment["managed"] is True)
+        if segment
+        else None,
+        **texts,  # type: ignore[arg-type]
+        **lists,  # type: ignore[arg-type]
+        **flags,  # type: ignore[arg-type]
+    )
 
 
 def suffix(seed: str) -> str:
@@ -136,8 +140,9 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
         spec["securityContext"] = {"runAsUser": owner, "runAsGroup": owner}
         if groups:
             spec["securityContext"]["supplementalGroups"] = groups
-        # Ports of the guest below 1024 are reachable under their own number.
-        container["securityContext"] = {"capabilities": {"add": ["NET_BIND_SERVICE"]}}
+        if any(entry.ports for entry in launch.interfaces):
+            # Ports of the guest below 1024 are forwarded under their own number.
+            container["securityContext"] = {"capabilities": {"add": ["NET_BIND_SERVICE"]}}
     pod: Obj = {
         "apiVersion": "v1",
         "kind": "Pod",

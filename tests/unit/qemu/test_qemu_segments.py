@@ -1,0 +1,63 @@
+"""VLAN interfaces of the node: made and removed where that is the cluster's to do, and left alone otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from vmruntime.engines.base import Segment
+from vmruntime.engines.qemu import host_tools, segments
+
+MANAGED, OTHERS = Segment("eth1", 100, managed=True), Segment("eth1", 100)
+
+
+class Host:
+    """A host's interfaces, as far as these functions look at them, and the commands that it was given."""
+
+    def __init__(self, tmp_path, *interfaces: str) -> None:
+        self.net = tmp_path
+        self.commands: list[str] = []
+        for name in interfaces:
+            self.add(name)
+
+    def add(self, name: str, alias: str = "") -> None:
+        (self.net / name).mkdir()
+        (self.net / name / "ifalias").write_text(alias)
+
+    async def ip(self, *lines: str, force: bool = False) -> None:
+        self.commands += lines
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    made = Host(tmp_path, "eth1")
+    monkeypatch.setattr(segments, "_NET", tmp_path)
+    monkeypatch.setattr(host_tools, "interface_exists", lambda name: (tmp_path / name).exists())
+    monkeypatch.setattr(host_tools, "ip", made.ip)
+    return made
+
+
+async def test_a_managed_vlan_is_made_and_marked_as_ours(host):
+    assert (await segments.ensure(MANAGED, "ab123")).ready
+    assert host.commands == [
+        "link add link eth1 name eth1.100 type vlan id 100",
+        "link set dev eth1.100 alias vmruntime-ab123",
+        "link set dev eth1.100 addrgenmode none up",
+    ]
+
+
+async def test_what_an_administrator_has_to_make_is_waited_for(host):
+    refused = await segments.ensure(OTHERS, "ab123")
+    assert not refused.ready and "no network interface eth1.100" in refused.message
+    host.add("eth1.100")
+    assert (await segments.ensure(OTHERS, "ab123")).ready
+    missing = await segments.ensure(Segment("eth2"), "ab123")
+    assert not missing.ready and "no network interface eth2" in missing.message
+    assert host.commands == []
+
+
+@pytest.mark.parametrize(("alias", "removed"), [("vmruntime-ab123", True), ("vmruntime-cd456", False), ("", False)])
+async def test_only_what_the_cluster_made_is_removed(host, alias, removed):
+    host.add("eth1.100", alias)
+    await segments.remove(MANAGED, "ab123")
+    await segments.remove(Segment("eth1"), "ab123")
+    assert host.commands == (["link delete eth1.100"] if removed else [])
