@@ -7,6 +7,7 @@ import http.client
 import itertools
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -17,6 +18,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kube.client.config import load_kubeconfig
+from kube.client.sync import SyncClient
+from kube.machinery.resources import NAMESPACES
 from solo.testing import run_server
 
 _numbers = itertools.count()
@@ -117,14 +121,21 @@ def cluster(tmp_path_factory):
     assert server.process.returncode == 0, server.log.read_text()
 
 
+@pytest.fixture(scope="session")
+def admin(cluster):
+    """A client with all rights, for what a test only needs and does not show."""
+    with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
+        yield client
+
+
 @pytest.fixture
-def namespace(cluster, request):
+def namespace(admin, request):
     """A namespace of the test's own."""
-    stem = request.node.name.partition("[")[0].replace("_", "-").lower()[:50].strip("-")
+    stem = re.sub("[^a-z0-9]+", "-", request.node.name.partition("[")[0].lower())[:50].strip("-")
     name = f"{stem}-{next(_numbers)}"
-    cluster.kubectl("create", "namespace", name)
+    admin.create(NAMESPACES, {"metadata": {"name": name}})
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    admin.delete(NAMESPACES, name)
 
 
 @pytest.fixture(scope="session")
