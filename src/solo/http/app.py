@@ -260,7 +260,7 @@ class Api:
         info, kind = call.info, call.kind
         found = kind.subresource(info.subresource)
         if found is None:
-            return _not_found_page()
+            raise errors.path_not_found()  # without details: so `kubectl debug` knows that it is the subresource
         if info.verb not in found.verbs:
             raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
         if info.subresource == "token":
