@@ -20,7 +20,7 @@ import yaml
 
 from kube.client.config import load_kubeconfig
 from kube.client.sync import SyncClient
-from kube.machinery.resources import NAMESPACES
+from kube.machinery.resources import CRDS, NAMESPACES
 from solo.testing import run_server
 
 _numbers = itertools.count()
@@ -141,3 +141,37 @@ def namespace(admin, request):
 @pytest.fixture(scope="session")
 def wire(cluster, tmp_path_factory):
     return Wire(cluster.kubeconfig, tmp_path_factory.mktemp("wire"))
+
+
+@pytest.fixture(scope="session")
+def gears(admin):
+    """A namespaced kind `Gear` of `gears.example.com/v1` with a status; the name of its definition."""
+    part = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
+    version["schema"] = {"openAPIV3Schema": {"type": "object", "properties": {"spec": part, "status": part}}}
+    names = {"plural": "gears", "singular": "gear", "kind": "Gear", "listKind": "GearList"}
+    spec = {"group": "gears.example.com", "scope": "Namespaced", "versions": [version], "names": names}
+    name = "gears.gears.example.com"
+    admin.create(CRDS, {"apiVersion": CRDS.api_version, "kind": CRDS.kind, "metadata": {"name": name}, "spec": spec})
+    yield name
+    admin.delete(CRDS, name)
+
+
+def sleeping_pod(name: str, script: str = "echo one; exec sleep 600") -> dict:
+    """A pod that runs a shell script as a process of the host."""
+    spec = {"containers": [{"name": "c", "image": "host", "command": ["sh", "-c", script]}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {**spec, "terminationGracePeriodSeconds": 0},
+    }
+
+
+def http_pod(name: str) -> dict:
+    """A pod that serves HTTP; its log begins with its port."""
+    pod = sleeping_pod(name)
+    server = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler); "
+    server += "print(s.server_port, flush=True); s.serve_forever()"
+    pod["spec"]["containers"][0]["command"] = [sys.executable, "-c", server]
+    return pod
