@@ -13,6 +13,7 @@ GEAR = ("gears.example.com", "v1", "gears")
 def configure(settings, **_):
     settings.posting.enabled = True
     settings.persistence.finalizer = "operator.example.com/finalizer"
+    settings.background.cancellation_polling = 0.2
     settings.peering.name = "operators"
     settings.peering.mandatory = True
     certificates = Path(os.environ["WEBHOOK_CERTIFICATES"])
@@ -20,8 +21,8 @@ def configure(settings, **_):
         addr="127.0.0.1",
         host="127.0.0.1",
         port=int(os.environ["WEBHOOK_PORT"]),
-        certfile=certificates / "apiserver.crt",
-        pkeyfile=certificates / "apiserver.key",
+        certfile=certificates / "server.crt",
+        pkeyfile=certificates / "server.key",
         cafile=certificates / "ca.crt",
     )
     settings.admission.managed = "operator.example.com"
@@ -57,8 +58,8 @@ def ticked(status, patch, **_):
 
 
 @kopf.daemon(*GEAR)
-async def watched(stopped, patch, logger, name, **_):
-    patch.status["daemon"] = "running"
+async def watched(stopped, logger, name, **_):
+    logger.info("WATCHED %s", name)
     while not stopped:
         await asyncio.sleep(0.1)
     logger.info("STOPPED %s", name)

@@ -18,6 +18,10 @@ from solo.auth.pki import ensure_pki
 
 GEARS = Resource("gears.example.com", "v1", "gears", "Gear")
 PEERINGS = Resource("kopf.dev", "v1", "clusterkopfpeerings", "ClusterKopfPeering", namespaced=False)
+HOOKS = [
+    Resource("admissionregistration.k8s.io", "v1", f"{kind.lower()}s", kind, namespaced=False)
+    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+]
 
 
 def identity(resource: Resource, name: str) -> dict:
@@ -67,7 +71,8 @@ def operator(cluster, admin, gears, peering, tmp_path_factory):
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
     try:
         until(lambda: admin.get(peering, "operators").get("status"), log)
-        until(lambda: "Reconfiguring the validating webhook" in log.read_text(), log)
+        for hooks in HOOKS:
+            until(lambda hooks=hooks: [item for item in admin.list(hooks)["items"] if item.get("webhooks")], log)
         yield log
     finally:
         process.send_signal(signal.SIGINT)
@@ -88,7 +93,7 @@ def test_handlers(operator, admin, namespace):
     meta = admin.get(GEARS, "g", namespace)["metadata"]
     assert made == {"teeth": 3, "child": meta["uid"]}
     assert meta["finalizers"] == ["operator.example.com/finalizer"]
-    until(lambda: status().get("ticks") == 3 and status().get("daemon") == "running", operator)
+    until(lambda: status().get("ticks") == 3 and "WATCHED g" in operator.read_text(), operator)
     admin.patch(GEARS, "g", {"spec": {"colour": "blue"}}, namespace)
     until(lambda: status().get("colour") == "red->blue", operator)
     until(lambda: status().get("changed") == ["spec.colour"], operator)
