@@ -13,7 +13,7 @@ def server(tmp_path_factory):
     with run_server(tmp_path_factory.mktemp("fuzz")) as running:
         yield running
     assert running.process.returncode == 0, running.log.read_text()
-    assert "Traceback" not in running.log.read_text(), running.log.read_text()
+    assert "ERROR solo" not in running.log.read_text(), running.log.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -166,7 +166,7 @@ class _Tunnel:
         kind, name = event.headers.get("streamtype"), event.headers.get("requestid") or ""
         port = event.headers.get("port") or ""
         known = self._pairs.get(name)
-        if kind not in ("error", "data") or not port.isdigit() or (known is None and len(self._pairs) >= _MAX_PAIRS):
+        if kind not in ("error", "data") or not port.isdecimal() or (known is None and len(self._pairs) >= _MAX_PAIRS):
             await self._socket.send_bytes(spdy.reset_frame(event.stream))
             return
         pair = known or self._pairs.setdefault(name, _Pair(int(port)))
