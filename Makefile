@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself; a second run finds it done and is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-unit test-debian soak check format bench build clean
+.PHONY: help demo demo-clean test test-unit test-debian soak fuzz check format bench build clean
 
 PY := .venv/bin/python
 
@@ -32,6 +32,10 @@ soak: ## many machines, then 200 random operations and kills; SEED= repeats one,
 test-debian: ## the tests that need a whole distribution as guest (minutes more; downloads it from Debian)
 	@scripts/setup.sh debian
 	@$(PY) -m pytest tests/debian -m debian
+
+fuzz: ## the properties of tests/fuzz with many random examples (FUZZ=20 times as many as in `make test`)
+	@scripts/setup.sh dev
+	@FUZZ=$${FUZZ:-20} $(PY) -m pytest tests/fuzz --timeout 3600
 
 check: ## format, lint, types, direction of imports
 	@scripts/setup.sh dev

@@ -21,6 +21,7 @@ class Wire:
         pem.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
         authority = base64.b64decode(server["certificate-authority-data"]).decode()
         self.pem = pem
+        self.authority = authority
         self.context = ssl.create_default_context(cadata=authority)
         self.context.load_cert_chain(pem)
         self.address = urllib.parse.urlparse(server["server"])

@@ -59,6 +59,7 @@ def check(status, content):
         MAPS + "/a%0d%0ab",
         MAPS + "/%ff%fe",
         MAPS + "/%zz",
+        MAPS + "/a%0Ab",
         MAPS + "/" + "a" * 5000,
         "/" * 200,
         "//api//v1//configmaps",
@@ -100,7 +101,7 @@ def check(status, content):
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_odd_targets(wire, method, target):
     status, content = request(wire, method, target.encode())
-    assert status
+    assert status and content != b"404: Not Found"  # which is aiohttp's, for what has no route
     check(status, content)
 
 

@@ -71,7 +71,7 @@ class Api:
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=bodies.MAX_BODY)
-        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)  # a dot would leave out line breaks, as %0A
         return app
 
     def stop(self) -> None:
