@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself; a second run finds it done and is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-unit test-debian soak soak-api check format bench build clean
+.PHONY: help demo demo-clean test test-unit test-debian soak soak-api fuzz check format bench build clean
 
 PY := .venv/bin/python
 
@@ -36,6 +36,10 @@ soak-api: ## kill the loaded API server 200 times, nothing may be lost; SEED= re
 test-debian: ## the tests that need a whole distribution as guest (minutes more; downloads it from Debian)
 	@scripts/setup.sh debian
 	@$(PY) -m pytest tests/debian -m debian
+
+fuzz: ## the properties of tests/fuzz with many random examples (FUZZ=20 times as many as in `make test`)
+	@scripts/setup.sh dev
+	@FUZZ=$${FUZZ:-20} $(PY) -m pytest tests/fuzz --timeout 3600
 
 check: ## format, lint, types, direction of imports
 	@scripts/setup.sh dev

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import itertools
 import json
 import os
+import re
 import shutil
-import ssl
 import subprocess
 import sys
-import urllib.parse
 from pathlib import Path
 
 import pytest
-import yaml
 
+from compat.wire import Wire
+from kube.client.config import load_kubeconfig
+from kube.client.sync import SyncClient
+from kube.machinery.resources import CRDS, NAMESPACES
 from solo.testing import run_server
 
 _numbers = itertools.count()
@@ -67,45 +67,6 @@ class Cluster:
         return self.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(together))
 
 
-class Wire:
-    """Requests as the admin, each on a connection of its own."""
-
-    def __init__(self, kubeconfig, directory) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        user, server = config["users"][0]["user"], config["clusters"][0]["cluster"]
-        pem = directory / "admin.pem"
-        pem.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
-        authority = base64.b64decode(server["certificate-authority-data"]).decode()
-        self.context = ssl.create_default_context(cadata=authority)
-        self.context.load_cert_chain(pem)
-        self.address = urllib.parse.urlparse(server["server"])
-
-    def open(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPSConnection(
-            self.address.hostname, self.address.port, context=self.context, timeout=20
-        )
-        data = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
-        given = {"Content-Type": "application/json"} if data is not None else {}
-        connection.request(method, path, data, {**given, **(headers or {})})
-        return connection, connection.getresponse()
-
-    def headers(self, method, path, body=None, headers=None):
-        """Status, headers and text of an answer."""
-        connection, response = self.open(method, path, body, headers)
-        try:
-            return response.status, response.headers, response.read().decode()
-        finally:
-            connection.close()
-
-    def __call__(self, method, path, body=None, headers=None):
-        connection, response = self.open(method, path, body, headers)
-        try:
-            text = response.read()
-            return response.status, json.loads(text) if text[:1] == b"{" else text.decode()
-        finally:
-            connection.close()
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     kubectl = find_kubectl()
@@ -117,16 +78,57 @@ def cluster(tmp_path_factory):
     assert server.process.returncode == 0, server.log.read_text()
 
 
+@pytest.fixture(scope="session")
+def admin(cluster):
+    """A client with all rights, for what a test only needs and does not show."""
+    with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
+        yield client
+
+
 @pytest.fixture
-def namespace(cluster, request):
+def namespace(admin, request):
     """A namespace of the test's own."""
-    stem = request.node.name.partition("[")[0].replace("_", "-").lower()[:50].strip("-")
+    stem = re.sub("[^a-z0-9]+", "-", request.node.name.partition("[")[0].lower())[:50].strip("-")
     name = f"{stem}-{next(_numbers)}"
-    cluster.kubectl("create", "namespace", name)
+    admin.create(NAMESPACES, {"metadata": {"name": name}})
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    admin.delete(NAMESPACES, name)
 
 
 @pytest.fixture(scope="session")
 def wire(cluster, tmp_path_factory):
     return Wire(cluster.kubeconfig, tmp_path_factory.mktemp("wire"))
+
+
+@pytest.fixture(scope="session")
+def gears(admin):
+    """A namespaced kind `Gear` of `gears.example.com/v1` with a status; the name of its definition."""
+    part = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
+    version["schema"] = {"openAPIV3Schema": {"type": "object", "properties": {"spec": part, "status": part}}}
+    names = {"plural": "gears", "singular": "gear", "kind": "Gear", "listKind": "GearList"}
+    spec = {"group": "gears.example.com", "scope": "Namespaced", "versions": [version], "names": names}
+    name = "gears.gears.example.com"
+    admin.create(CRDS, {"apiVersion": CRDS.api_version, "kind": CRDS.kind, "metadata": {"name": name}, "spec": spec})
+    yield name
+    admin.delete(CRDS, name)
+
+
+def sleeping_pod(name: str, script: str = "echo one; exec sleep 600") -> dict:
+    """A pod that runs a shell script as a process of the host."""
+    spec = {"containers": [{"name": "c", "image": "host", "command": ["sh", "-c", script]}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {**spec, "terminationGracePeriodSeconds": 0},
+    }
+
+
+def http_pod(name: str) -> dict:
+    """A pod that serves HTTP; its log begins with its port."""
+    pod = sleeping_pod(name)
+    server = "import http.server as h; s = h.HTTPServer(('127.0.0.1', 0), h.SimpleHTTPRequestHandler); "
+    server += "print(s.server_port, flush=True); s.serve_forever()"
+    pod["spec"]["containers"][0]["command"] = [sys.executable, "-c", server]
+    return pod

@@ -73,7 +73,7 @@ class Api:
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(client_max_size=bodies.MAX_BODY)
-        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)  # a dot would leave out line breaks, as %0A
         return app
 
     def stop(self) -> None:
@@ -262,7 +262,7 @@ class Api:
         info, kind = call.info, call.kind
         found = kind.subresource(info.subresource)
         if found is None:
-            return _not_found_page()
+            raise errors.path_not_found()  # without details: so `kubectl debug` knows that it is the subresource
         if info.verb not in found.verbs:
             raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
         if info.subresource == "token":

@@ -178,12 +178,12 @@ def _collect(value: Any, path: str, found: list[str]) -> None:
 
 
 def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
-    if body[:1] == b"{":
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            return _decode(body)  # JSON is YAML, and this reader of it is a hundred times faster
     import yaml
 
     try:
+        if body[:1] == b"{":
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return _decode(body)  # JSON is YAML, and this reader of it is a hundred times faster
         loader = _loader()(body)
         loader.repeated = repeated
         try:
@@ -201,7 +201,7 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
         ) from None
     except RecursionError:
         raise errors.bad_request("the object is nested too deeply") from None
-    except (TypeError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
+    except (TypeError, ValueError, msgspec.MsgspecError) as problem:
         raise errors.bad_request(f"the object provided is unrecognized (must be of type {kind}): {problem}") from None
 
 

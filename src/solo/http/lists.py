@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -140,9 +141,12 @@ def invalid_options(problems: Sequence[Cause]) -> StatusError:
     return errors.invalid("meta.k8s.io", "ListOptions", "", problems)
 
 
+_VERSION = re.compile("[0-9]{1,40}")
+
+
 def parse_version(text: str) -> int:
     """A resourceVersion parameter. Raises the 500 that kube-apiserver answers with to one that is no number."""
-    if text.isdigit():
+    if _VERSION.fullmatch(text):
         return int(text)
     detail = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
     raise StatusError(500, "", f"resourceVersion: {detail}")

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from kube.machinery import errors
 from kube.machinery.durations import parse_rfc3339
 from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, LogOptions, PodStreams
-from solo.http.websockets import V4, V5, accept, require_websocket
+from solo.http.websockets import V4, V5, accept, frames, require_websocket
 
 logger = logging.getLogger(__name__)
 
@@ -149,10 +149,8 @@ async def _serve_session(request: web.Request, session: ExecSession, *, stdin: b
 
 async def _feed(socket: web.WebSocketResponse, session: ExecSession, *, stdin: bool) -> None:
     """From the client to the process, until the client closes."""
-    async for message in socket:
-        if message.type is not WSMsgType.BINARY or not message.data:
-            continue
-        channel, data = message.data[0], message.data[1:]
+    async for message in frames(socket):
+        channel, data = message[0], message[1:]
         if channel == STDIN and stdin:
             with contextlib.suppress(ConnectionError):
                 await session.write(data)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from solo.http import spdy
-from solo.http.websockets import SPDY_TUNNEL, V4, accept, require_websocket
+from solo.http.websockets import SPDY_TUNNEL, UNNAMED, V4, accept, frames, require_websocket
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _MAX_PAIRS = 256
 
 async def serve_port_forward(request: web.Request, connect: Connect) -> web.StreamResponse:
     """Answer a request to forward ports. `connect` opens a connection to a port of the pod."""
-    require_websocket(request, (SPDY_TUNNEL, V4))
+    require_websocket(request, (SPDY_TUNNEL, V4, UNNAMED))
     if SPDY_TUNNEL in request.headers.get("Sec-WebSocket-Protocol", ""):
         socket = await accept(request, (SPDY_TUNNEL,))
         try:
@@ -46,12 +46,6 @@ async def serve_port_forward(request: web.Request, connect: Connect) -> web.Stre
 async def _close(socket: web.WebSocketResponse) -> None:
     with contextlib.suppress(ConnectionError, RuntimeError):
         await socket.close()
-
-
-async def _binary(socket: web.WebSocketResponse) -> AsyncIterator[bytes]:
-    async for message in socket:
-        if message.type is WSMsgType.BINARY and message.data:
-            yield message.data
 
 
 # ---- channels
@@ -96,7 +90,7 @@ async def _forward(socket: web.WebSocketResponse, connections: list[Connection])
             await socket.send_bytes(bytes([2 * index + 1]) + str(problem).encode())
 
     async def inward() -> None:
-        async for message in _binary(socket):
+        async for message in frames(socket):
             channel, data = message[0], message[1:]
             if channel % 2 == 0 and channel // 2 < len(connections):
                 writer = connections[channel // 2][1]
@@ -140,7 +134,7 @@ class _Tunnel:
     async def run(self) -> None:
         """Serve until the client closes."""
         try:
-            async for message in _binary(self._socket):
+            async for message in frames(self._socket):
                 for event in self._spdy.receive(message):
                     await self._handle(event)
         except (spdy.SpdyError, ConnectionError) as problem:
@@ -172,7 +166,7 @@ class _Tunnel:
         kind, name = event.headers.get("streamtype"), event.headers.get("requestid") or ""
         port = event.headers.get("port") or ""
         known = self._pairs.get(name)
-        if kind not in ("error", "data") or not port.isdigit() or (known is None and len(self._pairs) >= _MAX_PAIRS):
+        if kind not in ("error", "data") or not port.isdecimal() or (known is None and len(self._pairs) >= _MAX_PAIRS):
             await self._socket.send_bytes(spdy.reset_frame(event.stream))
             return
         pair = known or self._pairs.setdefault(name, _Pair(int(port)))

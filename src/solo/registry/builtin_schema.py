@@ -72,7 +72,7 @@ def _value_at(obj: Any, field: str) -> Any:
     for part in re.findall(r"[^.\[\]]+", field):
         if isinstance(obj, dict):
             obj = obj.get(part)
-        elif isinstance(obj, list) and part.isdigit() and int(part) < len(obj):
+        elif isinstance(obj, list) and part.isdecimal() and int(part) < len(obj):
             obj = obj[int(part)]
     return obj
 

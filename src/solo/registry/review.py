@@ -31,6 +31,9 @@ class Answer:
     warnings: tuple[str, ...]
 
 
+_LEFT_OUT = ("subResource", "requestSubResource", "name", "namespace")
+
+
 def admission_request(attributes: Attributes) -> Obj:
     """An AdmissionRequest without the objects: the `request` variable of CEL, and what webhooks are told besides."""
     resource, user = attributes.kind.resource, attributes.context.user
@@ -57,6 +60,9 @@ def admission_review(attributes: Attributes, obj: Obj | None) -> Obj:
     """The body of a call; `obj` is the object as it stands after the webhooks before."""
     request = {**admission_request(attributes), "uid": str(uuid.uuid4())}
     request["requestResource"] = request["resource"]
+    # Go leaves these out when they are empty (`omitempty`), and webhooks tell a subresource by the field's presence.
+    request = {key: value for key, value in request.items() if value or key not in _LEFT_OUT}
+    request["userInfo"] = {key: value for key, value in request["userInfo"].items() if value}
     operation = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
     options: Obj = {"apiVersion": "meta.k8s.io/v1", "kind": operation[attributes.operation]}
     if attributes.context.dry_run:

@@ -110,6 +110,7 @@ async def test_a_request_is_described(world):
     assert request["object"]["data"] == {"a": "b"}
     assert request["oldObject"] is None
     assert request["userInfo"]["username"] == "admin"
+    assert not {"subResource", "requestSubResource"} & request.keys()
     kind = world.catalog.lookup("", "v1", "configmaps")
     await world.registry.delete(kind, "ns", "a", DeleteOptions(), RequestContext(ADMIN))
     assert (world.calls[1][1]["object"], world.calls[1][1]["oldObject"]["data"]) == (None, {"a": "b"})
