@@ -127,7 +127,7 @@ def test_qemu_may_do_next_to_nothing(runtime: Cluster) -> None:
     assert {int(uid) for uid in kernel["Uid"].split()} == {owner}
     (instance,) = (runtime.directory / "vm" / "instances").iterdir()
     assert (instance.stat().st_mode & 0o777, instance.stat().st_uid) == (0o700, owner)
-    assert {path.name for path in instance.glob("*.sock")} == {"qmp.sock", "serial.sock", "ga.sock", "vnc.sock"}
+    assert {path.name for path in instance.glob("*.sock")} == {"qmp.sock", "serial.sock", "vnc.sock"}
     assert (
         words[words.index("-sandbox") + 1] == "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
     )
