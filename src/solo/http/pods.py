@@ -1,7 +1,7 @@
-"""Streams of pods over HTTP: logs, and exec, attach and port-forward over WebSocket (`v4`/`v5.channel.k8s.io`).
+"""Streams of pods over HTTP: logs, and exec, attach and port-forward over WebSocket (`v4`/`v5.channel.k8s.io`, and the
+first version, `channel.k8s.io`; each also in base64).
 
-A WebSocket message is one byte with the channel and then data; an upgrade to SPDY, which kubectl before 1.31 tries
-first, is refused with an answer that says what is spoken.
+An upgrade to SPDY, which kubectl before 1.31 tries first, is refused with an answer that says what is spoken.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from typing import Any
 
 import msgspec
@@ -19,13 +19,31 @@ from aiohttp import web
 from kube.machinery import errors
 from kube.machinery.durations import parse_rfc3339
 from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, LogOptions, PodStreams
-from solo.http.websockets import V4, V5, accept, frames, require_websocket
+from solo.http.websockets import (
+    BASE64,
+    BINARY,
+    UNNAMED,
+    V1,
+    V1_BASE64,
+    V4,
+    V4_BASE64,
+    V5,
+    accept,
+    channel_frames,
+    is_websocket,
+    require_websocket,
+    send,
+    send_channel,
+    until_closed,
+)
 
 logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
 _CLOSE = 255
+_CHANNELS = (V5, V4, V4_BASE64, V1, V1_BASE64, UNNAMED)
+_FIRST_VERSION = (V1, V1_BASE64, None)
 _SUCCESS: Obj = {"metadata": {}, "status": "Success"}
 
 
@@ -44,6 +62,8 @@ class PodHandlers:
         """GET pods/log."""
         options = _log_options(request.query)
         chunks = await self._source().open_log(namespace, name, options)
+        if is_websocket(request):
+            return await _log_over_websocket(request, chunks)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -51,9 +71,7 @@ class PodHandlers:
             async for chunk in chunks:
                 await response.write(chunk)
         finally:
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(chunks)
         await response.write_eof()
         return response
 
@@ -63,7 +81,7 @@ class PodHandlers:
         command = query.getall("command", [])
         if not command:
             raise errors.bad_request("you must specify at least one command for the container")
-        require_websocket(request, (V5, V4))
+        require_websocket(request, _CHANNELS)
         tty, stdin = _flag(query, "tty"), _flag(query, "stdin")
         session = await self._source().exec(
             namespace, name, query.get("container") or "", command, tty=tty, stdin=stdin
@@ -72,7 +90,7 @@ class PodHandlers:
 
     async def attach(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """GET or POST pods/attach."""
-        require_websocket(request, (V5, V4))
+        require_websocket(request, _CHANNELS)
         query = request.query
         tty, stdin = _flag(query, "tty"), _flag(query, "stdin")
         session = await self._source().attach(namespace, name, query.get("container") or "", tty=tty, stdin=stdin)
@@ -121,9 +139,46 @@ def _log_options(query: Mapping[str, str]) -> LogOptions:
     )
 
 
+async def _close(chunks: AsyncIterator[bytes]) -> None:
+    close = getattr(chunks, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _log_over_websocket(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Each piece of the log is a message. The client may close before the log ends."""
+
+    async def copy(socket: web.WebSocketResponse) -> None:
+        async for chunk in chunks:
+            await send(socket, chunk)
+
+    try:
+        socket = await accept(request, (BINARY, BASE64))
+        await _either(copy(socket), until_closed(socket))
+        with contextlib.suppress(ConnectionError, RuntimeError):
+            await socket.close()
+    finally:
+        await _close(chunks)
+    return socket
+
+
+async def _either(*work: Coroutine[Any, Any, None]) -> None:
+    """Until one of them ends, whose exception is raised unless it is that the client has gone; the others are ended."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        with contextlib.suppress(ConnectionError):
+            for task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _serve_session(request: web.Request, session: ExecSession, *, stdin: bool) -> web.StreamResponse:
     try:
-        socket = await accept(request, (V5, V4))
+        socket = await accept(request, tuple(filter(None, _CHANNELS)))
     except BaseException:
         await session.close()
         raise
@@ -132,8 +187,7 @@ async def _serve_session(request: web.Request, session: ExecSession, *, stdin: b
     try:
         await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
         if writing.done() and writing.exception() is None:
-            status = _exit_status(await session.wait())
-            await socket.send_bytes(bytes([ERROR]) + msgspec.json.encode(status))
+            await _send_status(socket, _exit_status(await session.wait()))
     except ConnectionError:
         logger.debug("the client of a stream went away")
     finally:
@@ -149,8 +203,7 @@ async def _serve_session(request: web.Request, session: ExecSession, *, stdin: b
 
 async def _feed(socket: web.WebSocketResponse, session: ExecSession, *, stdin: bool) -> None:
     """From the client to the process, until the client closes."""
-    async for message in frames(socket):
-        channel, data = message[0], message[1:]
+    async for channel, data in channel_frames(socket):
         if channel == STDIN and stdin:
             with contextlib.suppress(ConnectionError):
                 await session.write(data)
@@ -165,8 +218,15 @@ async def _feed(socket: web.WebSocketResponse, session: ExecSession, *, stdin: b
 async def _drain(socket: web.WebSocketResponse, session: ExecSession) -> None:
     """From the process to the client, until the process has closed its outputs."""
     while (item := await session.read()) is not None:
-        channel, data = item
-        await socket.send_bytes(bytes([channel]) + data)
+        await send_channel(socket, *item)
+
+
+async def _send_status(socket: web.WebSocketResponse, status: Obj) -> None:
+    """How it ended: a Status, or in the first version its message, and nothing of success."""
+    if socket.ws_protocol not in _FIRST_VERSION:
+        await send_channel(socket, ERROR, msgspec.json.encode(status))
+    elif status is not _SUCCESS:
+        await send_channel(socket, ERROR, str(status["message"]).encode())
 
 
 def _exit_status(code: int) -> Obj:

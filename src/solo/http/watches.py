@@ -5,9 +5,8 @@ changes" and "Streaming lists").
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,22 +16,19 @@ from aiohttp import web
 from kube.machinery import errors
 from kube.machinery.errors import StatusError, cause
 from kube.machinery.resources import CRDS
-from solo.http import responses, tables
+from solo.http import tables
 from solo.http.lists import invalid_options, parse_version
-from solo.http.negotiation import JSON, TABLE, Output
+from solo.http.negotiation import TABLE, Output
 from solo.http.selection import Selection
+from solo.http.watchstreams import WatchStream, stream_for
 from solo.registry.catalog import same_service
 from solo.registry.kinds import Kind
 from solo.registry.views import Views
 from solo.store import Event, Store, Stored, Watch
 
-logger = logging.getLogger(__name__)
-
 Obj = dict[str, Any]
 
 BOOKMARK_SECONDS = 60.0
-WRITE_SECONDS = 30.0
-"""A watcher that takes nothing for so long is dropped."""
 _MIN_TIMEOUT = 1800.0
 
 _encode = msgspec.json.Encoder().encode
@@ -117,17 +113,15 @@ class Watcher:
     ) -> web.StreamResponse:
         """Stream events until the time is up, the client is gone or the server stops."""
         encoder = _Encoder(kind, output, request.query.get("includeObject") or "Metadata")
-        response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        stream = _Stream(request, response)
+        stream = stream_for(request)
+        await stream.begin()
         try:
             backlog, watch = await self._begin(kind, namespace, selection, options)
         except StatusError as problem:
             await stream.write(_line("ERROR", problem.to_status()))
-            await response.write_eof()
-            return response
+            return await stream.end()
         self._open.add(watch)
+        stream.when_left(watch.close)
         with watch:
             try:
                 await stream.write_all(encoder.line("ADDED", stored) for stored in backlog or [])
@@ -139,8 +133,7 @@ class Watcher:
                 await stream.write(_line("ERROR", problem.to_status()))
             finally:
                 self._open.discard(watch)
-        await response.write_eof()
-        return response
+        return await stream.end()
 
     async def _begin(
         self, kind: Kind, namespace: str | None, selection: Selection, options: WatchOptions
@@ -167,7 +160,7 @@ class Watcher:
 
     async def _follow(
         self,
-        stream: _Stream,
+        stream: WatchStream,
         kind: Kind,
         watch: Watch,
         selection: Selection,
@@ -191,30 +184,6 @@ class Watcher:
                 await stream.write(encoder.bookmark(watch.bookmark_rv))
         if options.bookmarks:
             await stream.write(encoder.bookmark(watch.bookmark_rv))
-
-
-class _Stream:
-    """The way to one watcher, with a deadline for each write: one that does not read must not keep memory for ever."""
-
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        self._request = request
-        self._response = response
-
-    async def write_all(self, lines: Iterable[bytes]) -> None:
-        """Write lines together, but not more at a time than a slow watcher may keep in the buffers."""
-        for piece in responses.pieces(lines):
-            await self.write(piece)
-
-    async def write(self, data: bytes) -> None:
-        """Raises ConnectionError when the watcher is gone, or has been dropped."""
-        try:
-            async with asyncio.timeout(WRITE_SECONDS):
-                await self._response.write(data)
-        except TimeoutError:
-            logger.info("dropped a watcher of %s that does not read", self._request.path)
-            if self._request.transport is not None:
-                self._request.transport.abort()
-            raise ConnectionResetError("the watcher does not read") from None
 
 
 def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:
