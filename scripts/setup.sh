@@ -15,10 +15,9 @@ packages=(qemu-system-x86 qemu-utils ovmf iproute2 nftables python3-venv ca-cert
 packages+=(grub-pc-bin grub-common e2fsprogs cpio kmod)
 # What the demo and the tests look at it with.
 packages+=(curl procps)
-# SSH into guests (kubectl virt ssh, and the tests of it), and what builds the Debian guest.
-[ "$1" = demo ] || packages+=(openssh-client)
+# For tests: SSH into guests, a DHCP server for them, a count of the API server's syncs; and what builds the Debian guest.
+[ "$1" = demo ] || packages+=(openssh-client dnsmasq-base strace)
 [ "$1" = debian ] && packages+=(mmdebstrap)
-[ "$1" = demo ] || packages+=(dnsmasq-base)
 
 missing=()
 for package in "${packages[@]}"; do
