@@ -52,8 +52,8 @@ def assert_disabled(cluster: Cluster) -> None:
     assert [p["metadata"]["name"].rsplit("-", 2)[0] for p in pods] == ["vmruntime-controller-manager"]
     assert cluster.items("gvm", "-A") == []
     assert cluster.qemu() == {}
-    for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings", "validatingwebhookconfigurations"):
-        assert cluster.items(kind) == [], kind
+    for kind in ("admissionpolicies", "admissionpolicybindings", "webhookconfigurations"):
+        assert cluster.items(f"mutating{kind}") + cluster.items(f"validating{kind}") == [], kind
     roles = [r["metadata"]["name"] for r in cluster.items("clusterroles")]
     assert not [r for r in roles if r.startswith("kubevm.")]
     crds = {c["metadata"]["name"] for c in cluster.items("crds")}

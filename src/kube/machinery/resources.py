@@ -79,6 +79,12 @@ VALIDATINGADMISSIONPOLICIES = Resource(
 VALIDATINGADMISSIONPOLICYBINDINGS = Resource(
     ADMISSION_GROUP, "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False
 )
+MUTATINGADMISSIONPOLICIES = Resource(
+    ADMISSION_GROUP, "v1", "mutatingadmissionpolicies", "MutatingAdmissionPolicy", namespaced=False
+)
+MUTATINGADMISSIONPOLICYBINDINGS = Resource(
+    ADMISSION_GROUP, "v1", "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", namespaced=False
+)
 
 PRIORITYCLASSES = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False)
 FLOWSCHEMAS = Resource("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "FlowSchema", namespaced=False)

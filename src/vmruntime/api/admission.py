@@ -1,7 +1,7 @@
-"""The door: a ValidatingAdmissionPolicy that lets VMs be created only while they could run.
+"""What the API server itself sees to while the runtime is on, by policies: no webhook server of ours can be orphaned.
 
-The API server evaluates it with the VMRuntime object as parameter, so that the door closes in the same moment in which
-`enabled: false` is stored, and no webhook server of ours can be orphaned.
+The door is a ValidatingAdmissionPolicy that lets VMs be created only while they could run. The API server evaluates it
+with the VMRuntime object as parameter, so that it closes in the same moment in which `enabled: false` is stored.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from vmruntime.api import names, network, virtualmachine, vmruntime
 from vmruntime.api.meta import Obj
 
 POLICY_NAME = f"vmruntime-gate.{names.GROUP}"
+FINALIZER_POLICY_NAME = f"vmruntime-finalizer.{names.GROUP}"
 NETWORK_POLICY_NAME = f"vmruntime-networks.{names.NETWORK_GROUP}"
 
 _API_VERSION = "admissionregistration.k8s.io/v1"
@@ -17,6 +18,13 @@ _ENABLED = "has(params.spec.enabled) && params.spec.enabled"
 _SUMMARY = "params.status.preflightCheckSummary"
 _PASSED = f"{_SUMMARY}.preflightCheckPassed"
 _FAILED = f"has(params.status) && has({_SUMMARY}) && has({_PASSED}) && !{_PASSED}"
+
+_CREATION_OF_MACHINES = {
+    "apiGroups": [names.GROUP],
+    "apiVersions": [names.VERSION],
+    "operations": ["CREATE"],
+    "resources": [virtualmachine.RESOURCE.plural],
+}
 
 DISABLED_MESSAGE = (
     "VM Runtime is disabled, or is being disabled; "
@@ -33,16 +41,7 @@ def policy() -> Obj:
         "spec": {
             "failurePolicy": "Fail",
             "paramKind": {"apiVersion": vmruntime.RESOURCE.api_version, "kind": vmruntime.RESOURCE.kind},
-            "matchConstraints": {
-                "resourceRules": [
-                    {
-                        "apiGroups": [names.GROUP],
-                        "apiVersions": [names.VERSION],
-                        "operations": ["CREATE"],
-                        "resources": [virtualmachine.RESOURCE.plural],
-                    }
-                ]
-            },
+            "matchConstraints": {"resourceRules": [_CREATION_OF_MACHINES]},
             "validations": [
                 {"expression": _ENABLED, "message": DISABLED_MESSAGE, "reason": "Forbidden"},
                 {
@@ -58,6 +57,50 @@ def policy() -> Obj:
                 },
             ],
         },
+    }
+
+
+def finalizer_policy() -> Obj:
+    """VMs have our finalizer from their creation on: a write less for each, and no moment without it.
+
+    One that comes without, as where the policy could not be evaluated, is given it by its controller before it starts.
+    """
+    listed = "has(object.metadata.finalizers)"
+    own = f"['{names.VM_FINALIZER}']"
+    value = f"{listed} ? object.metadata.finalizers + {own} : {own}"
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": FINALIZER_POLICY_NAME},
+        "spec": {
+            "failurePolicy": "Ignore",
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {"resourceRules": [_CREATION_OF_MACHINES]},
+            "matchConditions": [
+                {
+                    "name": "without-it",
+                    "expression": f"!{listed} || !('{names.VM_FINALIZER}' in object.metadata.finalizers)",
+                }
+            ],
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {
+                        "expression": f'[JSONPatch{{op: "add", path: "/metadata/finalizers", value: {value}}}]'
+                    },
+                }
+            ],
+        },
+    }
+
+
+def finalizer_binding() -> Obj:
+    """Puts `finalizer_policy` into force."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": FINALIZER_POLICY_NAME},
+        "spec": {"policyName": FINALIZER_POLICY_NAME},
     }
 
 

@@ -52,7 +52,12 @@ def _cluster_role() -> Obj:
         _rule("rbac.authorization.k8s.io", ["clusterroles"], _OWN),
         _rule(
             "admissionregistration.k8s.io",
-            ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+            [
+                "validatingadmissionpolicies",
+                "validatingadmissionpolicybindings",
+                "mutatingadmissionpolicies",
+                "mutatingadmissionpolicybindings",
+            ],
             _OWN,
         ),
         _rule(

@@ -30,8 +30,13 @@ from vmruntime.controllers.stack import SYNC_SECONDS, Stack
 
 _log = logging.getLogger(__name__)
 
-_POLICIES = resources.VALIDATINGADMISSIONPOLICIES
-_BINDINGS = resources.VALIDATINGADMISSIONPOLICYBINDINGS
+_VALIDATING = (resources.VALIDATINGADMISSIONPOLICIES, resources.VALIDATINGADMISSIONPOLICYBINDINGS)
+_MUTATING = (resources.MUTATINGADMISSIONPOLICIES, resources.MUTATINGADMISSIONPOLICYBINDINGS)
+_POLICIES = (
+    (_VALIDATING, admission.policy(), admission.binding()),
+    (_MUTATING, admission.finalizer_policy(), admission.finalizer_binding()),
+    (_VALIDATING, admission.network_policy(), admission.network_binding()),
+)
 
 _KINDS = (
     network,
@@ -85,10 +90,9 @@ async def bring_up(stack: Stack) -> str:
         await ensure(stack.client, resources.CRDS, definition)
     for role in rbac.cluster_roles():
         await ensure(stack.client, resources.CLUSTERROLES, role)
-    await ensure(stack.client, _POLICIES, admission.policy())
-    await ensure(stack.client, _BINDINGS, admission.binding())
-    await ensure(stack.client, _POLICIES, admission.network_policy())
-    await ensure(stack.client, _BINDINGS, admission.network_binding())
+    for (policies, bindings), policy, binding in _POLICIES:
+        await ensure(stack.client, policies, policy)
+        await ensure(stack.client, bindings, binding)
     for cache in stack.kinds:
         cache.start()
     readiness = await stack.engine.install(stack.settings)
@@ -135,9 +139,9 @@ async def take_down(stack: Stack) -> str:
     # The door stays shut until there is nothing behind it that could be created.
     if left := await _remove_kind(stack, virtualmachine.RESOURCE):
         return left
-    for policy in (admission.POLICY_NAME, admission.NETWORK_POLICY_NAME):
-        await remove(stack.client, _BINDINGS, policy)
-        await remove(stack.client, _POLICIES, policy)
+    for (policies, bindings), policy, binding in _POLICIES:
+        await remove(stack.client, bindings, name_of(binding))
+        await remove(stack.client, policies, name_of(policy))
     if left := await _drop_accesses(stack):
         return left
     for role in rbac.cluster_roles():

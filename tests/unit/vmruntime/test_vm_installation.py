@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from kube.machinery.cel import compile_cel
+from kube.machinery.cel.literals import without_types
+from kube.machinery.patch import json_patch
 from vmruntime.api import admission, install, names, rbac
 
 
@@ -106,3 +108,21 @@ def test_the_door(params: dict[str, Any], refusal: str) -> None:
 def test_without_a_runtime_nothing_is_let_in() -> None:
     assert admission.binding()["spec"]["paramRef"]["parameterNotFoundAction"] == "Deny"
     assert admission.policy()["spec"]["failurePolicy"] == "Fail"
+
+
+@pytest.mark.parametrize("listed", [None, ["other/finalizer"], [names.VM_FINALIZER]], ids=["none", "other", "own"])
+def test_machines_are_created_with_their_finalizer(listed: list[str] | None) -> None:
+    metadata = {"name": "vm1", **({"finalizers": listed} if listed is not None else {})}
+    spec = admission.finalizer_policy()["spec"]
+    variables = {"object": {"metadata": metadata}}
+    (condition,) = [compile_cel(entry["expression"], ["object"]) for entry in spec["matchConditions"]]
+    assert condition.evaluate(variables) is (names.VM_FINALIZER not in (listed or []))
+    if condition.evaluate(variables):
+        (mutation,) = spec["mutations"]
+        patch = compile_cel(without_types(mutation["jsonPatch"]["expression"]), ["object"]).evaluate(variables)
+        changed = json_patch({"metadata": metadata}, patch)
+        assert changed["metadata"]["finalizers"] == [*(listed or []), names.VM_FINALIZER]
+
+
+def test_a_machine_is_created_also_where_its_finalizer_cannot_be_given() -> None:
+    assert admission.finalizer_policy()["spec"]["failurePolicy"] == "Ignore"
