@@ -22,7 +22,7 @@ from vmruntime.engines.base import (
     DiskSource,
     Ref,
 )
-from vmruntime.engines.qemu import formats, images
+from vmruntime.engines.qemu import files, formats, images
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import Pods, exit_code, has_ended, import_pod, trouble
 
@@ -88,11 +88,12 @@ class Disks:
             await self._put_in_place(ref)
             return
         if request.source is None:
-            path = self._layout.make_disk(ref) / f"disk.{request.format}"
+            path = self._layout.make_imports(ref) / f"disk.{request.format}"
             try:
                 await asyncio.to_thread(images.create_blank, path, request.format, request.size, self._layout.owner)
             except images.ImageError as exc:
                 raise ConfigurationError(exc.reason, str(exc)) from exc
+            await self._put_in_place(ref)
             return
         await self._import(request, request.source)
 
@@ -142,9 +143,10 @@ class Disks:
         await self._pods.create(ref, import_pod(ref, argv, env, str(directory), f"{os.getpid()}/{attempt}"))
 
     async def _put_in_place(self, ref: Ref) -> None:
-        """The import is complete and on stable storage: give the disk its place, and clear away behind it.
+        """The disk is complete and on stable storage: give it its place, and clear away behind it.
 
-        The pod goes first: once the disk is in place nobody looks for one any more.
+        The pod goes first: once the disk is in place nobody looks for one any more. A disk that is in place by then,
+        and may have data, is never replaced: FileExistsError, which the next look explains.
         """
         for pod in await self._pods.of(ref):
             await self._pods.delete(pod)
@@ -153,7 +155,7 @@ class Disks:
             target = self._layout.disk(ref)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(imported.path.with_name(imported.path.name + ".progress"), self._layout.origin(ref))
-            os.rename(imported.path, target / imported.path.name)
+            files.rename_new(imported.path, target / imported.path.name)
             await asyncio.to_thread(images.sync_directory, target)
         self._layout.remove_imports(ref)
         self._attempts.pop(ref.uid, None)

@@ -18,6 +18,8 @@ _ZEROS = bytes(_BLOCK)
 _COPY_BYTES = 1 << 20
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _WRITE = 2  # linux/fs.h: SYNC_FILE_RANGE_WRITE
+_HERE = -100  # linux/fcntl.h: AT_FDCWD
+_NO_REPLACE = 1  # linux/fs.h: RENAME_NOREPLACE
 _NO_REFLINK = (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM)
 
 
@@ -112,6 +114,20 @@ def nameless_file(directory: Path) -> Iterator[BinaryIO]:
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         os.fchmod(descriptor, 0o644)
         yield file
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """Renames a file, and never in place of another one. Raises FileExistsError where there is one, OSError."""
+    names = os.fsencode(source), os.fsencode(target)
+    if _libc.renameat2(_HERE, names[0], _HERE, names[1], ctypes.c_uint(_NO_REPLACE)) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code), str(target))
+    # The file system cannot do it in one step (NFS).
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(source, target)
 
 
 def give_name(file: BinaryIO, path: Path) -> None:
