@@ -20,7 +20,8 @@ def run(args: argparse.Namespace) -> int:
     cluster = workspace.named(args.workspace, args.cluster)
     if not cluster.is_remnant():
         cluster = workspace.existing(args.workspace, args.cluster)
-    print(f"This deletes cluster {cluster.name} and everything in {cluster.directory}, the disks of its VMs included.")
+    where = cluster.directory.resolve()
+    print(f"This deletes cluster {cluster.name} and everything in {where}, the disks of its VMs included.")
     if not confirm("Delete it?", assume_yes=args.yes, remedy="--yes agrees to the deletion"):
         raise CommandError("not confirmed, so nothing was changed")
     control_plane.stop(cluster)
@@ -33,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _delete(cluster: Cluster) -> None:
     try:
-        shutil.rmtree(cluster.directory)
+        # Somebody may have moved it to where there is more room, and left a link.
+        shutil.rmtree(cluster.directory.resolve())
+        if cluster.directory.is_symlink():
+            cluster.directory.unlink()
     except OSError as error:
         raise CommandError(f"cannot delete {error.filename}: {error.strerror}") from None
