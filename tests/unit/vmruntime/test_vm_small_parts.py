@@ -17,14 +17,16 @@ from vmruntime.controllers.machine_changes import changed, fingerprint
 from vmruntime.controllers.machine_request import disks_problem, is_disposable
 from vmruntime.controllers.preflight import outcome_status
 from vmruntime.controllers.stack import gate
-from vmruntime.engines.base import CheckResult, Interface, Port, Ref
+from vmruntime.engines.base import CheckResult, Interface, MachineRequest, Port, Ref, Settings
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
     LABELS_ANNOTATION,
     LAUNCH_ANNOTATION,
     Launch,
     exit_code,
+    import_pod,
     label_patch,
+    machine_pod,
     suffix,
     trouble,
 )
@@ -318,3 +320,20 @@ def test_a_machine_is_disposable_when_nothing_it_writes_stays() -> None:
     wished = machine("a", entry("d"))
     wished["metadata"]["annotations"] = {"vm.cluster.gke.io/delete-disks": "true"}
     assert is_disposable(wished, shelf)
+
+
+def test_a_dollar_in_a_command_is_one(tmp_path: Path) -> None:
+    """Kubernetes replaces $(NAME) in commands, and $$ by a dollar: a serial number is nobody's variable."""
+    argv = ["qemu", "serial=a$$b$(HOME)", '"$0"']
+    pods = [
+        machine_pod(_request(), Launch("tcg", ()), argv, Layout(tmp_path, None), []),
+        import_pod(Ref("ns", "d", "u"), argv, [], "/", "1"),
+    ]
+    for pod in pods:
+        (container,) = pod["spec"]["containers"]
+        assert container["command"] == ["qemu", "serial=a$$$$b$$(HOME)", '"$$0"']
+
+
+def _request() -> MachineRequest:
+    settings = Settings(use_emulation=True, image_format="raw")
+    return MachineRequest(Ref("ns", "vm", "u"), 1, 1, 1 << 20, (), (), settings)

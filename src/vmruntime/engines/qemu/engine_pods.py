@@ -133,7 +133,7 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
     """The pod of a machine. Its name follows from machine and launch: the same launch cannot be there twice."""
     ref, owner = request.ref, layout.owner
     directory = str(layout.instance(ref))
-    container: Obj = {"name": CONTAINER, "image": "host", "command": argv, "workingDir": directory}
+    container = _container(CONTAINER, argv, directory)
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     spec: Obj = _pod_spec(container)
     if owner is not None:
@@ -185,8 +185,6 @@ def label_patch(pod: Obj, wanted: Mapping[str, str]) -> Obj:
 
 def import_pod(ref: Ref, argv: list[str], env: list[Obj], directory: str, attempt: str) -> Obj:
     """The pod of an import. It runs as the manager does: what touches foreign bytes drops its rights by itself."""
-    # A URL is somebody's text: `$(NAME)` in it is no reference to a variable, which may hold a password.
-    command = [word.replace("$", "$$") for word in argv]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -196,8 +194,14 @@ def import_pod(ref: Ref, argv: list[str], env: list[Obj], directory: str, attemp
             "labels": {names.ROLE_LABEL: IMPORTER, ENGINE_LABEL: ENGINE},
             "ownerReferences": [owner_reference(virtualmachinedisk.RESOURCE, ref.name, ref.uid)],
         },
-        "spec": _pod_spec({"name": IMPORTER, "image": "host", "command": command, "workingDir": directory, "env": env}),
+        "spec": _pod_spec({**_container(IMPORTER, argv, directory), "env": env}),
     }
+
+
+def _container(name: str, argv: list[str], directory: str) -> Obj:
+    # Some of it is somebody's text, such as a URL: `$(NAME)` in it refers to no variable, which may hold a password.
+    command = [word.replace("$", "$$") for word in argv]
+    return {"name": name, "image": "host", "command": command, "workingDir": directory}
 
 
 def _pod_spec(container: Obj) -> Obj:
