@@ -15,6 +15,9 @@ from vmruntime.controllers.stack import Stack
 from vmruntime.controllers.startup_data import StartupData
 from vmruntime.engines.base import ConfigurationError, Firmware, MachineDisk, MachineRequest, Ref
 
+# All of them stand in one word of QEMU's command line, and each is tried before.
+_MOST_FORWARDED_PORTS = 100
+
 
 def ref_of(obj: Obj) -> Ref:
     return Ref(namespace_of(obj), name_of(obj), uid_of(obj))
@@ -142,8 +145,11 @@ async def build(
 
 
 def forwarded_ports(vm: Obj) -> tuple[int, ...]:
-    """The ports that the machine's annotation names. ConfigurationError where one is none."""
+    """The ports that the machine's annotation names. ConfigurationError where one is none, or where they are many."""
     words = annotation(vm, names.FORWARD_PORTS_ANNOTATION).replace(",", " ").split()
+    if len(words) > _MOST_FORWARDED_PORTS:
+        message = f"annotation {names.FORWARD_PORTS_ANNOTATION}: {len(words)} ports, "
+        raise ConfigurationError("InvalidPorts", message + f"more than the {_MOST_FORWARDED_PORTS} that are possible")
     if any(not word.isascii() or not word.isdigit() or not 0 < int(word) < 65536 for word in words):
         message = f"annotation {names.FORWARD_PORTS_ANNOTATION}: ports are numbers from 1 to 65535, with commas between"
         raise ConfigurationError("InvalidPorts", message)

@@ -254,6 +254,14 @@ def test_what_is_no_port_is_refused(text: str) -> None:
         machine_request.forwarded_ports(vm)
 
 
+def test_ports_of_a_machine_are_bounded() -> None:
+    """All of them stand in one word of a command line, which the kernel bounds."""
+    vm = machine()
+    vm["metadata"]["annotations"] = {names.FORWARD_PORTS_ANNOTATION: ",".join(map(str, range(2000, 2101)))}
+    with pytest.raises(ConfigurationError, match="101 ports, more than the 100"):
+        machine_request.forwarded_ports(vm)
+
+
 def test_a_launch_with_every_kind_of_interface_survives_its_annotation() -> None:
     interfaces = (
         Interface("eth0", "pod-network", True, "52:54:00:00:00:01", ("10.144.0.2",), gateway="10.144.0.1", device="t0"),
