@@ -156,6 +156,7 @@ def test_machines_that_cannot_be_are_refused(change, word):
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:0G"}, "hex pairs"),
         (NicConfig, {"id": "a", "mac": "53:54:00:00:00:01"}, "multicast"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "hostname": "a,b"}, "DNS"),
+        (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01\n"}, "MAC"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "forwards": ((1, 1),)}, "host address"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "tap": "a,script=/x"}, "no name of a network interface"),
         (NicConfig, {"id": "a", "mac": "52:54:00:00:00:01", "group": "10.0.0.1:1"}, "no multicast group"),

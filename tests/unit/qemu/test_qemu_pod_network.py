@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from vmruntime.engines.qemu import network_state, pod_network
+from vmruntime.engines.qemu import host_tools, network_state, pod_network
 from vmruntime.engines.qemu.network_state import NetworkState
 from vmruntime.engines.qemu.pod_network import Port
 
@@ -82,3 +82,11 @@ def test_what_is_kept_survives_and_damage_does_not(tmp_path):
     for damage in ("", "[]", '{"id": "../x"}', '{"id": "ab123", "subnet": "x"}'):
         (tmp_path / "network.json").write_text(damage)
         assert network_state.load(tmp_path) is None
+
+
+def test_name_servers_that_a_guest_could_not_ask_are_left_out(tmp_path):
+    first, second = tmp_path / "resolv.conf", tmp_path / "real.conf"
+    first.write_text("nameserver 127.0.0.53\nnameserver 0.0.0.0\nnameserver fe80::1%eth0\nnameserver\n")
+    second.write_text("search x\nnameserver not-an-address\nnameserver 10.1.1.1\nnameserver ::1\nnameserver 10.1.1.2\n")
+    assert host_tools.nameservers([str(first)]) == ()
+    assert host_tools.nameservers([str(tmp_path / "none"), str(first), str(second)]) == ("10.1.1.1", "10.1.1.2")

@@ -42,13 +42,13 @@ MAX_SATA_DISKS = 6
 MAX_NICS = 4
 MAX_VCPUS = 255  # Q35 without an interrupt-remapping IOMMU: APIC ids of 8 bits, the last one reserved.
 
-_MAC = re.compile(r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")
-_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-_ID = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,31}$")
-_TAP = re.compile(r"^[A-Za-z0-9_.-]{1,15}$")
-_GROUP = re.compile(r"^239(\.[0-9]{1,3}){3}:[0-9]{1,5}$")
-_SERIAL = re.compile(r"^[ -~]{0,64}$")
-_HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}")
+_TAP = re.compile(r"[A-Za-z0-9_.-]{1,15}")
+_GROUP = re.compile(r"239(\.[0-9]{1,3}){3}:[0-9]{1,5}")
+_SERIAL = re.compile(r"[ -~]{0,64}")
+_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +95,21 @@ class NicConfig:
     group: str = ""
 
     def __post_init__(self) -> None:
-        if self.tap and not _TAP.match(self.tap):
+        if self.tap and not _TAP.fullmatch(self.tap):
             raise ValueError(f"{self.tap!r} is no name of a network interface")
-        if self.group and not _GROUP.match(self.group):
+        if self.group and not _GROUP.fullmatch(self.group):
             raise ValueError(f"{self.group!r} is no multicast group and port")
         if (self.tap or self.group or self.descriptor is not None) and self.forwards:
             raise ValueError(
                 "a card that is not on the user-mode network has no port forwards: all its ports can be reached"
             )
-        if not _ID.match(self.id):
+        if not _ID.fullmatch(self.id):
             raise ValueError(f"network card id {self.id!r} is not a QEMU identifier")
-        if not _MAC.match(self.mac):
+        if not _MAC.fullmatch(self.mac):
             raise ValueError(f"MAC address {self.mac!r} is not six lower-case hex pairs")
         if int(self.mac[:2], 16) & 1:
             raise ValueError(f"MAC address {self.mac!r} is a multicast address")
-        if self.hostname and not _HOST_NAME.match(self.hostname):
+        if self.hostname and not _HOST_NAME.fullmatch(self.hostname):
             raise ValueError(f"host name {self.hostname!r} is not a DNS name")
         if self.forwards and not self.host_address:
             raise ValueError("port forwards need a host address to listen on")
@@ -160,7 +160,7 @@ class MachineConfig:
     def __post_init__(self) -> None:
         if not self.name or any(ord(char) < 32 for char in self.name):
             raise ValueError(f"machine name {self.name!r} is empty or holds control characters")
-        if not _UUID.match(self.uuid):
+        if not _UUID.fullmatch(self.uuid):
             raise ValueError(f"machine uuid {self.uuid!r} is not a lower-case UUID")
         if not 1 <= self.vcpus <= MAX_VCPUS:
             raise ValueError(f"{self.vcpus} virtual CPUs: between 1 and {MAX_VCPUS} are possible")
@@ -168,7 +168,7 @@ class MachineConfig:
             raise ValueError(f"{self.memory_mib} MiB of memory: at least 1 is needed")
         if self.accelerator not in ("kvm", "tcg"):
             raise ValueError(f"accelerator {self.accelerator!r} is not kvm or tcg")
-        if not _SERIAL.match(self.serial):
+        if not _SERIAL.fullmatch(self.serial):
             raise ValueError(f"serial number {self.serial!r} is longer than 64 characters or holds others than ASCII")
         if self.uefi and self.memory_mib < MIN_UEFI_MIB:
             raise ValueError(f"{self.memory_mib} MiB of memory: UEFI firmware needs at least {MIN_UEFI_MIB}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
@@ -171,8 +172,17 @@ def nameservers(files: Iterable[str] = ("/etc/resolv.conf", "/run/systemd/resolv
         except OSError:
             continue
         words = [line.split() for line in lines]
-        found = [entry[1] for entry in words if len(entry) > 1 and entry[0] == "nameserver" and ":" not in entry[1]]
-        usable = tuple(server for server in found if not server.startswith("127."))
+        found = [entry[1] for entry in words if len(entry) > 1 and entry[0] == "nameserver"]
+        usable = tuple(filter(_is_reachable, found))
         if usable:
             return usable[:3]
     return ()
+
+
+def _is_reachable(server: str) -> bool:
+    """Whether it is the IPv4 address of another host than this one."""
+    try:
+        address = ipaddress.IPv4Address(server)
+    except ValueError:
+        return False
+    return not address.is_loopback and not address.is_unspecified

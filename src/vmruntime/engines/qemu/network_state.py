@@ -18,7 +18,7 @@ from pathlib import Path
 from vmruntime.engines.qemu.private_file import write_private
 
 FILE = "network.json"
-_ID = re.compile(r"^[0-9a-f]{5}$")
+_ID = re.compile(r"[0-9a-f]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def load(root: Path) -> NetworkState | None:
     try:
         content = json.loads((root / FILE).read_text())
         identity, subnet = str(content["id"]), content.get("subnet")
-        if not _ID.match(identity):
+        if not _ID.fullmatch(identity):
             return None
         since = str(content.get("forwardingSince", ""))
         return NetworkState(identity, ipaddress.IPv4Network(subnet) if subnet else None, since)

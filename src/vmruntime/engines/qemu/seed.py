@@ -16,8 +16,8 @@ LABEL = "CIDATA"
 MAX_CONTENT = 1 << 20
 """Bytes of one file: what a Secret can hold."""
 
-_HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
-_INSTANCE_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def instance_id(uid: str, *content: bytes) -> str:
@@ -43,9 +43,9 @@ def build_seed(*, instance_id: str, hostname: str, user_data: bytes = b"", netwo
 
     Raises ValueError for names that could not stand in the YAML of meta-data and for content over 1 MiB.
     """
-    if not _INSTANCE_ID.match(instance_id):
+    if not _INSTANCE_ID.fullmatch(instance_id):
         raise ValueError(f"instance id {instance_id!r} holds other characters than letters, digits, '.', '_' and '-'")
-    if not _HOST_NAME.match(hostname):
+    if not _HOST_NAME.fullmatch(hostname):
         raise ValueError(f"host name {hostname!r} is not a DNS name")
     files = {
         "meta-data": f"instance-id: {instance_id}\nlocal-hostname: {hostname}\n".encode(),

@@ -14,6 +14,8 @@ from vmruntime.engines.qemu.images import ImageError
 _BLOCK = 512
 _LONGEST_HEADER = 1 << 20
 """Bytes of an extended header: it holds a path and a few attributes."""
+_LONGEST_NUMBER = 20
+"""Characters of the length of a header's record, which cannot be longer than the header."""
 _FILES, _LINKS, _DIRECTORY = (b"0", b"\0", b"7"), (b"1", b"2"), b"5"
 _LONG_NAME, _PAX, _LONG_LINK, _PAX_OF_ALL = b"L", b"x", b"K", b"g"
 
@@ -145,13 +147,13 @@ def _decimal(text: str, base: int = 10) -> int:
 
 def _attributes(content: bytes) -> dict[str, str]:
     """The records of a pax header: `LENGTH KEY=VALUE` and a line feed, where LENGTH is of all of that."""
-    found = {}
-    while content:
-        digits, _, _ = content.partition(b" ")
+    found, at = {}, 0
+    while at < len(content):
+        digits, _, _ = content[at : at + _LONGEST_NUMBER].partition(b" ")
         length = _decimal(digits.decode(errors="replace"))
-        key, separator, value = content[len(digits) + 1 : length].partition(b"=")
+        key, separator, value = content[at + len(digits) + 1 : at + length].partition(b"=")
         if not separator or length <= len(digits):
             raise ImageError("Corrupt", "the archive is damaged: a header cannot be read")
         found[key.decode(errors="replace")] = value.removesuffix(b"\n").decode(errors="replace")
-        content = content[length:]
+        at += length
     return found
