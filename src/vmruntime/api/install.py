@@ -8,7 +8,8 @@ from vmruntime.api import names, preflightcheck, rbac, vmruntime
 from vmruntime.api.meta import Obj
 
 _READ = ["get", "list", "watch"]
-_OWN = [*_READ, "create", "update", "patch", "delete"]
+_KEEP = ["get", "create", "patch", "delete"]
+_OWN = [*_READ, "create", "patch", "delete"]
 
 
 def manifests(command: Sequence[str]) -> list[Obj]:
@@ -48,8 +49,8 @@ def _rule(group: str, resources: list[str], verbs: list[str]) -> Obj:
 def _cluster_role() -> Obj:
     """The manager's own rights, plus what the roles that it creates grant."""
     rules = [
-        _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _OWN),
-        _rule("rbac.authorization.k8s.io", ["clusterroles"], _OWN),
+        _rule("apiextensions.k8s.io", ["customresourcedefinitions"], _KEEP),
+        _rule("rbac.authorization.k8s.io", ["clusterroles"], _KEEP),
         _rule(
             "admissionregistration.k8s.io",
             [
@@ -58,7 +59,7 @@ def _cluster_role() -> Obj:
                 "mutatingadmissionpolicies",
                 "mutatingadmissionpolicybindings",
             ],
-            _OWN,
+            _KEEP,
         ),
         _rule(
             names.GROUP,
@@ -80,10 +81,10 @@ def _cluster_role() -> Obj:
                 "virtualmachinedisks/status",
                 "virtualmachineaccessrequests/status",
             ],
-            ["get", "update", "patch"],
+            ["patch"],
         ),
         _rule(names.NETWORK_GROUP, ["networks", "networkinterfaces"], _OWN),
-        _rule(names.NETWORK_GROUP, ["networks/status"], ["get", "update", "patch"]),
+        _rule(names.NETWORK_GROUP, ["networks/status"], ["patch"]),
         _rule("", ["pods"], _OWN),
         _rule("", ["nodes"], _READ),
         _rule("", ["secrets", "configmaps"], ["get"]),

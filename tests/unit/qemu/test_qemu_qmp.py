@@ -82,7 +82,7 @@ async def test_events_reach_the_monitor(directory, machine):
     monitor = await eventually_connected(directory, notices)
     await monitor.qmp.resume()
     await until(notices, "RESUME")
-    await monitor.qmp.reset()
+    await monitor.qmp.execute("system_reset")
     await until(notices, "RESET")
     await monitor.qmp.powerdown()
     await until(notices, "POWERDOWN")

@@ -56,6 +56,19 @@ def test_the_manager_reads_secrets_one_by_one_only() -> None:
     assert not any("*" in rule["verbs"] + rule["resources"] + rule["apiGroups"] for rule in role["rules"])
 
 
+def test_the_manager_replaces_no_object_and_lists_only_what_it_watches() -> None:
+    """Beside what its roles have to grant: it patches, and looks at what it keeps one by one."""
+    (role,) = [obj for obj in install.manifests(["x"]) if obj["kind"] == "ClusterRole"]
+    own = [rule for rule in role["rules"] if rule not in rbac.granted_rules()]
+    assert not any("update" in rule["verbs"] for rule in own)
+    for group, resource in [
+        ("apiextensions.k8s.io", "customresourcedefinitions"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ]:
+        assert allows(own, group, resource, "patch") and not allows(own, group, resource, "list")
+
+
 def test_the_documented_roles() -> None:
     roles = {role["metadata"]["name"]: role for role in rbac.cluster_roles()}
     assert set(roles) == {"kubevm.admin", "kubevm.edit", "kubevm.view", "kubevm.cluster.view"}

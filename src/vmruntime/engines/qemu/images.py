@@ -56,11 +56,10 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image holds: its format, the size of the disk in it and the bytes it takes now."""
+    """What an image holds: its format, and the size of the disk in it in bytes."""
 
     format: str
     virtual_size: int
-    actual_size: int
 
 
 def inspect(path: str | Path | BinaryIO, declared_format: str | None = None) -> ImageInfo:
@@ -87,7 +86,7 @@ def inspect(path: str | Path | BinaryIO, declared_format: str | None = None) -> 
             raise ImageError("TooLarge", f"the image holds a disk of {size} bytes; between 1 and {limit} are possible")
         if format_ == "qcow2":
             _check(image, file)
-        return ImageInfo(format_, size, int(info.get("actual-size", 0)))
+        return ImageInfo(format_, size)
 
 
 def _refuse_references(info: Mapping[str, Any], location: str) -> None:

@@ -114,10 +114,6 @@ class Qmp:
         """Presses the ACPI power button. Says nothing about whether the guest cares."""
         await self.execute("system_powerdown")
 
-    async def reset(self) -> None:
-        """Resets the machine, as its reset button would."""
-        await self.execute("system_reset")
-
     async def resume(self) -> None:
         """Lets the virtual CPUs run."""
         await self.execute("cont")
