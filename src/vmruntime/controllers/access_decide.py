@@ -15,7 +15,7 @@ from kube.machinery.durations import rfc3339
 from vmruntime.api import names, virtualmachine
 from vmruntime.api import virtualmachineaccessrequest as api
 from vmruntime.api.meta import Obj, dig, has_finalizer, is_deleting
-from vmruntime.engines.base import MachineObservation
+from vmruntime.engines.machine import MachineObservation
 
 EXPIRED = "Expired"
 KEY_NOT_REMOVED = "KeyNotRemoved"

@@ -28,7 +28,9 @@ from vmruntime.controllers.cache import Key
 from vmruntime.controllers.machine_request import ref_of
 from vmruntime.controllers.objects import find, remove, set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
-from vmruntime.engines.base import GuestKey, GuestRefused, GuestUnavailable, Subject
+from vmruntime.engines.base import Subject
+from vmruntime.engines.common import GuestRefused, GuestUnavailable
+from vmruntime.engines.machine import GuestKey
 
 _WORKERS = 4
 _UNAVAILABLE_SECONDS = 5.0

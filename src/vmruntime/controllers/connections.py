@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from vmruntime.api import names, network, networkinterface, virtualmachine
 from vmruntime.api.meta import Obj, condition_of, dig, is_deleting, name_of, namespace_of, uid_of
 from vmruntime.controllers.machine_decide import Problem
-from vmruntime.engines.base import Interface, Segment
+from vmruntime.engines.network import Interface, Segment
 
 Find = Callable[[str, str], Obj | None]
 """Looks up an object by namespace and name."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from vmruntime.api import names
 from vmruntime.api import virtualmachinedisk as api
 from vmruntime.api.meta import Condition, Obj, dig, has_finalizer, is_deleting, merge_conditions, names_text
-from vmruntime.engines.base import DiskObservation, DiskPhase
+from vmruntime.engines.disk import DiskObservation, DiskPhase
 
 # An import reports its progress in a file, for which there is no event.
 PROGRESS_SECONDS = 2.0

@@ -15,7 +15,9 @@ from vmruntime.controllers.disk_decide import Plan, Situation, Step, Wait
 from vmruntime.controllers.machine_request import ref_of
 from vmruntime.controllers.objects import set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
-from vmruntime.engines.base import ConfigurationError, DiskRequest, DiskSource, Ref, Subject
+from vmruntime.engines.base import Subject
+from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.disk import DiskRequest, DiskSource
 
 _log = logging.getLogger(__name__)
 

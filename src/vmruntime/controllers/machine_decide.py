@@ -15,7 +15,7 @@ from kube.machinery.durations import parse_rfc3339, rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Obj, annotation, condition_of, dig, has_finalizer, is_deleting
-from vmruntime.engines.base import NO_SPACE, MachineObservation, MachinePhase
+from vmruntime.engines.machine import NO_SPACE, MachineObservation, MachinePhase
 
 BACKOFF_FIRST_SECONDS = 1.0
 BACKOFF_LIMIT_SECONDS = 60.0

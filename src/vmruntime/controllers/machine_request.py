@@ -13,7 +13,8 @@ from vmruntime.controllers.machine_changes import fingerprint
 from vmruntime.controllers.machine_decide import Problem
 from vmruntime.controllers.stack import Stack
 from vmruntime.controllers.startup_data import StartupData
-from vmruntime.engines.base import ConfigurationError, Firmware, MachineDisk, MachineRequest, Ref
+from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.machine import Firmware, MachineDisk, MachineRequest
 
 # All of them stand in one word of QEMU's command line, and each is tried before.
 _MOST_FORWARDED_PORTS = 100

@@ -14,7 +14,7 @@ from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Condition, Obj, condition_of, dig, merge_conditions, quantity_text
 from vmruntime.controllers import connections
 from vmruntime.controllers.machine_decide import Plan
-from vmruntime.engines.base import IO_ERROR, Guest, MachineObservation, MachinePhase, MachineTrouble
+from vmruntime.engines.machine import IO_ERROR, Guest, MachineObservation, MachinePhase, MachineTrouble
 
 
 def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:

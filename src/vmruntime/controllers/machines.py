@@ -26,14 +26,9 @@ from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step
 from vmruntime.controllers.objects import remove, set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack, gate
 from vmruntime.controllers.startup_data import StartupData
-from vmruntime.engines.base import (
-    IO_ERROR,
-    NO_SPACE,
-    ConfigurationError,
-    MachineObservation,
-    MachinePhase,
-    Subject,
-)
+from vmruntime.engines.base import Subject
+from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.machine import IO_ERROR, NO_SPACE, MachineObservation, MachinePhase
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from vmruntime.api.meta import (
 from vmruntime.controllers.connections import segment
 from vmruntime.controllers.objects import set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
-from vmruntime.engines.base import Readiness
+from vmruntime.engines.common import Readiness
 
 # How often the node is looked at: a network interface can come and go, and there is no event of it in the API.
 _LOOK_SECONDS = 15.0

@@ -15,7 +15,7 @@ from vmruntime.api import names, preflightcheck, vmruntime
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, uid_of
 from vmruntime.controllers.objects import remove, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
-from vmruntime.engines.base import CheckResult
+from vmruntime.engines.common import CheckResult
 
 
 class PreflightController:

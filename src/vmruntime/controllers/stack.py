@@ -24,7 +24,8 @@ from vmruntime.api import (
 from vmruntime.api.meta import Obj
 from vmruntime.controllers.cache import Cache
 from vmruntime.controllers.machine_decide import Problem
-from vmruntime.engines.base import Engine, Settings
+from vmruntime.engines.base import Engine
+from vmruntime.engines.common import Settings
 
 SYNC_SECONDS = 10.0
 

@@ -17,7 +17,8 @@ from kube.machinery.resources import SECRETS
 from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig, namespace_of
 from vmruntime.controllers.objects import find
-from vmruntime.engines.base import ConfigurationError, Seed
+from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.machine import Seed
 
 _SCRIPTS = "/var/lib/google/startup-scripts"
 _RUNNER = "/var/lib/cloud/scripts/per-boot/vm-runtime-startup-scripts"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vmruntime.engines.base import DiskPhase, DiskRequest, Ref
+from vmruntime.engines.common import Ref
+from vmruntime.engines.disk import DiskPhase, DiskRequest
 from vmruntime.engines.qemu import images
 from vmruntime.engines.qemu.engine_disks import Disks
 from vmruntime.engines.qemu.engine_layout import Layout

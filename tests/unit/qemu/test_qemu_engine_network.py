@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from vmruntime.engines.base import Interface, MachineRequest, Ref, Segment, Settings
+from vmruntime.engines.common import Ref, Settings
+from vmruntime.engines.machine import MachineRequest
+from vmruntime.engines.network import Interface, Segment
 from vmruntime.engines.qemu import host_tools
 from vmruntime.engines.qemu.engine_network import Network
 

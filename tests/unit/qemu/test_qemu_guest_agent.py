@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from vmruntime.engines.base import Guest, GuestInterface
+from vmruntime.engines.machine import Guest, GuestInterface
 from vmruntime.engines.qemu import guest_access, guest_text
 from vmruntime.engines.qemu.guest_agent import AgentError, AgentRefused, connect, shut_down
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vmruntime.engines.base import Interface, Segment
+from vmruntime.engines.network import Interface, Segment
 from vmruntime.engines.qemu import engine_network, segments
 from vmruntime.engines.qemu.guest_network import network_config
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from vmruntime.engines.base import Guest
+from vmruntime.engines.machine import Guest
 from vmruntime.engines.qemu import guest_watch
 from vmruntime.engines.qemu.guest_watch import GuestWatch
 from vmruntime.engines.qemu.qmp import QmpError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vmruntime.engines.base import Segment
+from vmruntime.engines.network import Segment
 from vmruntime.engines.qemu import host_tools, segments
 
 MANAGED, OTHERS = Segment("eth1", 100, managed=True), Segment("eth1", 100)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vmruntime.engines.base import MachineObservation, Ref
+from vmruntime.engines.common import Ref
+from vmruntime.engines.machine import MachineObservation
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
 from vmruntime.engines.qemu.engine_network import Network

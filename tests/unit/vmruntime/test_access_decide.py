@@ -12,7 +12,7 @@ from kube.machinery.durations import rfc3339
 from vmruntime.api import names
 from vmruntime.api import virtualmachineaccessrequest as api
 from vmruntime.controllers.access_decide import Situation, Step, decide
-from vmruntime.engines.base import Guest, MachineObservation, MachinePhase
+from vmruntime.engines.machine import Guest, MachineObservation, MachinePhase
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 BLOB = (11).to_bytes(4, "big") + b"ssh-ed25519" + (32).to_bytes(4, "big") + bytes(32)

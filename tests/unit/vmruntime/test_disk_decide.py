@@ -18,7 +18,7 @@ from vmruntime.controllers.disk_decide import (
     status,
     storage_class_condition,
 )
-from vmruntime.engines.base import DiskObservation, DiskOrigin, DiskPhase
+from vmruntime.engines.disk import DiskObservation, DiskOrigin, DiskPhase
 
 ABSENT = DiskObservation(DiskPhase.ABSENT)
 WHOLE = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30)

@@ -12,7 +12,7 @@ from kube.machinery.durations import rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.controllers import machine_status
 from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step, backoff_seconds, decide
-from vmruntime.engines.base import Guest, GuestInterface, MachineObservation, MachinePhase, MachineTrouble
+from vmruntime.engines.machine import Guest, GuestInterface, MachineObservation, MachinePhase, MachineTrouble
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 GATE = Problem("Pending", "RuntimeDisabled", "VM Runtime is disabled")

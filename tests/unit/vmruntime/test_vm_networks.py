@@ -11,7 +11,8 @@ from kube.machinery.cel import compile_cel
 from kube.machinery.schema import check_structural, compile_schema
 from vmruntime.api import admission, names, network, networkinterface, virtualmachine
 from vmruntime.controllers import connections, machine_request
-from vmruntime.engines.base import ConfigurationError, Interface, Port, Segment
+from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.network import Interface, Port, Segment
 from vmruntime.engines.qemu.engine_pods import LAUNCH_ANNOTATION, Launch
 
 Obj = dict[str, Any]

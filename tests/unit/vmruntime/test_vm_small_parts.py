@@ -17,7 +17,9 @@ from vmruntime.controllers.machine_changes import changed, fingerprint
 from vmruntime.controllers.machine_request import disks_problem, is_disposable
 from vmruntime.controllers.preflight import outcome_status
 from vmruntime.controllers.stack import gate
-from vmruntime.engines.base import CheckResult, Interface, MachineRequest, Port, Ref, Settings
+from vmruntime.engines.common import CheckResult, Ref, Settings
+from vmruntime.engines.machine import MachineRequest
+from vmruntime.engines.network import Interface, Port
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
     LABELS_ANNOTATION,

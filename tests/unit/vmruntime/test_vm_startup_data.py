@@ -13,7 +13,8 @@ import yaml
 from kube.machinery.errors import not_found
 from vmruntime.controllers import startup_data
 from vmruntime.controllers.startup_data import DataMissing, user_data_of_scripts
-from vmruntime.engines.base import ConfigurationError, Seed
+from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.machine import Seed
 
 
 class Secrets:

@@ -17,25 +17,19 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import CONFIGMAPS
 from vmruntime.api import names
 from vmruntime.api.meta import Obj, dig
-from vmruntime.engines.base import (
+from vmruntime.engines.base import Listener, Subject
+from vmruntime.engines.common import (
     CheckResult,
     ConfigurationError,
-    DiskObservation,
-    DiskRequest,
-    GuestKey,
     GuestRefused,
     GuestUnavailable,
-    Listener,
-    MachineDisk,
-    MachineObservation,
-    MachineRequest,
-    PodNetwork,
     Readiness,
     Ref,
-    Segment,
     Settings,
-    Subject,
 )
+from vmruntime.engines.disk import DiskObservation, DiskRequest
+from vmruntime.engines.machine import GuestKey, MachineDisk, MachineObservation, MachineRequest
+from vmruntime.engines.network import PodNetwork, Segment
 from vmruntime.engines.qemu import guest_access, hostcheck, live_disks
 from vmruntime.engines.qemu.config import SEED_IMAGE
 from vmruntime.engines.qemu.engine_config import memory_needed

@@ -6,7 +6,9 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vmruntime.engines.base import ConfigurationError, Interface, MachineDisk, MachineRequest, Ref, Seed, Settings
+from vmruntime.engines.common import ConfigurationError, Ref, Settings
+from vmruntime.engines.machine import MachineDisk, MachineRequest, Seed
+from vmruntime.engines.network import Interface
 from vmruntime.engines.qemu import firmware, guest_network, hostcheck, seed
 from vmruntime.engines.qemu.argv import build_argv, translation_cache_mib
 from vmruntime.engines.qemu.config import (

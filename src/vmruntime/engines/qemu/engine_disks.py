@@ -13,15 +13,8 @@ from typing import Any
 
 from kube.client.aio import AsyncClient
 from vmruntime.api.meta import Obj, is_deleting, name_of
-from vmruntime.engines.base import (
-    ConfigurationError,
-    DiskObservation,
-    DiskOrigin,
-    DiskPhase,
-    DiskRequest,
-    DiskSource,
-    Ref,
-)
+from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.disk import DiskObservation, DiskOrigin, DiskPhase, DiskRequest, DiskSource
 from vmruntime.engines.qemu import files, formats, images
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import Pods, exit_code, has_ended, import_pod, trouble

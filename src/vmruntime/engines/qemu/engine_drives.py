@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmruntime.engines.base import IO_ERROR, NO_SPACE, MachineTrouble
+from vmruntime.engines.machine import IO_ERROR, NO_SPACE, MachineTrouble
 from vmruntime.engines.qemu import files
 from vmruntime.engines.qemu.config import DiskConfig
 from vmruntime.engines.qemu.live_disks import Drive, change_media, drives

@@ -20,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmruntime.engines.base import Ref
+from vmruntime.engines.common import Ref
 from vmruntime.engines.qemu import console
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import OUTPUT_FORMATS, qcow2_virtual_size

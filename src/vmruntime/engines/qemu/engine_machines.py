@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of
-from vmruntime.engines.base import (
-    ConfigurationError,
+from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.machine import (
     Guest,
-    Interface,
     MachineDisk,
     MachineObservation,
     MachinePhase,
     MachineRequest,
     MachineTrouble,
-    Ref,
 )
+from vmruntime.engines.network import Interface
 from vmruntime.engines.qemu import engine_config, engine_network, kvm
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed

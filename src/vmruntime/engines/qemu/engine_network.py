@@ -12,16 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vmruntime.engines.base import (
-    ConfigurationError,
-    Interface,
-    MachineRequest,
-    PodNetwork,
-    Port,
-    Readiness,
-    Ref,
-    Segment,
-)
+from vmruntime.engines.common import ConfigurationError, Readiness, Ref
+from vmruntime.engines.machine import MachineRequest
+from vmruntime.engines.network import Interface, PodNetwork, Port, Segment
 from vmruntime.engines.qemu import guest_network, host_tools, network, network_state, pod_network, segments
 from vmruntime.engines.qemu.host_tools import ToolError
 from vmruntime.engines.qemu.network_state import NetworkState

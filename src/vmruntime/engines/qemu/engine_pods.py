@@ -20,7 +20,9 @@ from kube.machinery.errors import StatusError, conflict
 from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
-from vmruntime.engines.base import Interface, MachineRequest, Port, Ref, Segment
+from vmruntime.engines.common import Ref
+from vmruntime.engines.machine import MachineRequest
+from vmruntime.engines.network import Interface, Port, Segment
 from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
 from vmruntime.engines.qemu.engine_layout import Layout
 

@@ -12,7 +12,8 @@ from kube.client.aio import AsyncClient
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
 from vmruntime.api.meta import Obj, dig
-from vmruntime.engines.base import ConfigurationError, DiskSource
+from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.disk import DiskSource
 from vmruntime.engines.qemu.importer import CERTIFICATES_PREFIX, GOOGLE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
 
 # As CDI has them, and as Secrets of type kubernetes.io/basic-auth do.

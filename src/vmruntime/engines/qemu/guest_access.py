@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 
-from vmruntime.engines.base import GuestKey
+from vmruntime.engines.machine import GuestKey
 from vmruntime.engines.qemu.guest_agent import Agent
 
 _SHELL = "/bin/sh"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vmruntime.engines.base import Interface
+from vmruntime.engines.network import Interface
 
 
 def is_static(interface: Interface) -> bool:

@@ -8,7 +8,7 @@ import ipaddress
 import re
 from typing import Any
 
-from vmruntime.engines.base import Guest, GuestInterface
+from vmruntime.engines.machine import Guest, GuestInterface
 
 _NAME_LENGTH = 64
 _OS_LENGTH = 128

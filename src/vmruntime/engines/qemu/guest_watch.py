@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from vmruntime.engines.base import Guest
+from vmruntime.engines.machine import Guest
 from vmruntime.engines.qemu import guest_agent, guest_text
 from vmruntime.engines.qemu.guest_agent import Agent, AgentError, AgentRefused
 from vmruntime.engines.qemu.qmp import Qmp, QmpError

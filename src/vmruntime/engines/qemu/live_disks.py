@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from vmruntime.engines.base import ConfigurationError
+from vmruntime.engines.common import ConfigurationError
 from vmruntime.engines.qemu.argv import blockdev
 from vmruntime.engines.qemu.config import DiskConfig
 from vmruntime.engines.qemu.formats import SECTOR

@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmruntime.engines.base import Readiness, Segment
+from vmruntime.engines.common import Readiness
+from vmruntime.engines.network import Segment
 from vmruntime.engines.qemu import host_tools
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.host_tools import ToolError
