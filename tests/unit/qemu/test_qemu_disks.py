@@ -1,4 +1,4 @@
-"""Disks get their place in one step, from any half-way state, and never in place of another."""
+"""Files of the engine: disks get their place in one step, from any half-way state, and never in place of another."""
 
 from __future__ import annotations
 
@@ -67,3 +67,17 @@ async def test_a_disk_never_takes_the_place_of_another(
         await disks.ensure(REQUEST)
     assert (layout.disk(REQUEST.ref) / "disk.raw").read_bytes() == b"somebody's data"
     assert (await disks.observe(REQUEST.ref)).phase is DiskPhase.READY
+
+
+def test_the_console_program_is_replaced_as_a_whole_and_only_when_it_changed(layout: Layout) -> None:
+    program = layout.root / "console.py"
+    first = program.stat()
+    assert first.st_mode & 0o777 == 0o644
+    layout.prepare()
+    assert program.stat().st_ino == first.st_ino
+    whole = program.read_bytes()
+    program.write_bytes(b"of a former version")
+    with program.open("rb") as running:
+        layout.prepare()
+        assert running.read() == b"of a former version"
+    assert program.read_bytes() == whole

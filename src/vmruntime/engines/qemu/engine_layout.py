@@ -66,10 +66,13 @@ class Layout:
         """Make the upper directories. Raises OSError."""
         for directory in (self.root, self.disks, self.instances):
             _directory(directory, _PASS_THROUGH)
-        # A copy, as QEMU's user may not be able to read our own installation.
-        program = self.root / "console.py"
-        shutil.copyfile(console.__file__, program)
-        program.chmod(0o644)
+        # A copy, as QEMU's user may not be able to read our own installation; never half of it, as it may just be run.
+        program, content = self.root / "console.py", Path(console.__file__).read_bytes()
+        if not program.exists() or program.read_bytes() != content:
+            new = program.with_name(".console.py.new")
+            new.write_bytes(content)
+            new.chmod(0o644)
+            os.replace(new, program)
 
     def connect_command(self, socket: str) -> list[str]:
         """Connects to a socket of the machine in whose instance directory, and as whose user, it runs."""
