@@ -35,12 +35,16 @@ class Drive:
     def disk(self) -> str:
         """The name of the VirtualMachineDisk; empty where it is none, or the drive is empty."""
         parts = PurePosixPath(self.path).parts
-        return parts[-2].rpartition("_")[0] if "disks" in parts else ""
+        return parts[-2].rpartition("_")[0] if "disks" in parts[:-1] else ""
 
 
 async def drives(qmp: Qmp) -> tuple[Drive, ...]:
-    """All drives. Raises QmpError."""
-    return tuple(_drive(entry) for entry in await qmp.execute("query-block"))
+    """All drives. Raises QmpError, also for an answer that is none: a guest may have got hold of its QEMU."""
+    listed = await qmp.execute("query-block")
+    try:
+        return tuple(_drive(entry) for entry in listed)
+    except (TypeError, AttributeError) as exc:
+        raise QmpError("query-block: the answer cannot be read") from exc
 
 
 def _drive(entry: Mapping[str, Any]) -> Drive:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vmruntime.engines.qemu import guest_agent
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER
+from vmruntime.engines.qemu.private_file import write_private
 from vmruntime.engines.qemu.qmp import Qmp, QmpError, connect
 
 GUEST_OFF = "shutdown"
@@ -38,7 +39,7 @@ async def _shut_down(instance: Path, seconds: float) -> bool:
                     async with asyncio.timeout(seconds):
                         obeyed = await _goes_off(qmp, instance)
             # Before it ends: an end that nobody explains is a crash to whoever comes next.
-            (instance / STOPPED_WITH_CLUSTER).touch()
+            write_private(instance / STOPPED_WITH_CLUSTER, b"")
             await qmp.quit()
             return obeyed
     except QmpError:
