@@ -289,7 +289,8 @@ def _placed(kind: Kind, info: RequestInfo) -> bool:
     """Whether a path addresses a kind where it lives. Raises 405 for a write across all namespaces."""
     if not kind.resource.namespaced:
         # A namespace's own path names it twice. Rights in it are none on another: /namespaces/a/namespaces/b is nothing.
-        return not info.namespace or (kind.store_resource == NAMESPACES.group_resource and info.namespace == info.name)
+        twice = kind.store_resource == NAMESPACES.group_resource and info.namespace == info.name
+        return twice or not info.namespace
     if info.namespace:
         return True
     if info.name and info.verb not in ("list", "watch"):

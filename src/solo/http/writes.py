@@ -20,6 +20,7 @@ from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
+from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
@@ -216,15 +217,8 @@ class Writer:
     async def delete_collection(self, call: Call, page: list[Stored], meta: Obj) -> web.Response:
         """Delete what a list with the request's selectors and limit shows; answers with that list."""
         options, context = await self._delete_options(call)
-        kind, deleted = call.kind, []
-        for stored in page:
-            try:
-                await self._registry.delete(kind, stored.key.namespace, stored.key.name, options, context)
-            except errors.StatusError as problem:
-                if problem.reason != "NotFound":
-                    raise
-                continue
-            deleted.append(stored)
+        kind = call.kind
+        deleted = await delete_all(self._registry, kind, page, options, context)
         return responses.many(kind, deleted, meta, call.output, call.include, context.warnings)
 
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:
