@@ -288,7 +288,8 @@ class Api:
 def _placed(kind: Kind, info: RequestInfo) -> bool:
     """Whether a path addresses a kind where it lives. Raises 405 for a write across all namespaces."""
     if not kind.resource.namespaced:
-        # A namespace's own path names it twice. Rights in it are none on another: /namespaces/a/namespaces/b is nothing.
+        # A namespace's own path names it twice. Rights in it are none on another's, so /namespaces/a/namespaces/b is
+        # nothing.
         twice = kind.store_resource == NAMESPACES.group_resource and info.namespace == info.name
         return twice or not info.namespace
     if info.namespace:

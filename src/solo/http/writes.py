@@ -80,6 +80,8 @@ class Call:
 async def read_body(request: web.Request, seconds: float = BODY_SECONDS) -> bytes:
     """The whole body. Raises 413 above the limit, 408 when it is not there after some seconds."""
     try:
+        if request.content.is_eof():
+            return await request.read()  # all of it came with the head: nothing to wait for
         async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
@@ -108,7 +110,7 @@ class Writer:
         body, found = await read_body(call.request), context.body
         obj = await bodies.read_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
-            found.repeated = bodies.duplicate_fields(body)
+            found.repeated = bodies.duplicate_fields(body, obj)
             if found.repeated and not call.kind.custom:
                 found.places = bodies.field_places(obj)
         return obj

@@ -109,7 +109,9 @@ class CrdCleaner:
         store = self._registry.store
         kind = self._registry.catalog.storage_kind(group_resource)
         if kind is not None:
-            left = [each for each in store.list(group_resource)[0] if not dig(each.obj, "metadata", "deletionTimestamp")]
+            left = [
+                each for each in store.list(group_resource)[0] if not dig(each.obj, "metadata", "deletionTimestamp")
+            ]
             await delete_all(self._registry, kind, left, DeleteOptions(), RequestContext(SYSTEM))
         # What was let in just before the definition began to end may not be visible yet.
         return store.count(group_resource) == 0 and not store.creating(group_resource)

@@ -191,7 +191,7 @@ class Registry:
             return await self.views.one(kind, await self.store.create(key, stored))
 
     def _check_place(self, kind: Kind, key: Key) -> None:
-        """Webhooks may have taken long: what was made in a namespace, or of a kind, that is gone would stay for ever."""
+        """Webhooks may have taken long: what is made in a namespace, or of a kind, that is gone would stay for ever."""
         if key.namespace:
             self._check_namespace(kind, key.namespace, key.name)
         if kind.custom:
