@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 1.0
 RESTART_SECONDS = 1.0
 _BACKLOG = 512
+_SIGNING_REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 
 
 class StartError(Exception):
@@ -87,7 +88,7 @@ class CertificateRequester:
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation != "CREATE" or attributes.obj is None:
             return
-        if attributes.kind.resource.plural == "certificatesigningrequests":
+        if attributes.kind.resource.group_resource == _SIGNING_REQUESTS:
             user = attributes.context.user
             asked: dict[str, object] = {"username": user.name, "groups": list(user.groups), "uid": user.uid}
             asked["extra"] = {key: list(values) for key, values in user.extra.items()}

@@ -142,10 +142,16 @@ class AsyncClient:
         propagation: str | None = None,
         grace: int | None = None,
         uid: str | None = None,
+        version: str | None = None,
     ) -> Obj:
-        """`propagation` is Background, Foreground or Orphan; `grace` in seconds; with `uid` only that very object."""
+        """`propagation` is Background, Foreground or Orphan; `grace` in seconds.
+
+        With `uid` only that very object, with `version` only if it still is at that resourceVersion (409 otherwise).
+        """
         return await self._object(
-            self._verbs.delete(resource, name, namespace, propagation=propagation, grace=grace, uid=uid)
+            self._verbs.delete(
+                resource, name, namespace, propagation=propagation, grace=grace, uid=uid, version=version
+            )
         )
 
     async def delete_collection(

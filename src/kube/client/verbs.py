@@ -112,8 +112,10 @@ class Verbs:
         propagation: str | None,
         grace: int | None,
         uid: str | None,
+        version: str | None = None,
     ) -> Request:
-        return Request("DELETE", self._path(resource, namespace, name), _delete_options(propagation, grace, uid))
+        options = _delete_options(propagation, grace, uid, version)
+        return Request("DELETE", self._path(resource, namespace, name), options)
 
     def delete_collection(
         self, resource: Resource, namespace: str | None, label_selector: str | None, propagation: str | None
@@ -127,14 +129,17 @@ def _query(**parameters: str | int | None) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
-def _delete_options(propagation: str | None, grace: int | None, uid: str | None) -> Obj | None:
+def _delete_options(
+    propagation: str | None, grace: int | None, uid: str | None, version: str | None = None
+) -> Obj | None:
     options: Obj = {}
     if propagation is not None:
         options["propagationPolicy"] = propagation
     if grace is not None:
         options["gracePeriodSeconds"] = grace
-    if uid is not None:
-        options["preconditions"] = {"uid": uid}
+    preconditions = {"uid": uid, "resourceVersion": version}
+    if uid is not None or version is not None:
+        options["preconditions"] = {key: value for key, value in preconditions.items() if value is not None}
     return {"kind": "DeleteOptions", "apiVersion": "v1", **options} if options else None
 
 

@@ -186,20 +186,12 @@ def cause(reason: str, field: str, detail: str = "", value: str | None = None) -
     return Cause(reason, text, field)
 
 
-def too_many_requests(message: str, retry_after: int = 1) -> StatusError:
-    return StatusError(429, "TooManyRequests", message, {"retryAfterSeconds": retry_after})
-
-
 def internal(message: str) -> StatusError:
     return StatusError(500, "InternalError", f"Internal error occurred: {message}")
 
 
 def service_unavailable(message: str) -> StatusError:
     return StatusError(503, "ServiceUnavailable", message)
-
-
-def gateway_timeout(message: str) -> StatusError:
-    return StatusError(504, "Timeout", message)
 
 
 def insufficient_storage(message: str) -> StatusError:

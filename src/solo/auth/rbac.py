@@ -18,6 +18,8 @@ from solo.auth.user import MASTERS, User, service_account_name
 from solo.store import Key, Store
 
 CACHE_LIMIT = 8192
+REMEMBERED_LENGTH = 1024
+"""Characters of a question whose answer is remembered; anybody can ask about paths of 64 KiB, and ever new ones."""
 
 CLUSTERROLES = kinds.CLUSTERROLES.group_resource
 CLUSTERROLEBINDINGS = kinds.CLUSTERROLEBINDINGS.group_resource
@@ -74,7 +76,8 @@ class Authorizer:
             known = self._decide(user, verb, group, resource, subresource, namespace, name, path)
             if len(self._decisions) >= CACHE_LIMIT:
                 self._decisions.clear()
-            self._decisions[question] = known
+            if sum(map(len, question[2:])) <= REMEMBERED_LENGTH:
+                self._decisions[question] = known
         return known
 
     def _decide(

@@ -18,6 +18,8 @@ from solo.controllers.watches import Obj, Watches
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 TOO_MANY_MISSED = 100
+LOOK_SECONDS = 60.0
+"""The longest wait: timers stand still while the machine sleeps and do not follow its clock when that is set."""
 
 
 class CronJobController:
@@ -36,7 +38,7 @@ class CronJobController:
             self._queue.add((job["metadata"]["namespace"], reference["name"]))
 
     async def reconcile(self, place: Place) -> float | None:
-        """Start the Job that is due, if one is; returns the seconds until the next."""
+        """Start the Job that is due, if one is; returns the seconds until it has to look again."""
         cron = await read(self._client, CRONJOBS, place)
         if cron is None or cron["metadata"].get("deletionTimestamp"):
             return None
@@ -59,7 +61,7 @@ class CronJobController:
             return None
         due = _latest_due(schedule, _begin(cron, now), now)
         following = schedule.following(now)
-        wait = (following - now).total_seconds() if following is not None else None
+        wait = min((following - now).total_seconds(), LOOK_SECONDS) if following is not None else None
         if due is None:
             return wait
         late = spec.get("startingDeadlineSeconds")

@@ -73,8 +73,9 @@ class GarbageCollector:
         return None
 
     async def _collect(self, node: Node) -> float | None:
-        live = await self._read(node)
-        if live is None or live.deleting or not live.owners:
+        obj = await self._read_object(node)
+        live = node_of(node.resource, obj) if obj is not None else None
+        if obj is None or live is None or live.deleting or not live.owners:
             return None
         states = [(owner, await self._owner_state(live, owner)) for owner in live.owners]
         gone = [owner for owner, state in states if state in (_State.ABSENT, _State.WAITING)]
@@ -85,7 +86,7 @@ class GarbageCollector:
                 await self._drop_owners(live, {owner.uid for owner in gone})
             return None
         waiting = any(state is _State.WAITING for _, state in states)
-        await self._delete(live, self._propagation(live, waiting))
+        await self._delete(live, self._propagation(live, waiting), obj["metadata"]["resourceVersion"])
         return None
 
     def _propagation(self, node: Node, waiting: bool) -> str:
@@ -177,12 +178,18 @@ class GarbageCollector:
             if exc.code != 404:
                 raise
 
-    async def _delete(self, node: Node, propagation: str) -> None:
+    async def _delete(self, node: Node, propagation: str, version: str) -> None:
+        """Delete what was judged: somebody may have set it free since, and a conflict is looked at again."""
         logger.debug("deleting %s %s/%s: its owners are gone", node.resource.kind, node.namespace, node.name)
         try:
             await self._client.delete(
-                node.resource, node.name, node.namespace or None, propagation=propagation, uid=node.uid
+                node.resource,
+                node.name,
+                node.namespace or None,
+                propagation=propagation,
+                uid=node.uid,
+                version=version,
             )
         except StatusError as exc:
-            if exc.code not in (404, 409):
+            if exc.code != 404:
                 raise

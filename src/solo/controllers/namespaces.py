@@ -59,6 +59,9 @@ class NamespaceController:
         finalizers = (namespace.get("spec") or {}).get("finalizers") or []
         if FINALIZER not in finalizers:
             return None
+        if not (namespace.get("status") or {}).get("conditions"):
+            # Writes are seen in their order: after this one, no object that was let in before the end began is unseen.
+            namespace = await self._report(namespace, {})
         remaining = await self._empty(name)
         if remaining or len(finalizers) > 1 or namespace["metadata"].get("finalizers"):
             namespace = await self._report(namespace, remaining)

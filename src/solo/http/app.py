@@ -13,6 +13,7 @@ from aiohttp import web
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
+from kube.machinery.resources import NAMESPACES, PODS
 from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, denial
 from solo.auth.tokens import ISSUER
@@ -110,7 +111,7 @@ class Api:
         if kind is None or not _placed(kind, info):
             return _not_found_page()
         if not kind.resource.namespaced:
-            info.namespace = ""  # a namespace's own path names it twice
+            info.namespace = ""
         return await self._resource(request, info, kind, user)
 
     def _authenticate(self, request: web.Request) -> User:
@@ -197,7 +198,7 @@ class Api:
     # ---- resources
 
     async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
-        if info.subresource in ("log", "exec", "attach", "portforward") and kind.resource.plural == "pods":
+        if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
             return await self._stream(request, info)
         call = Call(request, info, kind, user, choose_output(request.headers.get("Accept") or ""))
         if info.subresource:
@@ -231,10 +232,11 @@ class Api:
 
     def _selection(self, call: Call) -> Selection:
         query, info = call.request.query, call.info
-        fields = query.get("fieldSelector") or ""
-        if not fields and info.verb == "watch" and info.name:
-            fields = f"metadata.name={info.name}"  # from a path with /watch/ in it
-        return read_selection(call.kind, query.get("labelSelector") or "", fields)
+        fields = [query.get("fieldSelector") or ""]
+        if info.verb == "watch" and info.name:
+            # A path with /watch/ in it names an object. What was allowed is to watch that one, whatever the query says.
+            fields.append(f"metadata.name={info.name}")
+        return read_selection(call.kind, query.get("labelSelector") or "", ",".join(filter(None, fields)))
 
     async def _collection(self, call: Call) -> web.StreamResponse:
         kind, query = call.kind, call.request.query
@@ -248,6 +250,9 @@ class Api:
         return responses.many(kind, page, meta, call.output, call.include, warnings)
 
     async def _stream(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+        # The verb that was authorized has to be that of what happens: a DELETE of pods/exec must not run anything.
+        if info.verb != ("get" if info.subresource == "log" else "create"):
+            raise errors.method_not_allowed(info.verb, PODS.group_resource)
         if self._store.get(Key("pods", info.namespace, info.name)) is None:
             raise errors.not_found("pods", info.name)
         handlers = {
@@ -283,7 +288,10 @@ class Api:
 def _placed(kind: Kind, info: RequestInfo) -> bool:
     """Whether a path addresses a kind where it lives. Raises 405 for a write across all namespaces."""
     if not kind.resource.namespaced:
-        return not info.namespace or kind.resource.plural == "namespaces"
+        # A namespace's own path names it twice. Rights in it are none on another's, so /namespaces/a/namespaces/b is
+        # nothing.
+        twice = kind.store_resource == NAMESPACES.group_resource and info.namespace == info.name
+        return twice or not info.namespace
     if info.namespace:
         return True
     if info.name and info.verb not in ("list", "watch"):

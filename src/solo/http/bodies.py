@@ -26,6 +26,7 @@ SLOW_YAML = 64 * 1024
 """YAML takes about a second a megabyte: from this size on it is read beside the event loop."""
 APPLY_PATCH = "application/apply-patch+yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+_SPACED_KEY = re.compile(rb'"\s+:')
 _OPERATION_FIELDS = {"op", "path", "from", "value"}
 _ACCEPTED = (JSON, YAML, PROTOBUF)
 
@@ -111,16 +112,31 @@ def check_depth(value: Any) -> None:
     raise errors.bad_request(f"the object is nested more than {MAX_DEPTH} levels deep")
 
 
-def duplicate_fields(body: bytes) -> list[str]:
-    """Fields that a JSON body gives twice, as `fieldValidation` reports them."""
+def duplicate_fields(body: bytes, value: Any) -> list[str]:
+    """Fields that a JSON body, which was read as `value`, gives twice, as `fieldValidation` reports them."""
+    # Each key that was written is a `":` in the text; so with as many as there are different keys, none came twice.
+    if body.count(b'":') == _count_keys(value) and not _SPACED_KEY.search(body):
+        return []
     found: list[str] = []
     _collect(json.loads(body, object_pairs_hook=_mark_duplicates), "", found)
     return found
 
 
+def _count_keys(value: Any) -> int:
+    count, left = 0, [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            left += item.values()
+        elif isinstance(item, list):
+            left += item
+    return count
+
+
 def patch_problems(patch: Any, body: bytes) -> list[str]:
     """What `fieldValidation` says of a patch itself: fields that are there twice, or that no operation has."""
-    repeated = duplicate_fields(body)
+    repeated = duplicate_fields(body, patch)
     if not isinstance(patch, list):
         return repeated
     unknown = [

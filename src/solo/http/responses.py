@@ -121,14 +121,14 @@ def many(
 ) -> web.Response:
     """A list; plain JSON is put together from the stored bytes, and sent in pieces where it is long."""
     if output.transform == TABLE:
-        objects = (kind.served(stored.obj) for stored in items)
+        objects = (kind.served(stored.look()) for stored in items)
         return value(tables.table(kind, objects, list_meta, include), output, 200, warnings)
     if output.transform in (PARTIAL, PARTIAL_LIST):
         partial = {
             "kind": PARTIAL_LIST,
             "apiVersion": tables.META,
             "metadata": list_meta,
-            "items": [tables.partial(stored.obj) for stored in items],
+            "items": [tables.partial(stored.look()) for stored in items],
         }
         return value(partial, output, 200, warnings)
     head = _encode({"kind": kind.list_kind, "apiVersion": kind.resource.api_version, "metadata": list_meta})

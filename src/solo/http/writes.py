@@ -20,6 +20,7 @@ from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
 from solo.registry import scale
 from solo.registry.bootstrap import ensure_default_account
+from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
@@ -79,6 +80,8 @@ class Call:
 async def read_body(request: web.Request, seconds: float = BODY_SECONDS) -> bytes:
     """The whole body. Raises 413 above the limit, 408 when it is not there after some seconds."""
     try:
+        if request.content.is_eof():
+            return await request.read()  # all of it came with the head: nothing to wait for
         async with asyncio.timeout(seconds):
             return await request.read()
     except TimeoutError:
@@ -107,7 +110,7 @@ class Writer:
         body, found = await read_body(call.request), context.body
         obj = await bodies.read_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
-            found.repeated = bodies.duplicate_fields(body)
+            found.repeated = bodies.duplicate_fields(body, obj)
             if found.repeated and not call.kind.custom:
                 found.places = bodies.field_places(obj)
         return obj
@@ -216,15 +219,8 @@ class Writer:
     async def delete_collection(self, call: Call, page: list[Stored], meta: Obj) -> web.Response:
         """Delete what a list with the request's selectors and limit shows; answers with that list."""
         options, context = await self._delete_options(call)
-        kind, deleted = call.kind, []
-        for stored in page:
-            try:
-                await self._registry.delete(kind, stored.key.namespace, stored.key.name, options, context)
-            except errors.StatusError as problem:
-                if problem.reason != "NotFound":
-                    raise
-                continue
-            deleted.append(stored)
+        kind = call.kind
+        deleted = await delete_all(self._registry, kind, page, options, context)
         return responses.many(kind, deleted, meta, call.output, call.include, context.warnings)
 
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:

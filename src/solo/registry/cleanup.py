@@ -11,6 +11,7 @@ from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRDS, EVENTS
 from solo.registry.bootstrap import SYSTEM
+from solo.registry.bulk import delete_all
 from solo.registry.context import DeleteOptions, RequestContext
 from solo.registry.crds import CLEANUP_FINALIZER, condition_is_true, set_condition
 from solo.registry.objects import copy, dig
@@ -100,7 +101,7 @@ class CrdCleaner:
             logger.debug("the status of %s stays as it is: %s", crd.key.name, problem)
 
     def _instance_changed(self, event: Event) -> None:
-        if event.type == "DELETED":
+        if event.type != "MODIFIED":
             self._wake.set()
 
     async def _empty(self, group_resource: str) -> bool:
@@ -108,12 +109,12 @@ class CrdCleaner:
         store = self._registry.store
         kind = self._registry.catalog.storage_kind(group_resource)
         if kind is not None:
-            for stored in store.list(group_resource)[0]:
-                if not dig(stored.obj, "metadata", "deletionTimestamp"):
-                    await self._registry.delete(
-                        kind, stored.key.namespace, stored.key.name, DeleteOptions(), RequestContext(SYSTEM)
-                    )
-        return store.count(group_resource) == 0
+            left = [
+                each for each in store.list(group_resource)[0] if not dig(each.obj, "metadata", "deletionTimestamp")
+            ]
+            await delete_all(self._registry, kind, left, DeleteOptions(), RequestContext(SYSTEM))
+        # What was let in just before the definition began to end may not be visible yet.
+        return store.count(group_resource) == 0 and not store.creating(group_resource)
 
     async def _release(self, crd: Stored) -> None:
         kind = self._registry.catalog.storage_kind(CRDS.group_resource)
@@ -123,7 +124,7 @@ class CrdCleaner:
             changed: dict[str, object] = copy(obj)
             metadata = changed["metadata"]
             assert isinstance(metadata, dict)
-            metadata["finalizers"] = [item for item in metadata["finalizers"] if item != CLEANUP_FINALIZER]
+            metadata["finalizers"] = [item for item in metadata.get("finalizers") or [] if item != CLEANUP_FINALIZER]
             return changed
 
         await self._registry.update(kind, "", crd.key.name, drop, RequestContext(SYSTEM))

@@ -165,9 +165,7 @@ class Registry:
 
     def _accept_new(self, kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> None:
         if kind.terminating:
-            refusal = errors.method_not_allowed("create", kind.resource.group_resource)
-            refusal.message = "create not allowed while custom resource definition is terminating"
-            raise refusal
+            raise _definition_ends(kind)
         self._decode(kind, obj, context)
         metadata = obj["metadata"]
         meta.check_identity(metadata, name, namespace)
@@ -189,7 +187,18 @@ class Registry:
             return kind.stored(obj)
         stored = await self.views.to_storage(kind, obj)
         async with self._locks.hold(key):
+            self._check_place(kind, key)
             return await self.views.one(kind, await self.store.create(key, stored))
+
+    def _check_place(self, kind: Kind, key: Key) -> None:
+        """Webhooks may have taken long: what is made in a namespace, or of a kind, that is gone would stay for ever."""
+        if key.namespace:
+            self._check_namespace(kind, key.namespace, key.name)
+        if kind.custom:
+            resource = kind.resource
+            now = self.catalog.lookup(resource.group, resource.version, resource.plural)
+            if now is None or now.terminating:
+                raise _definition_ends(kind)
 
     def _decode(self, kind: Kind, obj: Obj, context: RequestContext) -> None:
         """Check and prune the object in place; the field manager reads managedFields by itself."""
@@ -389,3 +398,9 @@ class Registry:
                 return Deleted({**old, "metadata": marked["metadata"]}, gone=False)
             stored = await self.store.update(key, marked, current.rv)
             return Deleted(await self.views.one(kind, stored), gone=False)
+
+
+def _definition_ends(kind: Kind) -> StatusError:
+    refusal = errors.method_not_allowed("create", kind.resource.group_resource)
+    refusal.message = "create not allowed while custom resource definition is terminating"
+    return refusal

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from solo.store.model import Event
 
-# Watchers look at the parsed form of an event's objects when it is new; later it would only cost memory.
+# Watchers look at the parsed form of an event's objects when it is new; later it would only cost memory, several times
+# that of the bytes. An object that is still looked at is parsed again, and that form stays until it changes.
 PARSED_EVENTS = 256
 
 
@@ -57,5 +58,4 @@ class History:
 def _drop_parsed(event: Event) -> None:
     if event.prev is not None:
         event.prev.drop_parsed()
-    if event.type == "DELETED":
-        event.stored.drop_parsed()
+    event.stored.drop_parsed()

@@ -47,6 +47,10 @@ class Stored:
             self._obj = _decoder.decode(self.raw)
         return self._obj
 
+    def look(self) -> Obj:
+        """The parsed object for one look, not kept: for who goes through all of them."""
+        return self._obj if self._obj is not None else _decoder.decode(self.raw)
+
     def drop_parsed(self) -> None:
         """Forget the parsed form; the next use of `obj` makes it again."""
         self._obj = None

@@ -167,6 +167,10 @@ class Store:
         bucket = self._buckets.get(resource)
         return len(bucket.objects) if bucket else 0
 
+    def creating(self, resource: str) -> bool:
+        """Whether an object of `resource` is on its way to the disk, and not visible yet."""
+        return any(key.resource == resource and write.event.type == "ADDED" for key, write in self._pending.items())
+
     def watch(self, resource: str, namespace: str | None, since_rv: int) -> Watch:
         """All changes after `since_rv`, starting with those of the past.
 

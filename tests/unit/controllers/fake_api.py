@@ -116,12 +116,14 @@ class FakeApi:
         self._check(resource, current, patch.get("metadata", {}))
         return self._replace(resource, merge_patch(current, patch))
 
-    async def delete(self, resource, name, namespace=None, propagation=None, grace=None, uid=None):
+    async def delete(self, resource, name, namespace=None, propagation=None, grace=None, uid=None, version=None):
         await asyncio.sleep(0)
         self.writes += 1
         current = self._require(resource, name, namespace)
         if uid not in (None, current["metadata"]["uid"]):
             raise errors.conflict(resource.group_resource, name, "uid")
+        if version not in (None, current["metadata"]["resourceVersion"]):
+            raise errors.conflict(resource.group_resource, name, "version")
         extra = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
         meta = {**current["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
         meta["finalizers"] = [*meta.get("finalizers", []), *extra]

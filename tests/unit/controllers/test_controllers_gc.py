@@ -43,6 +43,23 @@ async def test_gc_is_not_deceived_by_an_owner_of_the_same_name(api):
     assert api.find(CONFIGMAPS, "root", "ns")
 
 
+async def test_gc_keeps_what_is_set_free_while_it_looks(api):
+    """Between the look at the owners and the deletion, somebody adopts the object."""
+    gone = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "gone", "uid": "uid-gone"}}
+    delete = api.delete
+
+    async def late(resource, name, *arguments, **options):
+        if name == "pod":
+            api.edit(PODS, "pod", "ns", metadata={"ownerReferences": None})
+        return await delete(resource, name, *arguments, **options)
+
+    api.delete = late
+    api.put(PODS, "pod", "ns", metadata=owned_by(gone))
+    await until(lambda: "ownerReferences" not in api.find(PODS, "pod", "ns")["metadata"])
+    await settle(api)
+    assert "deletionTimestamp" not in api.find(PODS, "pod", "ns")["metadata"]
+
+
 async def test_gc_keeps_what_has_another_owner(api):
     one, two = api.put(CONFIGMAPS, "one", "ns"), api.put(CONFIGMAPS, "two", "ns")
     api.put(PODS, "pod", "ns", metadata=owned_by(one, two))

@@ -5,13 +5,10 @@ from typing import Any
 import pytest
 
 from kube.machinery import builtin, resources
-from kube.machinery.builtin.decode import decode_problem
 from kube.machinery.resources import Resource
 from kube.machinery.schema import compile_schema
 
 POD = "io.k8s.api.core.v1.Pod"
-CONFIG_MAP = "io.k8s.api.core.v1.ConfigMap"
-SECRET = "io.k8s.api.core.v1.Secret"
 
 
 def references(schema: Any) -> set[str]:
@@ -85,35 +82,3 @@ def test_a_crd_keeps_its_schemas_and_their_defaults() -> None:
     assert schema.validate(crd) == []
     field["typo"] = 1
     assert schema.prune(crd) == ["spec.versions[0].schema.openAPIV3Schema.properties.a.typo"]
-
-
-@pytest.mark.parametrize(
-    ("name", "obj", "text"),
-    [
-        (CONFIG_MAP, {"metadata": {"name": True}}, "bool into Go struct field ObjectMeta.metadata.name of type string"),
-        (CONFIG_MAP, {"data": {"k": 1}}, "number into Go struct field ConfigMap.data of type string"),
-        (POD, {"spec": []}, "array into Go struct field Pod.spec of type v1.PodSpec"),
-        (POD, {"spec": {"volumes": {}}}, "object into Go struct field PodSpec.spec.volumes of type []v1.Volume"),
-        (POD, {"spec": {"priority": 1.5}}, "number 1.5 into Go struct field PodSpec.spec.priority of type int32"),
-        (POD, [], "array into Go value of type v1.Pod"),
-    ],
-)
-def test_wrong_types_are_named_as_go_does(name: str, obj: Any, text: str) -> None:
-    assert decode_problem(name, obj) == f"json: cannot unmarshal {text}"
-
-
-@pytest.mark.parametrize(
-    ("name", "obj", "text"),
-    [
-        (SECRET, {"data": {"p": "***"}}, "illegal base64 data at input byte 0"),
-        (POD, {"metadata": {"creationTimestamp": "x"}}, 'parsing time "x" as "2006-01-02T15:04:05Z07:00"'),
-        (POD, {"spec": {"overhead": {"cpu": "x"}}}, "quantities must match the regular expression"),
-    ],
-)
-def test_texts_of_types_that_read_themselves(name: str, obj: Any, text: str) -> None:
-    assert str(decode_problem(name, obj)).startswith(text)
-
-
-def test_what_go_can_decode() -> None:
-    assert decode_problem(SECRET, {"data": {"p": "YWI="}, "type": None, "unknown": 1}) is None
-    assert decode_problem(POD, {"spec": {"overhead": {"cpu": 1.5}, "containers": [{"name": "c"}]}}) is None

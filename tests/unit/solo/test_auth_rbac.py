@@ -131,6 +131,13 @@ async def test_decisions_follow_changes(world):
     assert not world.may("get", "nodes")
 
 
+async def test_endless_questions_are_answered_and_not_kept(world):
+    """Anybody can ask about ever new long paths; what is remembered of them must not fill the memory."""
+    for number in range(3):
+        assert not world.access.authorize(BOB, "get", "", "", "", "", "", f"/{number}" + "x" * 60_000)[0]
+    assert not world.access._decisions
+
+
 async def test_aggregation_through_two_levels(world):
     def selecting(label):
         return {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]}}

@@ -119,6 +119,18 @@ async def test_create_in_missing_and_dying_namespaces(world):
     assert "because it is being terminated" in refused.value.message
 
 
+async def test_a_namespace_that_ends_while_a_webhook_thinks_gets_nothing_new(world):
+    class Slow:
+        async def admit(self, attributes):
+            if attributes.kind.resource.plural == "configmaps":
+                await world.delete("namespaces", "ns")
+
+    world.registry.add_admission(Slow())
+    with pytest.raises(StatusError, match="because it is being terminated"):
+        await world.create("configmaps", {"metadata": {"name": "a"}}, "ns")
+    assert world.store.count("configmaps") == 0
+
+
 async def test_unknown_fields_are_dropped_and_told(world):
     context = RequestContext(ADMIN)
     obj = {"metadata": {"name": "a"}, "dta": {}, "data": {"x": "y"}}

@@ -14,6 +14,7 @@ from kube.machinery.errors import StatusError
 from solo.store import Key, Store, StoreError
 from solo.store import database as database_module
 from solo.store import watch as watch_module
+from solo.store.history import PARSED_EVENTS
 
 
 def key(name, namespace="ns", resource="pods"):
@@ -383,3 +384,20 @@ async def test_writes_after_close_are_refused(tmp_path):
     assert [event async for event in watch] == []
     with pytest.raises(StatusError, match="shutting down"):
         await store.create(key("a"), obj("a"))
+
+
+async def test_objects_that_nobody_looks_at_are_kept_as_bytes(store):
+    """The parsed form of what was written long ago would take several times the memory."""
+    for number in range(PARSED_EVENTS + 10):
+        await store.create(key(f"a{number}"), obj("a"))
+    items, _ = store.list("pods")
+    assert sum(stored._obj is not None for stored in items) == PARSED_EVENTS
+    assert all(stored.obj["metadata"] for stored in items)
+
+
+async def test_what_is_being_created_is_not_visible_yet(store):
+    task = asyncio.create_task(store.create(key("a"), obj("a")))
+    await asyncio.sleep(0)
+    assert store.creating("pods") and not store.creating("nodes") and store.count("pods") == 0
+    await task
+    assert not store.creating("pods") and store.count("pods") == 1

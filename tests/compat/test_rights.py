@@ -1,0 +1,109 @@
+"""Rights hold on every way to an object: paths that name it oddly, streams, methods; kube-apiserver's `requestinfo`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from compat.conftest import sleeping_pod
+from kube.machinery.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    CRDS,
+    NAMESPACES,
+    PODS,
+    ROLEBINDINGS,
+    ROLES,
+    SECRETS,
+)
+
+BOB = {"Impersonate-User": "bob"}
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    "Sec-WebSocket-Protocol": "v5.channel.k8s.io",
+}
+
+
+@pytest.fixture
+def allow(admin, namespace):
+    """Give bob rights in the namespace; they go with it."""
+
+    def give(**rule):
+        rules = [{"apiGroups": [""], **rule}]
+        subject = {"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "bob"}
+        admin.create(ROLES, {"metadata": {"name": "bob", "namespace": namespace}, "rules": rules})
+        bound = {"metadata": {"name": "bob", "namespace": namespace}, "roleRef": reference, "subjects": [subject]}
+        admin.create(ROLEBINDINGS, bound)
+
+    return give
+
+
+def test_all_rights_in_a_namespace_are_none_on_another(wire, admin, namespace, allow):
+    allow(apiGroups=["*"], resources=["*"], verbs=["*"])
+    admin.create(NAMESPACES, {"metadata": {"name": f"{namespace}-other"}})
+    try:
+        inside = f"/api/v1/namespaces/{namespace}/namespaces"
+        assert wire("GET", f"/api/v1/namespaces/{namespace}", headers=BOB)[0] == 200
+        assert wire("GET", inside, headers=BOB)[0] == 404
+        for method in ("GET", "DELETE"):
+            assert wire(method, f"{inside}/{namespace}-other", headers=BOB)[0] == 404
+        assert "deletionTimestamp" not in admin.get(NAMESPACES, f"{namespace}-other")["metadata"]
+    finally:
+        admin.delete(NAMESPACES, f"{namespace}-other")
+
+
+def test_a_watch_of_one_name_shows_that_one_whatever_the_selector(wire, admin, namespace, allow):
+    allow(resources=["secrets"], verbs=["watch"], resourceNames=["mine"])
+    for name in ("mine", "theirs"):
+        admin.create(SECRETS, {"metadata": {"name": name, "namespace": namespace}})
+    path = f"/api/v1/watch/namespaces/{namespace}/secrets/mine?timeoutSeconds=1"
+    for selector in ("", f"&fieldSelector=metadata.namespace={namespace}", "&fieldSelector=metadata.name!=x"):
+        status, _, text = wire.headers("GET", path + selector, headers=BOB)
+        names = [json.loads(line)["object"]["metadata"]["name"] for line in text.splitlines()]
+        assert (status, names) == (200, ["mine"])
+    assert wire("GET", path.replace("mine", "theirs"), headers=BOB)[0] == 403
+
+
+def test_a_deletion_of_exec_runs_nothing(wire, admin, namespace, allow):
+    allow(resources=[f"pods/{name}" for name in ("exec", "attach", "portforward", "log")], verbs=["delete"])
+    pod = sleeping_pod("busy")
+    pod["metadata"]["namespace"] = namespace
+    admin.create(PODS, pod)
+    path = f"/api/v1/namespaces/{namespace}/pods/busy"
+    for subresource in ("exec", "attach", "portforward", "log"):
+        status, answer = wire("DELETE", f"{path}/{subresource}?command=true&stdout=1", headers={**UPGRADE, **BOB})
+        assert (status, answer["reason"]) == (405, "MethodNotAllowed")
+    assert wire("POST", f"{path}/log")[0] == 405
+    assert wire("GET", f"{path}/exec?command=true&stdout=1", headers=BOB)[0] == 403
+
+
+def test_another_groups_pods_are_not_the_nodes(wire, admin, namespace):
+    """Rights on `pods` of metrics.example.com must not open a shell in a pod."""
+    version = {"name": "v1", "served": True, "storage": True}
+    version["schema"] = {"openAPIV3Schema": {"type": "object"}}
+    names = {"plural": "pods", "singular": "pod", "kind": "PodThing", "listKind": "PodThingList"}
+    spec = {"group": "metrics.example.com", "scope": "Namespaced", "versions": [version], "names": names}
+    definition = "pods.metrics.example.com"
+    admin.create(CRDS, {"metadata": {"name": definition}, "spec": spec})
+    pod = sleeping_pod("busy")
+    pod["metadata"]["namespace"] = namespace
+    admin.create(PODS, pod)
+    rules = [{"apiGroups": ["metrics.example.com"], "resources": ["*"], "verbs": ["*"]}]
+    subject = {"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace}
+    admin.create(CLUSTERROLES, {"metadata": {"name": namespace}, "rules": rules})
+    admin.create(CLUSTERROLEBINDINGS, {"metadata": {"name": namespace}, "roleRef": reference, "subjects": [subject]})
+    try:
+        path = f"/apis/metrics.example.com/v1/namespaces/{namespace}/pods/busy"
+        assert wire("GET", path, headers=BOB)[0] == 404
+        assert wire("GET", f"{path}/exec?command=true&stdout=1", headers={**UPGRADE, **BOB})[0] == 404
+        assert wire("GET", f"{path}/log", headers=BOB)[0] == 404
+    finally:
+        for resource in (CLUSTERROLEBINDINGS, CLUSTERROLES):
+            admin.delete(resource, namespace)
+        admin.delete(CRDS, definition)
