@@ -14,7 +14,7 @@ demo: ## cluster `demo`, the VM runtime on, a real guest booted (then says how t
 
 demo-clean: ## take the demo away again, its disks included
 	@scripts/setup.sh demo
-	@.venv/bin/bmctl reset -c demo --yes
+	@if [ -d bmctl-workspace/demo ]; then .venv/bin/bmctl reset -c demo --yes; else echo 'There is no cluster demo.'; fi
 
 test: ## set up, then all tests
 	@scripts/setup.sh dev

@@ -61,6 +61,39 @@ def test_a_taken_port_is_named_and_leaves_nothing(fresh: Cluster) -> None:
     assert not fresh.directory.exists()
 
 
+def test_an_address_that_is_none_is_refused_as_one(fresh: Cluster) -> None:
+    done = fresh.bmctl("create", "cluster", "-c", "fresh", "--listen", "", ok=False)
+    assert done.returncode == 2
+    assert "argument --listen: an empty address" in done.stderr
+
+
+def test_a_workspace_is_made_where_it_is_named_and_its_line_can_be_pasted(tmp_path: Path) -> None:
+    """With parts that a shell would split and parts that lead back: nothing else may be made on the way."""
+    cluster = Cluster(tmp_path / "my clusters", "fresh")
+    named = str(tmp_path / "nowhere" / ".." / "my clusters")
+    done = cluster.run("bmctl", "create", "cluster", "-c", "fresh", "--workspace", named)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert [entry.name for entry in tmp_path.iterdir()] == ["my clusters"]
+        line = next(line for line in done.stdout.splitlines() if line.startswith("export "))
+        pasted = cluster.run("bash", "-c", f"{line}; kubectl get namespaces")
+        assert "vm-system" in pasted.stdout, pasted.stderr
+    finally:
+        cluster.bmctl("reset", "-c", "fresh", "--yes")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not")
+def test_a_workspace_that_one_may_not_enter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    code = "import os, sys; from vmruntime.cli.bmctl import create_cluster, main; os.setuid(65534); "
+    code += "sys.exit(main.main(sys.argv[1:]))"
+    workspace = tmp_path / "closed" / "ws"
+    words = [sys.executable, "-c", code, "create", "cluster", "-c", "fresh", "--workspace", str(workspace)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: cannot make {workspace}/fresh: Permission denied; choose another --workspace\n"
+
+
 def test_an_unwritable_workspace_is_named(tmp_path: Path) -> None:
     """/proc lets nobody make directories, not even root."""
     cluster = Cluster(tmp_path, "fresh")

@@ -17,6 +17,8 @@ BMCTL = (
     "reset",
     "enable vmruntime",
     "disable vmruntime",
+    "check vmruntimepfc",
+    "install virtctl",
 )
 VIRT = ("console", "create vm", "delete vm", "delete disk", "restart", "start", "stop", "vnc")
 
@@ -25,7 +27,7 @@ def run(program: str, *args: str) -> Done:
     return subprocess.run([str(BIN / program), *args], capture_output=True, text=True, timeout=30, check=False)
 
 
-@pytest.mark.parametrize("words", [*BMCTL, "check vmruntimepfc"])
+@pytest.mark.parametrize("words", BMCTL)
 def test_every_bmctl_command_is_listed_and_has_help(words: str) -> None:
     assert words in run("bmctl", "--help").stdout
     done = run("bmctl", *words.split(), "--help")
@@ -46,6 +48,30 @@ def test_wrong_words_end_with_2_and_one_line(words: str) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr
+
+
+@pytest.mark.parametrize("program", ["bmctl", "kubectl-virt"])
+def test_without_words_the_commands_are_listed(program: str) -> None:
+    """`kubectl virt` alone is how the documentation verifies that it is installed."""
+    assert run(program).returncode == 0
+    assert run(program).stdout == run(program, "--help").stdout
+
+
+def test_install_virtctl_says_whether_kubectl_finds_it() -> None:
+    for path, code in ((f"{BIN}:/usr/bin:/bin", 0), ("/usr/bin:/bin", 1)):
+        done = subprocess.run(
+            [str(BIN / "bmctl"), "install", "virtctl"], capture_output=True, text=True, env={"PATH": path}, check=False
+        )
+        assert done.returncode == code, done
+        assert ("Install virtctl succeeded" in done.stdout) == (code == 0)
+        assert str(BIN) in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["--force", "=", "true"], ["--force=yes"]])
+def test_a_force_that_is_neither_true_nor_false_is_explained(words: list[str]) -> None:
+    done = run("bmctl", "disable", "vmruntime", *words)
+    assert done.returncode == 2
+    assert "write =true or =false, without spaces" in done.stderr
 
 
 def test_kubectl_finds_the_plugin() -> None:

@@ -45,8 +45,17 @@ def test_a_vm_from_the_command_line(runtime: Cluster) -> None:
     again = runtime.virt("create", "vm", "made", "--image", image(runtime), ok=False)
     assert again.returncode == 1
     assert 'VirtualMachine "made" exists already' in again.stderr
+    check_start_while_it_stops(runtime)
     runtime.virt("delete", "vm", "made", "--all")
     eventually(lambda: not runtime.items("secrets", "--field-selector", "metadata.name=made-startup"))
+
+
+def check_start_while_it_stops(runtime: Cluster) -> None:
+    """There is no guest in it that would heed the power button, so it goes on stopping for a while."""
+    runtime.virt("stop", "made")
+    runtime.wait_for(".status.state", "Stopping", "gvm", "made")
+    assert runtime.virt("start", "made").stdout == 'VM "made" was asked to start\n'
+    assert runtime.virt("start", "made").stdout == 'VM "made" is Stopping and starts again after that\n'
 
 
 def test_what_is_refused_leaves_nothing(runtime: Cluster) -> None:
@@ -57,6 +66,9 @@ def test_what_is_refused_leaves_nothing(runtime: Cluster) -> None:
     no_image = runtime.virt("create", "vm", "half", "--image", "nonsense", ok=False)
     assert "neither a known image (ubuntu20.04), an address nor a file" in no_image.stderr
     assert "cannot be the name of a VM" in runtime.virt("create", "vm", "../x", "--image", "u", ok=False).stderr
+    long = runtime.virt("create", "vm", "a" * 60, "--image", image(runtime), ok=False)
+    assert f'"{"a" * 60}" is too long: ' in long.stderr
+    assert not (runtime.workspace / "google-virtctl" / f"{'a' * 60}.yaml").exists()
 
 
 def test_without_the_runtime_the_command_says_what_to_do(disabled: Cluster) -> None:

@@ -132,9 +132,12 @@ def image_format(obj: Obj | None) -> str:
 
 
 def consents_to_loss(obj: Obj) -> bool:
-    """Whether deleting VMs on disable was agreed to: for good, or for this one disable."""
+    """Whether deleting VMs on disable was agreed to: for good, or for this one disable.
+
+    "True" counts too: the documentation's table has it so, its text "true".
+    """
     keys = (*names.FORCE_DISABLE_ANNOTATIONS, names.DELETE_VMS_ANNOTATION)
-    return any(annotation(obj, key) == "true" for key in keys)
+    return any(annotation(obj, key).lower() == "true" for key in keys)
 
 
 def keeps_disks(obj: Obj) -> bool:

@@ -80,7 +80,7 @@ def _describe(error: OSError) -> str:
 def _dispatch(program: str, about: str, commands: Sequence[Command], argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_help(program, about, commands))
-        return 0 if argv else EXIT_USAGE
+        return 0
     if argv[0] in ("--version", "version"):
         from importlib.metadata import version  # costs as much as the rest of this program's start
 

@@ -41,6 +41,7 @@ def runtime(enabled: bool, annotations: dict[str, str] | None = None, **status: 
         # Row 4: the annotation, in both spellings.
         (False, {TYPO: "true"}, ONE, True, False, Step.DELETE_MACHINES),
         (False, {CORRECT: "true"}, ONE, True, False, Step.DELETE_MACHINES),
+        (False, {TYPO: "True"}, ONE, True, False, Step.DELETE_MACHINES),
         # Row 5: nobody agreed.
         (False, {}, ONE, True, False, Step.BLOCKED),
         (False, {TYPO: "false"}, ONE, True, False, Step.BLOCKED),

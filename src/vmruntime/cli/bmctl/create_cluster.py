@@ -6,6 +6,7 @@ It runs in the background until `bmctl stop cluster`; all its files are in WORKS
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import socket
 import sys
@@ -28,15 +29,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, metavar="N", help=f"port of the API (default: the first free one from {FIRST_PORT})"
     )
     parser.add_argument(
-        "--listen", default="127.0.0.1", metavar="ADDRESS", help="address the API listens on (default: %(default)s)"
+        "--listen", type=_address, default="127.0.0.1", metavar="ADDRESS", help="address the API listens on (default: %(default)s)"
     )
+
+
+def _address(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty address; 0.0.0.0 is all of this machine's")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
     cluster = workspace.named(args.workspace, args.cluster)
     record = _create_on_a_free_port(cluster, args.listen, args.port)
     say(f"Created cluster {cluster.name}; its API answers on https://{record.listen}:{record.port}")
-    print(f"export KUBECONFIG={cluster.kubeconfig}")
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}")
     return 0
 
 
@@ -80,6 +87,19 @@ def manager_command(cluster: Cluster) -> list[str]:
 
 
 def _make_directory(cluster: Cluster) -> None:
+    try:
+        _refuse_what_is_there(cluster)
+        cluster.directory.parent.mkdir(parents=True, exist_ok=True)
+        # An unprivileged QEMU works below it, so others may pass through; what they may read is up to each file.
+        cluster.directory.mkdir(mode=0o711)
+        cluster.images.mkdir(mode=0o755)
+        cluster.vm_root.mkdir(mode=0o711)
+        cluster.data.mkdir(mode=0o700)
+    except OSError as error:
+        raise CommandError(f"cannot make {cluster.directory}: {error.strerror}; choose another --workspace") from None
+
+
+def _refuse_what_is_there(cluster: Cluster) -> None:
     if cluster.exists():
         hint = (
             f"start it with `bmctl start cluster -c {cluster.name}`, or delete it with `bmctl reset -c {cluster.name}`"
@@ -90,15 +110,6 @@ def _make_directory(cluster: Cluster) -> None:
         raise CommandError(f'cluster "{cluster.name}" was left half-made or half-deleted; {hint}')
     if cluster.directory.exists():
         raise CommandError(f"{cluster.directory} is in the way and holds no cluster; move it away first")
-    try:
-        cluster.directory.parent.mkdir(parents=True, exist_ok=True)
-        # An unprivileged QEMU works below it, so others may pass through; what they may read is up to each file.
-        cluster.directory.mkdir(mode=0o711)
-        cluster.images.mkdir(mode=0o755)
-        cluster.vm_root.mkdir(mode=0o711)
-        cluster.data.mkdir(mode=0o700)
-    except OSError as error:
-        raise CommandError(f"cannot make {cluster.directory}: {error.strerror}; choose another --workspace") from None
 
 
 def _port(listen: str, wanted: int | None) -> int:

@@ -19,6 +19,7 @@ COMMANDS = (
     Command("enable vmruntime", "vmruntime.cli.bmctl.enable_vmruntime", "switch the VM runtime on"),
     Command("disable vmruntime", "vmruntime.cli.bmctl.disable_vmruntime", "switch the VM runtime off"),
     Command("check vmruntimepfc", "vmruntime.cli.bmctl.check_vmruntimepfc", "run a preflight check of the machines"),
+    Command("install virtctl", "vmruntime.cli.bmctl.install_virtctl", "see that kubectl finds `kubectl virt`"),
 )
 
 

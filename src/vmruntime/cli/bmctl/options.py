@@ -54,7 +54,8 @@ def duration(text: str) -> float:
 def boolean(text: str) -> bool:
     """`true` or `false`, as `--force=true` is documented."""
     if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f'"{text}" is neither true nor false')
+        # One page of the documentation is rendered with spaces: `--force = true`.
+        raise argparse.ArgumentTypeError(f'"{text}" is neither true nor false; write =true or =false, without spaces')
     return text.lower() == "true"
 
 

@@ -90,7 +90,12 @@ def named(workspace: str, name: str) -> Cluster:
     problems = dns1123_label(name)
     if problems:
         raise CommandError(f'"{name}" is no cluster name: {problems[0]}')
-    return Cluster(name, Path(workspace).absolute() / name)
+    return Cluster(name, _root(workspace) / name)
+
+
+def _root(workspace: str) -> Path:
+    """The workspace by its one name, without `..`: making `a/../b` would make `a` too."""
+    return Path(os.path.realpath(workspace))
 
 
 def existing(workspace: str, name: str) -> Cluster:
@@ -101,13 +106,13 @@ def existing(workspace: str, name: str) -> Cluster:
         raise CommandError(f'cluster "{name}" was left half-made or half-deleted; {hint}')
     if not cluster.exists():
         others = ", ".join(c.name for c in clusters(workspace)) or "none"
-        raise CommandError(f'there is no cluster "{name}" in {Path(workspace).absolute()} (clusters there: {others})')
+        raise CommandError(f'there is no cluster "{name}" in {_root(workspace)} (clusters there: {others})')
     return cluster
 
 
 def clusters(workspace: str) -> list[Cluster]:
     """All clusters of a workspace, by name."""
-    root = Path(workspace).absolute()
+    root = _root(workspace)
     if not root.is_dir():
         return []
     found = (Cluster(entry.name, entry) for entry in sorted(root.iterdir()) if entry.is_dir())

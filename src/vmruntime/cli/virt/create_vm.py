@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     vm = target.resolve(args)
     if errors := dns1123_label(vm.name):
         raise CommandError(f'"{vm.name}" cannot be the name of a VM: {errors[0]}')
+    if errors := dns1123_label(_boot_disk(vm.name)):
+        raise CommandError(f'"{vm.name}" is too long: "{_boot_disk(vm.name)}" cannot be the name of a disk: {errors[0]}')
     print(f'Constructing manifest for vm "{vm.name}":')
     objects = _objects(args, vm)
     for resource, obj in objects:
@@ -77,9 +79,13 @@ def _in_place(image: str, disk: Obj) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if url is None or source == target else local_image.copied(source, target)
 
 
+def _boot_disk(vm: str) -> str:
+    return f"{vm}-boot-dv"
+
+
 def _objects(args: argparse.Namespace, vm: Target) -> list[tuple[Resource, Obj]]:
     """The VM first: where it is refused nothing else must be left, and it waits for what is still to come."""
-    boot_disk = f"{vm.name}-boot-dv"
+    boot_disk = _boot_disk(vm.name)
     spec: Obj = {
         "compute": {"cpu": {"vcpus": args.cpu}, "memory": {"capacity": args.memory}},
         "disks": [{"virtualMachineDiskName": boot_disk, "boot": True}],
