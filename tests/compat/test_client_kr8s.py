@@ -33,7 +33,7 @@ async def test_objects_and_patches(api, namespace):
     found = [item async for item in api.get("configmaps", namespace=namespace, label_selector={"tier": "web"})]
     assert [(item.name, item.raw.data.to_dict()) for item in found] == [("a", {"k": "1"})]
     await made.delete()
-    await made.wait("delete", timeout=10)
+    await made.wait("delete", timeout=40)
     assert not await made.exists()
 
 
@@ -41,7 +41,7 @@ async def test_custom_resources(api, gears, namespace):
     gear = await Gear({"metadata": {"name": "g"}, "spec": {"teeth": 3}}, namespace=namespace, api=api)
     await gear.create()
     await gear.patch({"status": {"conditions": [{"type": "Ready", "status": "True"}]}}, subresource="status")
-    await gear.wait("condition=Ready", timeout=10)
+    await gear.wait("condition=Ready", timeout=40)
     assert (await Gear.get("g", namespace=namespace, api=api)).spec.teeth == 3
 
 
@@ -60,7 +60,7 @@ async def test_watch(api, namespace):
     while not seen:
         await asyncio.sleep(0.02)
     await made.delete()
-    await asyncio.wait_for(watching, 10)
+    await asyncio.wait_for(watching, 40)
     assert seen == [("ADDED", "a"), ("DELETED", "a")]
 
 
@@ -70,8 +70,8 @@ async def test_scale(api, namespace):
     spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
     made = await Deployment({"metadata": {"name": "d"}, "spec": spec}, namespace=namespace, api=api)
     await made.create()
-    await asyncio.wait_for(made.scale(1), 20)
-    await asyncio.wait_for(made.wait("condition=Available"), 20)
+    await asyncio.wait_for(made.scale(1), 40)
+    await asyncio.wait_for(made.wait("condition=Available"), 40)
     assert made.replicas == 1
     assert len([pod async for pod in api.get("pods", namespace=namespace)]) == 1
     await made.delete(propagation_policy="Foreground")

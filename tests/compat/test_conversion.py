@@ -214,4 +214,4 @@ def test_a_definition_that_serves_nothing_can_go(cluster, namespace):
         item["served"] = False
     cluster.apply(crd)
     assert "the server doesn't have a resource type" in cluster.fails("get", "hides.conv.example.com", "-n", namespace)
-    cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=10s")
+    cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=40s")

@@ -122,7 +122,7 @@ def test_paged_lists(cluster, namespace):
 
 def test_wait_for_jsonpath_and_delete(cluster, namespace):
     cluster.apply(configmap("a", k="v"), namespace=namespace)
-    cluster.kubectl("wait", "cm/a", "--for=jsonpath={.data.k}=v", "--timeout=5s", "-n", namespace)
+    cluster.kubectl("wait", "cm/a", "--for=jsonpath={.data.k}=v", "--timeout=40s", "-n", namespace)
     cluster.kubectl("patch", "cm", "a", "-n", namespace, "--type=merge", "-p", '{"metadata":{"finalizers":["x.y/z"]}}')
     cluster.kubectl("delete", "cm", "a", "--wait=false", "-n", namespace)
     waiting = subprocess.Popen(
@@ -133,7 +133,7 @@ def test_wait_for_jsonpath_and_delete(cluster, namespace):
             "wait",
             "cm/a",
             "--for=delete",
-            "--timeout=10s",
+            "--timeout=40s",
             "-n",
             namespace,
         ]

@@ -101,7 +101,7 @@ def test_status_and_wait_for_condition(gadgets):
     gadgets.kubectl("patch", "gd", "st", "--type=merge", "-p", json.dumps(status))
     assert "status" not in gadgets.get("gd", "st")
     gadgets.kubectl("patch", "gd", "st", "--subresource=status", "--type=merge", "-p", json.dumps(status))
-    gadgets.kubectl("wait", "gd/st", "--for=condition=Ready", "--timeout=5s")
+    gadgets.kubectl("wait", "gd/st", "--for=condition=Ready", "--timeout=40s")
     assert gadgets.get("gd", "st")["metadata"]["generation"] == 1
 
 

@@ -104,7 +104,7 @@ def test_wait_and_watch(kube, namespace):
     waiting = opened(kube, "wait", "cm", "-l", "app=a", "--for=delete", "--timeout=20s", *inside)
     try:
         assert watching.stdout.readline() == "configmap/a\n"
-        kube.kubectl("wait", "cm/a", "--for=jsonpath={.data.k}=v", "--timeout=5s", *inside)
+        kube.kubectl("wait", "cm/a", "--for=jsonpath={.data.k}=v", "--timeout=40s", *inside)
         assert "timed out" in kube.fails("wait", "cm/a", "--for=jsonpath={.data.k}=w", "--timeout=1s", *inside)
         kube.kubectl("delete", "cm", "a", *inside)
         assert watching.stdout.readline() == "configmap/a\n"
@@ -132,7 +132,7 @@ def test_deployment(kube, namespace):
     inside = ("-n", namespace)
     kube.kubectl("create", "deployment", "d", "--image=host", *inside, "--", "sleep", "600")
     assert "successfully rolled out" in kube.kubectl("rollout", "status", "deployment/d", "--timeout=30s", *inside)
-    kube.kubectl("wait", "deployment/d", "--for=condition=Available", "--timeout=10s", *inside)
+    kube.kubectl("wait", "deployment/d", "--for=condition=Available", "--timeout=40s", *inside)
     kube.kubectl("scale", "deployment/d", "--replicas=2", *inside)
     kube.kubectl("set", "env", "deployment/d", "A=b", *inside)
     kube.kubectl("rollout", "status", "deployment/d", "--timeout=30s", *inside)
@@ -290,12 +290,12 @@ def test_custom_resources(kube, namespace):
         }
     )
     try:
-        kube.kubectl("wait", "crd", name, "--for=condition=Established", "--timeout=10s")
+        kube.kubectl("wait", "crd", name, "--for=condition=Established", "--timeout=40s")
         gear = {"apiVersion": f"{group}/v1", "kind": "Gear", "metadata": {"name": "g"}, "spec": {"teeth": 3}}
         kube.apply(gear, namespace=namespace)
         patch = json.dumps({"spec": {"teeth": 9}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
         kube.kubectl("patch", name, "g", "--subresource=status", "--type=merge", "-p", patch, "-n", namespace)
-        kube.kubectl("wait", f"{name}/g", "--for=condition=Ready", "--timeout=5s", "-n", namespace)
+        kube.kubectl("wait", f"{name}/g", "--for=condition=Ready", "--timeout=40s", "-n", namespace)
         assert kube.get(name, "g", "-n", namespace)["spec"] == {"teeth": 3}
         assert "Gear" in kube.kubectl("explain", name)
     finally:

@@ -82,7 +82,7 @@ def solo(tmp_path_factory):
     if server.process.poll() is not None:
         server.start()
     server.kubectl("delete", "deployments,replicasets,pods", "--all", "--grace-period=0", "--force", "--wait=false")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while any((server.directory / "data" / "pods").iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
     server.process.terminate()
@@ -99,7 +99,7 @@ def until(condition, timeout: float = 15.0):
 
 def test_node_is_ready(solo):
     until(lambda: solo.run("get", "node", "here").returncode == 0)
-    solo.kubectl("wait", "--for=condition=Ready", "node/here", "--timeout=10s")
+    solo.kubectl("wait", "--for=condition=Ready", "node/here", "--timeout=40s")
 
 
 def test_logs_and_exec(solo):
@@ -137,7 +137,7 @@ def test_deletion_waits_for_a_graceful_end(solo):
     solo.create(pod("polite", "sh", "-c", script, terminationGracePeriodSeconds=20))
     solo.wait_ready("polite")
     time.sleep(0.2)
-    solo.kubectl("delete", "pod", "polite", "--timeout=15s")
+    solo.kubectl("delete", "pod", "polite", "--timeout=40s")
     assert flag.read_text() == "bye\n"
     assert solo.run("get", "pod", "polite").returncode == 1
 

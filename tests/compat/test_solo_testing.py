@@ -37,10 +37,10 @@ def test_pods_end_with_the_server(tmp_path):
         spec = {"containers": [{"name": "c", "image": "host", "command": ["sleep", "1000"]}]}
         with server.client() as client:
             client.create(PODS, {"metadata": {"name": "p"}, "spec": spec}, "default")
-            with contextlib.closing(client.watch(PODS, "default", timeout=10)) as events:
+            with contextlib.closing(client.watch(PODS, "default", timeout=30)) as events:
                 assert any(event["object"].get("status", {}).get("phase") == "Running" for event in events)
         started = time.monotonic()
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 25
     assert not list((tmp_path / "data" / "pods").iterdir())
 
 

@@ -1,7 +1,11 @@
-"""One Debian guest for all tests here: it is built once (kept in .cache) and booted once, which takes minutes."""
+"""One Debian guest for all tests here, on each kind of pod network.
+
+It is built once (kept in .cache) and booted once for each, which takes minutes.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +49,16 @@ def image() -> Path:
     return target / "debian.qcow2"
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+@pytest.fixture(scope="session", params=["bridge", "user-mode"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster as root has it, and one as everybody else has it: root without NET_ADMIN stands for them."""
+    if request.param == "bridge" and os.geteuid() != 0:
+        pytest.skip("a bridge needs root")
     made = Cluster(tmp_path_factory.mktemp("debian") / "bmctl-workspace", "debian")
-    made.bmctl("create", "cluster", "-c", made.name)
+    humble = ["setpriv", "--bounding-set=-net_admin"] if request.param == "user-mode" and os.geteuid() == 0 else []
+    create = ["bmctl", "create", "cluster", "-c", made.name, "--workspace", str(made.workspace)]
+    done = made.run(*humble, *create, timeout=90)
+    assert done.returncode == 0, done.stderr
     made.kubectl("patch", "vmruntime", "vmruntime", "--type=merge", "-p", '{"spec":{"useEmulation":true}}')
     made.bmctl("enable", "vmruntime")
     yield made

@@ -23,8 +23,9 @@ from vmruntime.api import virtualmachine, virtualmachinedisk
 MIB = 1 << 20
 NAMESPACE = "default"
 BLOCK = 4096
-# What control plane and manager may come to with a handful of machines, whatever they went through.
-_MEMORY_LIMIT, _DESCRIPTOR_LIMIT = 200 * MIB, 200
+# What control plane and manager may come to with a handful of machines, whatever they went through. The control plane
+# watches each kind of object over a connection to itself, which are two descriptors.
+_MEMORY_LIMIT, _DESCRIPTOR_LIMIT = 200 * MIB, 350
 
 Obj = dict[str, Any]
 

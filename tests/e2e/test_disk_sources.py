@@ -11,7 +11,6 @@ import os
 import subprocess
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,10 +95,8 @@ def test_a_protected_compressed_image_twice(
     assert status["sourceFormat"] == "qcow2.xz"
     assert (status["sourceChecksum"], int(status["sourceSize"])) == (checksum, len(image))
     assert file_of(runtime, "first").read_bytes()[: len(CONTENT)] == CONTENT
-    began = time.monotonic()
     runtime.apply(disk("second", "4Mi", source={"http": http_source}))
     eventually(lambda: status_of(runtime, "second").get("phase") == "Succeeded")
-    assert time.monotonic() - began < 5  # kubectl and the program's start included; the bench has the figure
     assert json.loads((file_of(runtime, "second").parent / "origin.json").read_text())["fromCache"] is True
     assert file_of(runtime, "second").read_bytes()[: len(CONTENT)] == CONTENT
     wrong = {**http_source, "checksum": "sha256:" + "0" * 64}

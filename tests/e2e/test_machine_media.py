@@ -53,7 +53,7 @@ def test_cdroms_are_inserted_and_ejected_under_a_running_machine(runtime: Cluste
     os.kill(runtime.manager_pid(), signal.SIGKILL)
     list_disks("two")
     eventually(lambda: has("two"), what="the second is in its place")
-    runtime.kubectl("delete", "vmdisk", "one", "--timeout=10s")
+    runtime.kubectl("delete", "vmdisk", "one", "--timeout=40s")
     list_disks()
     eventually(lambda: has(), what="the drive is empty")
     list_disks("two")
@@ -150,5 +150,5 @@ def test_a_disk_that_somebody_else_has_open_is_named(runtime: Cluster) -> None:
         assert "lock" in status(runtime, "locked")["message"]
         assert "lock" in runtime.kubectl("get", "events", "--field-selector", "reason=MachineFailed").stdout
     finally:
-        other.communicate(b"quit\n", timeout=10)
+        other.communicate(b"quit\n", timeout=40)
     runtime.wait_for(".status.state", "Running", "gvm", "locked")

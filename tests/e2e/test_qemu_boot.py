@@ -131,7 +131,7 @@ async def test_a_machine_from_a_raw_disk_lives_is_reachable_and_powers_off(guest
     monitor = Monitor(machine.directory, machine.notices.append)
     monitor.start()
     try:
-        await monitor.wait_connected(10)
+        await monitor.wait_connected(40)
         await machine.until("TINY-READY host=web-1 ")
         assert "Booting from Hard Disk" in machine.log  # firmware and boot loader use the serial port, too
         first = await http_get(port)
@@ -151,7 +151,7 @@ async def test_a_machine_from_a_raw_disk_lives_is_reachable_and_powers_off(guest
 
         monitor = Monitor(machine.directory, machine.notices.append)
         monitor.start()
-        await monitor.wait_connected(10)
+        await monitor.wait_connected(40)
         await monitor.qmp.powerdown()
         await machine.until_notice("SHUTDOWN")
         assert "TINY-POWEROFF" in machine.log
@@ -187,7 +187,7 @@ async def test_a_machine_from_a_qcow2_disk_keeps_what_its_console_was_told(guest
         assert machine.process.poll() is None
     type_on_console(machine, b"head -c 7 /dev/vdb; echo; poweroff -f\n")
     await machine.until("kept-42", 15)
-    async with connect(machine.directory) as qmp, asyncio.timeout(15):
+    async with connect(machine.directory) as qmp, asyncio.timeout(60):
         while await qmp.status() != "shutdown":
             await asyncio.sleep(0.05)
     machine.process.terminate()

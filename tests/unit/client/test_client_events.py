@@ -51,7 +51,7 @@ def api(status_answer):
 @pytest.fixture
 async def recorder(serve, api):
     server = await serve(api)
-    async with AsyncClient(server.config, timeout=2) as client:
+    async with AsyncClient(server.config, timeout=30) as client:
         yield EventRecorder(client, "vm-controller")
 
 

@@ -12,7 +12,7 @@ from kube.machinery.errors import conflict, not_found
 
 
 async def get(queue):
-    return await asyncio.wait_for(queue.get(), 2)
+    return await asyncio.wait_for(queue.get(), 30)
 
 
 async def nothing_ready(queue):
@@ -76,8 +76,8 @@ async def test_failures_wait_longer_each_time_until_forgotten():
     growing = [await delay() for _ in range(4)]
     assert growing[0] >= 0.007
     assert growing[3] >= 0.063
-    # The shortest of three, because a busy machine only ever makes them longer.
-    assert min([await delay_after_success() for _ in range(3)]) < 0.063
+    # The shortest of ten, because a busy machine only ever makes them longer.
+    assert min([await delay_after_success() for _ in range(10)]) < 0.063
 
 
 def test_backoff_doubles_up_to_its_limit_with_jitter():
@@ -102,7 +102,7 @@ async def test_shutdown_hands_out_what_waits_and_wakes_the_waiters():
     waiters = [asyncio.create_task(idle.get()) for _ in range(2)]
     await asyncio.sleep(0)
     idle.shutdown()
-    done = await asyncio.wait_for(asyncio.gather(*waiters, return_exceptions=True), 2)
+    done = await asyncio.wait_for(asyncio.gather(*waiters, return_exceptions=True), 30)
     assert [type(one) for one in done] == [QueueShutDown, QueueShutDown]
 
 
@@ -127,7 +127,7 @@ async def test_one_key_is_never_worked_on_twice_at_once():
             await asyncio.sleep(0.001)
     await asyncio.sleep(0.02)
     queue.shutdown()
-    await asyncio.wait_for(running, 2)
+    await asyncio.wait_for(running, 30)
     assert (overlaps, parallel) == (0, 4)
     assert 5 <= runs < 100
 
@@ -150,7 +150,7 @@ async def test_a_controller_repeats_what_failed_and_what_asked_for_it(caplog):
         return None
 
     queue.add("x")
-    await asyncio.wait_for(Controller("vm", queue, reconcile).run(), 5)
+    await asyncio.wait_for(Controller("vm", queue, reconcile).run(), 30)
     assert seen == ["x"] * 6
     levels = [(record.levelname, bool(record.exc_info)) for record in caplog.records]
     assert levels == [("ERROR", True), ("DEBUG", False), ("WARNING", False), ("WARNING", False)]
@@ -167,7 +167,7 @@ async def test_cancelling_a_controller_ends_it():
     queue = WorkQueue()
     queue.add("x")
     running = asyncio.create_task(Controller("t", queue, reconcile).run())
-    await asyncio.wait_for(started.wait(), 2)
+    await asyncio.wait_for(started.wait(), 30)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(running, 2)
+        await asyncio.wait_for(running, 30)

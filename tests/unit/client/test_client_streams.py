@@ -43,7 +43,7 @@ async def connect(serve):
 
     async def start(script, *protocols):
         server = await serve(handler(script, *protocols))
-        clients.append(AsyncClient(server.config, timeout=2))
+        clients.append(AsyncClient(server.config, timeout=30))
         return server, clients[-1]
 
     yield start

@@ -347,7 +347,7 @@ async def test_watch_yields_events_and_ends_in_time(serve, watch_answer):
         return watch.response
 
     server = await serve(handler)
-    events = await in_thread(server.config, lambda c: list(c.watch(PODS, "ns", "7", timeout=0.3)))
+    events = await in_thread(server.config, lambda c: list(c.watch(PODS, "ns", "7", timeout=1)))
     assert [(event["type"], len(str(event["object"]["n"]))) for event in events] == [("ADDED", 100_000), ("DELETED", 1)]
     assert server.requests == ["GET /api/v1/namespaces/ns/pods?watch=true&resourceVersion=7&timeoutSeconds=1"]
 

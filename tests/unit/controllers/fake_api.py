@@ -205,7 +205,7 @@ class FakeApi:
         return obj
 
 
-async def until(condition, seconds=3.0):
+async def until(condition, seconds=30.0):
     """Wait for a condition of the in-memory API (looked at with every turn of the loop)."""
     end = time.monotonic() + seconds
     while not condition():

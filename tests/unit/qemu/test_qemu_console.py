@@ -62,7 +62,7 @@ def test_the_end_of_the_machine_is_told(machine):
     listener, directory = machine
     with program(directory) as child:
         accept(listener).close()
-        _, errors = child.communicate(timeout=10)
+        _, errors = child.communicate(timeout=40)
         assert child.returncode == 0
         assert errors == b"console: the virtual machine ended the connection\n"
 
@@ -71,7 +71,7 @@ def test_one_console_at_a_time_and_a_killed_one_is_no_hindrance(machine):
     listener, directory = machine
     with program(directory) as first, accept(listener):
         with program(directory) as second:
-            _, errors = second.communicate(timeout=10)
+            _, errors = second.communicate(timeout=40)
             assert second.returncode == 1
             assert b"somebody else is connected" in errors
         first.kill()
@@ -83,7 +83,7 @@ def test_one_console_at_a_time_and_a_killed_one_is_no_hindrance(machine):
 
 def test_no_machine_is_an_error(tmp_path):
     with program(tmp_path) as child:
-        _, errors = child.communicate(timeout=10)
+        _, errors = child.communicate(timeout=40)
         assert child.returncode == 1
         assert b"does not run" in errors
 

@@ -267,7 +267,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_given_up(head, reason):
             source.open()
             list(source.pieces())
         assert caught.value.reason == reason and caught.value.temporary
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
     finally:
         source.close()
         drip.stop.set()

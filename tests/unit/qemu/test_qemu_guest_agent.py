@@ -83,7 +83,7 @@ def agent(tmp_path, monkeypatch):
     return Running
 
 
-async def ask(tmp_path, timeout=2.0, command="guest-get-host-name"):
+async def ask(tmp_path, timeout=30.0, command="guest-get-host-name"):
     async with connect(tmp_path, timeout) as found:
         return await found.execute(command)
 

@@ -59,7 +59,7 @@ def test_devices_are_open_before_qemu_runs_and_no_process_stays_between(tmp_path
     assert engine_network.command(["qemu", "-x"], {}) == ["qemu", "-x"]
     words = engine_network.command(["/bin/sh", "-c", "echo $$; echo through >&4", "-x"], {4: file})
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        printed, _ = process.communicate(timeout=10)
+        printed, _ = process.communicate(timeout=40)
     assert (int(printed), file.read_text()) == (process.pid, "through\n")
 
 
@@ -69,7 +69,7 @@ def test_nft_understands_the_rules_of_a_card(addresses):
     text = segments.rules(segments.Card("lo", "52:54:00:00:00:02", addresses), "t")
     assert ("10.0.0.6" in text) is bool(addresses)
     command = ["unshare", "-Urn", "nft", "--check", "-f", "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=40)
     if "unshare" in done.stderr:
         pytest.skip("user namespaces are not allowed here")
     assert (done.returncode, done.stderr) == (0, "")

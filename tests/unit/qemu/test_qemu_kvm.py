@@ -41,10 +41,10 @@ def test_all_stages_in_time_are_usable():
 
 def test_a_slow_first_loop_is_an_early_no():
     started = time.monotonic()
-    result = judge([(0, b">RP")], deadline=5)
+    result = judge([(0, b">RP")], deadline=10)
     assert not result.usable and result.marks == "RP"
     assert "too slow" in result.reason and "useEmulation: true" in result.reason
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_a_guest_that_does_not_finish_is_a_no_at_the_deadline():

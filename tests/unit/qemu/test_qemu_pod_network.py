@@ -65,7 +65,7 @@ def test_nft_understands_every_script():
     scripts = pod_network.rules(STATE, [PORT, free]) + pod_network.port_rules(STATE, PORT)
     scripts += pod_network.no_port_rules(STATE, free) + pod_network.forwarding_guard() + pod_network.removal(STATE)
     command = ["unshare", "-Urn", "nft", "--check", "-f", "-"]
-    done = subprocess.run(command, input=scripts, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(command, input=scripts, capture_output=True, text=True, timeout=40)
     if "unshare" in done.stderr:
         pytest.skip("user namespaces are not allowed here")
     assert (done.returncode, done.stderr) == (0, "")

@@ -45,12 +45,12 @@ def machine(directory):
 async def eventually_connected(directory: Path, notices: list[Notice]) -> Monitor:
     monitor = Monitor(directory, notices.append)
     monitor.start()
-    await monitor.wait_connected(5)
+    await monitor.wait_connected(30)
     return monitor
 
 
 async def until(notices: list[Notice], kind: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not any(notice.kind == kind for notice in notices):
             await asyncio.sleep(0.01)
 
@@ -66,7 +66,7 @@ async def test_a_monitor_connects_as_soon_as_the_machine_is_up(directory, machin
     with pytest.raises(QmpError, match="not connected"):
         _ = monitor.qmp
     process = machine()
-    await monitor.wait_connected(5)
+    await monitor.wait_connected(30)
     assert notices == [Notice("CONNECTED", {"status": "prelaunch"})]
     assert await monitor.qmp.status() == "prelaunch"
     await monitor.qmp.quit()
@@ -96,7 +96,7 @@ async def test_a_monitor_comes_back_to_a_new_machine(directory, machine):
     first.kill()
     await until(notices, "DISCONNECTED")
     machine()
-    await monitor.wait_connected(5)
+    await monitor.wait_connected(30)
     assert [notice.kind for notice in notices] == ["CONNECTED", "DISCONNECTED", "CONNECTED"]
     await monitor.close()
 
@@ -131,7 +131,7 @@ async def test_a_callback_that_fails_does_not_end_the_monitor(directory, machine
 
     monitor = Monitor(directory, fail)
     monitor.start()
-    await monitor.wait_connected(5)
+    await monitor.wait_connected(30)
     assert await monitor.qmp.status() == "prelaunch"
     await monitor.close()
     assert "handling CONNECTED" in caplog.text
@@ -145,7 +145,7 @@ async def test_nobody_there_is_an_error_at_once_and_no_noise(directory, caplog):
     with pytest.raises(QmpError):
         async with connect(directory / "missing"):
             pass
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 4
     assert caplog.text == ""
 
 
@@ -170,10 +170,10 @@ async def test_a_refused_command_is_an_error_with_qemus_words(directory, machine
 async def test_a_machine_that_hangs_is_an_error_in_time(directory, machine):
     process = machine()
     await (await eventually_connected(directory, [])).close()
-    async with connect(directory, timeout=0.2) as qmp:
+    async with connect(directory, timeout=1) as qmp:
         process.send_signal(19)  # SIGSTOP
         try:
-            with pytest.raises(QmpError, match=r"no answer within 0\.2 s"):
+            with pytest.raises(QmpError, match=r"no answer within 1 s"):
                 await qmp.status()
         finally:
             process.send_signal(18)

@@ -108,7 +108,7 @@ async def test_the_status_of_a_quota(world):
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         await world.create("persistentvolumeclaims", "c", spec=claim)
         wanted = {"pods": "1", "memory": "256Mi", "services.nodeports": "2", "requests.storage": "1Gi"}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while world.store.get(Key("resourcequotas", "ns", "q")).obj.get("status", {}).get("used") != wanted:
                 await asyncio.sleep(0.01)
         assert world.store.get(Key("resourcequotas", "ns", "q")).obj["status"]["hard"] == hard

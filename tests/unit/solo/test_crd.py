@@ -211,7 +211,7 @@ async def test_deletion_takes_the_objects_along(world):
     cleaning = asyncio.create_task(CrdCleaner(world.registry).run())
     try:
         await world.registry.delete(world.crds, "", "widgets.example.com", DeleteOptions(), RequestContext(ADMIN))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while world.store.get(Key("widgets.example.com", "", "a")):
                 await asyncio.sleep(0)
         assert world.store.get(Key("customresourcedefinitions.apiextensions.k8s.io", "", "widgets.example.com"))
@@ -226,11 +226,11 @@ async def test_deletion_takes_the_objects_along(world):
             "list",
             "watch",
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while condition(_crd(world), "Terminating")[1] != "InstanceDeletionInProgress":
                 await asyncio.sleep(0)
         await world.change("held", metadata={"name": "held", "resourceVersion": _version(world, "held")})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while world.catalog.lookup("example.com", "v1", "widgets"):
                 await asyncio.sleep(0)
     finally:
@@ -288,7 +288,7 @@ async def test_names_are_accepted_once_they_are_free(world):
     await define_rival(world, kind="Widget")
     cleaner = asyncio.create_task(CrdCleaner(world.registry).run())
     await world.registry.delete(world.crds, "", "widgets.example.com", DeleteOptions(), RequestContext(ADMIN))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while world.catalog.lookup("example.com", "v1", "rivals") is None:
             await asyncio.sleep(0.01)
     cleaner.cancel()

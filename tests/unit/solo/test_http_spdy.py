@@ -90,7 +90,7 @@ async def collect(socket, connection, streams):
     """What arrives on each stream until all of them have ended."""
     got = dict.fromkeys(streams, b"")
     left = set(streams)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while left:
             for event in connection.receive(await socket.receive_bytes()):
                 got[event.stream] += event.data

@@ -193,7 +193,7 @@ def root(tmp_path):
     directory = tmp_path / "pods"
     yield directory
     procfs.send_signal(marked(directory), signal.SIGKILL)
-    for _ in range(200):
+    for _ in range(2000):
         if not marked(directory):
             break
         time.sleep(0.01)

@@ -42,7 +42,7 @@ class Rig:
         return Launch(list(argv), {"PATH": PATH, procfs.MARKER: self.container.marker}, str(self.directory))
 
     async def ended(self) -> records.Terminated:
-        await asyncio.wait_for(self.container.ended.wait(), 10)
+        await asyncio.wait_for(self.container.ended.wait(), 30)
         assert self.container.record.terminated is not None
         return self.container.record.terminated
 
@@ -55,7 +55,7 @@ async def rig(tmp_path):
     made = Rig(tmp_path)
     yield made
     made.container.stop(0)
-    await asyncio.wait_for(made.container.ended.wait(), 10)
+    await asyncio.wait_for(made.container.ended.wait(), 30)
 
 
 async def test_output_goes_to_the_log_and_the_end_is_recorded(rig):
@@ -225,7 +225,7 @@ async def test_killing_the_agent_at_any_moment_neither_doubles_nor_loses_a_proce
             assert rig.processes() == [], "what was not adopted does not run"
             assert rig.container.record.terminated is None, "and never ran"
             await rig.container.start(rig.plan("sh", "-c", "echo $$; sleep 600"))
-        for _ in range(100):
+        for _ in range(3000):
             if started := rig.container.log.read_text().split():
                 break
             await asyncio.sleep(0.01)

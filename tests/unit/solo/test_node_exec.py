@@ -21,7 +21,7 @@ def plan(*argv: str) -> Launch:
 
 async def drain(process) -> dict[int, bytes]:
     found = {STDOUT: b"", STDERR: b""}
-    while (chunk := await asyncio.wait_for(process.read(), 5)) is not None:
+    while (chunk := await asyncio.wait_for(process.read(), 30)) is not None:
         found[chunk[0]] += chunk[1]
     return found
 
@@ -78,15 +78,15 @@ async def test_close_hangs_up_and_may_be_repeated():
     await asyncio.sleep(0.02)
     await process.close()
     await process.close()
-    assert await asyncio.wait_for(reading, 5) is None
-    assert await asyncio.wait_for(process.wait(), 5) == 129
+    assert await asyncio.wait_for(reading, 30) is None
+    assert await asyncio.wait_for(process.wait(), 30) == 129
 
 
 async def test_no_descriptor_is_left_open():
     before = len(os.listdir("/proc/self/fd"))
-    assert await execution.run(plan("echo", "hi"), 5) == (0, "hi\n")
+    assert await execution.run(plan("echo", "hi"), 30) == (0, "hi\n")
     with pytest.raises(LaunchError):
-        await execution.run(plan("no-such-program"), 5)
+        await execution.run(plan("no-such-program"), 30)
     with pytest.raises(TimeoutError):
         await execution.run(plan("sleep", "600"), 0.05)
     for command in ("true", "sleep"):

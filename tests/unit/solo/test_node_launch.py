@@ -31,7 +31,7 @@ async def run(tmp_path: Path, argv: list[str], **fields) -> tuple[int, str]:
     finally:
         os.close(out)
         os.close(null)
-    status = await asyncio.wait_for(ExitWatch(process.pid, process.start_ticks).wait(), 10)
+    status = await asyncio.wait_for(ExitWatch(process.pid, process.start_ticks).wait(), 30)
     return status, (tmp_path / "out").read_text()
 
 
@@ -124,7 +124,7 @@ async def test_a_process_whose_agent_died_before_the_gate_opened_runs_nothing(tm
         [sys.executable, "-c", AGENT_THAT_DIES, str(tmp_path / "ran")], capture_output=True, text=True, timeout=20
     )
     pid, ticks = map(int, done.stdout.split())
-    for _ in range(200):
+    for _ in range(2000):
         if not procfs.is_same_process(pid, ticks):
             break
         await asyncio.sleep(0.01)

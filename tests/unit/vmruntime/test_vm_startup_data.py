@@ -109,7 +109,7 @@ def test_the_program_runs_all_in_order_says_what_failed_and_stops_when_the_data_
         path.chmod(0o755)
     (tmp_path / "cloud" / "instance").mkdir()
     (tmp_path / "cloud" / "instance" / "user-data.txt").write_bytes(user_data)
-    done = subprocess.run([path], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([path], capture_output=True, text=True, timeout=40)
     where = f"{tmp_path}/google/startup-scripts"
     assert done.stdout.splitlines() == [
         f"started to run the command {where}/first",
@@ -120,5 +120,5 @@ def test_the_program_runs_all_in_order_says_what_failed_and_stops_when_the_data_
     ]
     assert done.returncode == 1
     (tmp_path / "cloud" / "instance" / "user-data.txt").write_text("#cloud-config\n")
-    done = subprocess.run([path], capture_output=True, text=True, timeout=10)
+    done = subprocess.run([path], capture_output=True, text=True, timeout=40)
     assert (done.returncode, done.stdout) == (0, "")
