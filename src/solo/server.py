@@ -25,7 +25,8 @@ from solo.auth.pki import ADMIN_USER, KeyPair, Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
 from solo.auth.rotation import Rotation
 from solo.auth.tokens import TokenAuthority
-from solo.http.app import Api, runner_options
+from solo.http.app import Api
+from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
 from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
@@ -159,7 +160,7 @@ class Server:
         self._api = api
         await ensure_bootstrap_objects(registry)
         await ensure_api_service(registry, self._host, self._settings.port)
-        self._runner = web.AppRunner(api.application(), shutdown_timeout=SHUTDOWN_SECONDS, **runner_options())
+        self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()
         await web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=_BACKLOG).start()
