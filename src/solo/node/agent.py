@@ -89,6 +89,7 @@ class NodeAgent:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self._context.drain()
+            self._context.clock.close()
 
     async def _finish_leaving(self) -> None:
         """Pods whose objects are gone are nobody's: they are not left behind if it can be helped."""

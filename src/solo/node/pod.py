@@ -62,6 +62,7 @@ class PodWorker:
                 self.record.container(entry["name"]),
                 self.directory,
                 ContainerGroup(self._context.hierarchies, self.uid, entry["name"]),
+                self._context.clock,
                 init=entry["name"] in init_names,
                 save=lambda: records.save(self.directory, self.record),
                 changed=self._wake.set,
