@@ -40,6 +40,7 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
 from solo.store import Key, Store, StoreError
@@ -218,6 +219,7 @@ class Server:
         registry.add_admission(RoleAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
         registry.add_admission(PolicyAdmission(store, catalog))
+        registry.add_admission(PolicyTypeChecker(catalog))
         limits, priorities = LimitAdmission(store), PriorityAdmission(store)
         registry.add_mutation(priorities)
         registry.add_mutation(limits)
