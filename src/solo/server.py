@@ -25,7 +25,8 @@ from solo.auth.pki import ADMIN_USER, KeyPair, Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
 from solo.auth.rotation import Rotation
 from solo.auth.tokens import TokenAuthority
-from solo.http.app import Api, runner_options
+from solo.http.app import Api
+from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
 from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
@@ -39,6 +40,7 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
 from solo.store import Key, Store, StoreError
@@ -160,7 +162,7 @@ class Server:
         self._api = api
         await ensure_bootstrap_objects(registry)
         await ensure_api_service(registry, self._host, self._settings.port)
-        self._runner = web.AppRunner(api.application(), shutdown_timeout=SHUTDOWN_SECONDS, **runner_options())
+        self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()
         await web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=_BACKLOG).start()
@@ -217,12 +219,13 @@ class Server:
         registry = Registry(store, catalog, views=Views(self._webhooks.post))
         registry.add_admission(RoleAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
-        registry.add_admission(PolicyAdmission(store, catalog))
+        registry.add_admission(PolicyAdmission(store, catalog, registry.views))
+        registry.add_admission(PolicyTypeChecker(catalog))
         limits, priorities = LimitAdmission(store), PriorityAdmission(store)
         registry.add_mutation(priorities)
         registry.add_mutation(limits)
         registry.add_mutation(CertificateRequester())
-        registry.add_mutation(MutatingPolicies(store, catalog))
+        registry.add_mutation(MutatingPolicies(store, catalog, registry.views))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
         registry.add_admission(priorities)
         registry.add_admission(limits)

@@ -36,6 +36,8 @@ from kube.machinery.resources import (
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+_GRACE = 1
+"""Not 0, which removes a pod's object at once: like this it goes when nothing of the pod is left on the machine."""
 
 
 class ServerError(Exception):
@@ -101,7 +103,7 @@ def _end_pods(server: RunningServer) -> None:
             for obj in client.list(resource)["items"]:
                 meta = obj["metadata"]
                 with contextlib.suppress(StatusError):
-                    client.delete(resource, meta["name"], meta["namespace"], grace=0)
+                    client.delete(resource, meta["name"], meta["namespace"], grace=_GRACE)
         listed = client.list(PODS)
         left = len(listed["items"])
         version = listed["metadata"]["resourceVersion"]

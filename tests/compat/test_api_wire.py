@@ -149,3 +149,31 @@ def test_a_taken_port(tmp_path):
 def test_private_files(cluster):
     assert oct(cluster.kubeconfig.stat().st_mode & 0o777) == "0o600"
     assert oct((cluster.directory / "data").stat().st_mode & 0o777) == "0o700"
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"NO SUCH THING AT ALL\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET /livez HTTP/9\r\n\r\n",
+        b"\x16\x03\r\n\r\n",
+    ],
+    ids=["line", "header", "version", "binary"],
+)
+def test_what_is_no_http_gets_a_status_and_no_traceback(request_bytes, wire, cluster):
+    log = cluster.directory / "solo.log"
+    before = len(log.read_text())
+    host = wire.address.hostname
+    with (
+        socket.create_connection((host, wire.address.port)) as plain,
+        wire.context.wrap_socket(plain, server_hostname=host) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        connection.sendall(request_bytes)
+        answer = answers.read()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    status = json.loads(body)
+    assert (status["kind"], status["reason"], status["code"]) == ("Status", "BadRequest", 400)
+    assert "Traceback" not in log.read_text()[before:]

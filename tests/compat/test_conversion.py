@@ -214,4 +214,54 @@ def test_a_definition_that_serves_nothing_can_go(cluster, namespace):
         item["served"] = False
     cluster.apply(crd)
     assert "the server doesn't have a resource type" in cluster.fails("get", "hides.conv.example.com", "-n", namespace)
+<<<<<<< HEAD
     cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=40s")
+=======
+    cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=10s")
+
+
+def test_parameters_of_policies_are_read_in_the_version_that_the_policy_names(cluster, hosts):
+    group = "admissionregistration.k8s.io/v1"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    validation = {"expression": "false", "messageExpression": "'params: ' + params.spec.hostPort"}
+    policy = {
+        "matchConstraints": {
+            "resourceRules": [rule],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": hosts}},
+        },
+        "paramKind": {"apiVersion": "conv.example.com/v1", "kind": "Host"},
+        "validations": [validation],
+    }
+    binding = {
+        "policyName": f"{hosts}-hosts",
+        "validationActions": ["Deny"],
+        "paramRef": {"name": "b", "parameterNotFoundAction": "Deny"},
+    }
+    made = [
+        {"apiVersion": group, "kind": kind, "metadata": {"name": f"{hosts}-hosts"}, "spec": spec}
+        for kind, spec in (("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding))
+    ]
+    cluster.apply(*made)
+    try:
+        assert "params: h2:81" in cluster.fails("create", "configmap", "c", "-n", hosts)
+    finally:
+        for item in made:
+            cluster.kubectl("delete", item["kind"].lower(), item["metadata"]["name"])
+
+
+def test_one_manager_applies_in_one_version_and_then_in_another(cluster, hosts):
+    def apply(manager, *arguments, **spec):
+        api = "v1" if "hostPort" in spec else "v2"
+        command = ["apply", "--server-side", "--field-manager", manager, "-n", hosts, "-f", "-", *arguments]
+        return cluster.run(*command, stdin=json.dumps(obj("hosts", "applied", api, **spec)))
+
+    assert apply("one", hostPort="h1:80").returncode == 0
+    done = apply("one", host="h2", port="81")
+    assert done.returncode == 0, done.stderr
+    shown = cluster.get("hosts.v1.conv.example.com", "applied", "-n", hosts, "--show-managed-fields")
+    assert shown["spec"] == {"hostPort": "h2:81"}
+    owners = [(entry["manager"], entry["apiVersion"]) for entry in shown["metadata"]["managedFields"]]
+    assert owners == [("one", "conv.example.com/v2")]
+    assert 'conflict with "one"' in apply("two", host="h3", port="81").stderr
+    assert apply("two", "--force-conflicts", host="h3", port="81").returncode == 0
+>>>>>>> api2

@@ -11,6 +11,8 @@ import urllib.request
 
 import pytest
 
+from kube.client.config import write_kubeconfig
+
 
 def configmap(name="a", **data):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
@@ -272,3 +274,11 @@ def test_events_in_both_groups(cluster, namespace):
     listed = cluster.get("events.v1.events.k8s.io", "-n", namespace, "--field-selector", "reason=Tried")
     assert [item["note"] for item in listed["items"]] == ["hello"]
     assert "hello" in cluster.kubectl("events", "-n", namespace)
+
+
+@pytest.mark.parametrize("name", ["n", "null", "1e3"])
+def test_names_in_kubeconfigs_that_other_readers_of_yaml_take_for_values(name, cluster, tmp_path):
+    path = str(tmp_path / "kubeconfig")
+    write_kubeconfig(path, cluster=name, user=name, server="https://127.0.0.1:1", ca_pem=b"CA", namespace=name)
+    shown = cluster.kubectl("--kubeconfig", path, "config", "get-contexts", "--no-headers").split()
+    assert shown == ["*", f"{name}@{name}", name, name, name]

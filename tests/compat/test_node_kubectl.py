@@ -107,9 +107,26 @@ def test_logs_and_exec(solo):
     solo.wait_ready("talk")
     assert solo.kubectl("logs", "talk") == "one\ntwo\n"
     assert solo.kubectl("logs", "talk", "--tail=1") == "two\n"
-    assert "timestamps are not available" in solo.run("logs", "talk", "--timestamps").stderr
+    assert solo.kubectl("logs", "talk", "--since=1h", "--limit-bytes=5") == "one\nt"
     assert solo.kubectl("exec", "-i", "talk", "--", "tr", "a-z", "A-Z", stdin="shout") == "SHOUT"
     assert solo.run("exec", "talk", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_logs_know_when_lines_were_written(solo):
+    solo.create(pod("clock", "sh", "-c", "echo one; sleep 1.2; echo two; exec sleep 600"))
+    until(lambda: "two" in solo.run("logs", "clock").stdout)
+    lines = [line.split() for line in solo.kubectl("logs", "clock", "--timestamps").splitlines()]
+    assert [text for _, text in lines] == ["one", "two"] and lines[0][0] < lines[1][0]
+    assert solo.kubectl("logs", "clock", f"--since-time={lines[1][0]}") == "two\n"
+    path = "/api/v1/namespaces/default/pods/clock/log"
+    assert (
+        "at most one of `sinceTime`"
+        in solo.run("get", "--raw", f"{path}?sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z").stderr
+    )
+    solo.kill()
+    solo.start()
+    again = until(lambda: solo.run("logs", "clock", "--timestamps").stdout)
+    assert [line.split() for line in again.splitlines()] == lines
 
 
 def test_pods_reach_the_api_as_their_service_account(solo):

@@ -241,8 +241,6 @@ def write_kubeconfig(
     namespace: str | None = None,
 ) -> None:
     """Write a kubeconfig with one context, mode 0600, whole or not at all. Raises OSError."""
-    import yaml
-
     identity: dict[str, str] = {}
     if cert_pem is not None:
         identity["client-certificate-data"] = base64.b64encode(cert_pem).decode()
@@ -264,7 +262,24 @@ def write_kubeconfig(
         "current-context": name,
         "preferences": {},
     }
-    _replace_file(path, yaml.safe_dump(document, sort_keys=False).encode())
+    _replace_file(path, _dump(document).encode())
+
+
+def _dump(document: Mapping[str, Any]) -> str:
+    """YAML with all values in quotes: readers differ in which plain words (`n`, `1e3`, `0o7`) are texts to them."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """SafeDumper, but for the values of mappings."""
+
+        def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> Any:
+            node = super().represent_mapping(tag, mapping, flow_style)
+            for _, value in node.value:
+                if isinstance(value, yaml.ScalarNode):
+                    value.style = '"'
+            return node
+
+    return yaml.dump(document, Dumper=Dumper, sort_keys=False, width=float("inf"))
 
 
 def _replace_file(path: str, content: bytes) -> None:

@@ -36,9 +36,6 @@ from solo.store import Key, Store
 
 logger = logging.getLogger(__name__)
 
-_LINE_LIMIT = 64 * 1024
-IDLE_SECONDS = 60.0
-"""A connection without a whole request for so long is closed, be it idle or slow with its headers."""
 _REVIEW_KINDS = {(item.group, item.version, item.plural): item for item in REVIEWS}
 _WATCH_TRUE = ("true", "1")
 
@@ -315,17 +312,3 @@ def _issuer(server: str) -> dict[str, Any]:
 def _not_found_page() -> web.Response:
     """What kube-apiserver answers where nothing is served."""
     return web.Response(status=404, text="404 page not found\n")
-
-
-def runner_options() -> dict[str, Any]:
-    """Settings of the aiohttp server that are not optional here.
-
-    handler_cancellation: a client that goes away ends its watch; without it the handlers pile up.
-    """
-    return {
-        "handler_cancellation": True,
-        "max_line_size": _LINE_LIMIT,
-        "max_field_size": _LINE_LIMIT,
-        "keepalive_timeout": IDLE_SECONDS,
-        "access_log": None,
-    }

@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from kube.machinery import errors
-from kube.machinery.durations import parse_rfc3339
-from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, LogOptions, PodStreams
+from solo.http.logoptions import flag, log_options
+from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, PodStreams
 from solo.http.websockets import (
     BASE64,
     BINARY,
@@ -60,7 +59,7 @@ class PodHandlers:
 
     async def log(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
         """GET pods/log."""
-        options = _log_options(request.query)
+        options = log_options(request.query, name)
         chunks = await self._source().open_log(namespace, name, options)
         if is_websocket(request):
             return await _log_over_websocket(request, chunks)
@@ -82,7 +81,7 @@ class PodHandlers:
         if not command:
             raise errors.bad_request("you must specify at least one command for the container")
         require_websocket(request, _CHANNELS)
-        tty, stdin = _flag(query, "tty"), _flag(query, "stdin")
+        tty, stdin = flag(query, "tty"), flag(query, "stdin")
         session = await self._source().exec(
             namespace, name, query.get("container") or "", command, tty=tty, stdin=stdin
         )
@@ -92,7 +91,7 @@ class PodHandlers:
         """GET or POST pods/attach."""
         require_websocket(request, _CHANNELS)
         query = request.query
-        tty, stdin = _flag(query, "tty"), _flag(query, "stdin")
+        tty, stdin = flag(query, "tty"), flag(query, "stdin")
         session = await self._source().attach(namespace, name, query.get("container") or "", tty=tty, stdin=stdin)
         return await _serve_session(request, session, stdin=stdin)
 
@@ -102,41 +101,6 @@ class PodHandlers:
 
         source = self._source()
         return await serve_port_forward(request, lambda port: source.port_forward(namespace, name, port))
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    return (query.get(name) or "").lower() in ("1", "true")
-
-
-def _log_options(query: Mapping[str, str]) -> LogOptions:
-    def number(name: str) -> int | None:
-        text = query.get(name)
-        if not text:
-            return None
-        try:
-            value = int(text)
-        except ValueError:
-            raise errors.bad_request(f"{name} must be a number, not {text!r}") from None
-        if value < 0:
-            raise errors.bad_request(f"{name} must not be negative")
-        return value
-
-    since: float | None = number("sinceSeconds")
-    if since is None and query.get("sinceTime"):
-        try:
-            moment = parse_rfc3339(query["sinceTime"])
-        except ValueError:
-            raise errors.bad_request("sinceTime must be an RFC 3339 time") from None
-        since = max(time.time() - moment.timestamp(), 0.0)
-    return LogOptions(
-        container=query.get("container") or "",
-        follow=_flag(query, "follow"),
-        previous=_flag(query, "previous"),
-        timestamps=_flag(query, "timestamps"),
-        tail_lines=number("tailLines"),
-        limit_bytes=number("limitBytes"),
-        since_seconds=since,
-    )
 
 
 async def _close(chunks: AsyncIterator[bytes]) -> None:

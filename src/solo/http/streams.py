@@ -15,16 +15,24 @@ STDIN, STDOUT, STDERR, ERROR, RESIZE = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Which part of a log is wanted: its last lines, what was written since a time (seconds since the epoch), at most
+    so many bytes; and whether each line is to be preceded by its time."""
+
+    tail_lines: int | None = None
+    since: float | None = None
+    limit_bytes: int | None = None
+    timestamps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LogOptions:
     """The query parameters of `pods/log` (PodLogOptions), already checked and converted."""
 
     container: str = ""
     follow: bool = False
     previous: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    limit_bytes: int | None = None
-    since_seconds: float | None = None
+    excerpt: Excerpt = Excerpt()
 
 
 class ExecSession(Protocol):

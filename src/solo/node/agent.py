@@ -34,6 +34,8 @@ Obj = dict[str, Any]
 _ROTATE_SECONDS = 10.0
 _SYNC_SECONDS = 300.0
 _WORKER_RETRY = 5.0
+_LEAVE_SECONDS = 4.0
+"""How long the agent's end is put off for pods that are being removed: longer than their grace."""
 
 
 class NodeAgent:
@@ -82,10 +84,18 @@ class NodeAgent:
                 ):
                     group.create_task(work)
         finally:
+            await self._finish_leaving()
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self._context.drain()
+            self._context.clock.close()
+
+    async def _finish_leaving(self) -> None:
+        """Pods whose objects are gone are nobody's: they are not left behind if it can be helped."""
+        leaving = [self._tasks[uid] for uid, worker in self._workers.items() if worker.removed]
+        if leaving:
+            await asyncio.wait(leaving, timeout=_LEAVE_SECONDS)
 
     def _on_node(self, kind: str, node: Obj, _old: Obj | None) -> None:
         if kind == "DELETED" and node["metadata"]["name"] == self._context.node_name:

@@ -21,6 +21,7 @@ from kube.machinery.durations import now_rfc3339
 from solo.node import lifecycle, logs, procfs
 from solo.node.cgroups import ContainerGroup
 from solo.node.launch import Launch, LaunchError, fork_gated
+from solo.node.logtimes import LogClock
 from solo.node.reaper import ExitWatch, exit_code
 from solo.node.records import ContainerRecord, Terminated
 from solo.node.status import ContainerView
@@ -41,6 +42,7 @@ class Container:
         record: ContainerRecord,
         pod_directory: Path,
         group: ContainerGroup,
+        clock: LogClock,
         *,
         init: bool,
         save: Callable[[], None],
@@ -50,6 +52,7 @@ class Container:
         self.record = record
         self.init = init
         self.group = group
+        self._clock = clock
         self.waiting: tuple[str, str] | None = None
         self.ready = False
         self.started = False
@@ -184,6 +187,7 @@ class Container:
 
     def _supervise(self, watch: ExitWatch) -> None:
         self._watch = watch
+        self._clock.follow(self.log)
         self.ended.clear()
         self._supervisor = asyncio.create_task(self._until_end(watch), name=f"container {self.marker}")
 
@@ -204,6 +208,7 @@ class Container:
         if ended.exit_code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             ended.message = logs.tail_text(self.log, 80, 2048)
         lifecycle.back_off(record, lifecycle.seconds_between(record.started_at, finished), time.time())
+        self._clock.leave(self.log)
         record.pid, record.confirmed, record.terminated = 0, False, ended
         self.ready = self.started = False
         self.group.remove()
@@ -274,3 +279,4 @@ class Container:
                 task.cancel()
         if self._watch is not None:
             self._watch.close()
+            self._clock.leave(self.log)

@@ -1,8 +1,8 @@
 """The logs of containers: plain files that the processes themselves append to.
 
 `<pod>/<container>/<restart>.log` is the process' standard output and error. It is bounded: beyond 10 MiB its content is
-copied to `.log.1` and the file, which the process still holds, is emptied. Lines carry no time of their own, because
-nothing stands between the process and its file.
+copied to `.log.1` and the file, which the process still holds, is emptied. An index beside each of them tells when
+lines were written (`logtimes`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+from solo.http.streams import Excerpt
 from solo.node.inotify import FileWatch
+from solo.node.logtimes import LineTimes, formatted, stamp, times_path
 
 MAX_BYTES = 10 * 1024 * 1024
 _CHUNK = 64 * 1024
@@ -51,14 +53,14 @@ def remove_older(directory: Path, keep_from: int) -> None:
 
 
 async def rotate(path: Path, limit: int = MAX_BYTES) -> bool:
-    """Move the content of a log that has outgrown `limit` bytes aside. Returns whether it did."""
+    """Move the content of a log that, or whose index, has outgrown `limit` bytes aside. Returns whether it did."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         size = os.fstat(fd).st_size
-        if size <= limit:
+        if size <= limit and _size(times_path(path)) <= limit:
             return False
         target = os.open(rotated(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -70,12 +72,36 @@ async def rotate(path: Path, limit: int = MAX_BYTES) -> bool:
                 copied += os.write(target, data)
                 await asyncio.sleep(0)
             os.write(target, data)
+            stamp(path)
             os.ftruncate(fd, 0)
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(times_path(path), times_path(rotated(path)))
         finally:
             os.close(target)
         return True
     finally:
         os.close(fd)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _next_line(fd: int, offset: int) -> int:
+    """Where the first line that begins at `offset` or later begins, at most the end of the file."""
+    position = offset - 1
+    while position >= 0:
+        block = os.pread(fd, _CHUNK, position)
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return position + newline + 1
+        position += len(block)
+        if not block:
+            return position
+    return 0
 
 
 def tail_offset(fd: int, lines: int) -> tuple[int, int]:
@@ -113,38 +139,85 @@ def tail_text(path: Path, max_lines: int, max_bytes: int) -> str:
         os.close(fd)
 
 
-class LogReader:
-    """Reads one run's log from the descriptors that were open when it began: the older part, then the present one."""
+class _Part:
+    """One file of a log, open for reading."""
 
-    def __init__(self, path: Path, tail_lines: int | None, limit_bytes: int | None) -> None:
-        """FileNotFoundError when there is no such log."""
-        self._path = path
-        self._current = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self._older = -1
-        self._left = limit_bytes
-        self._position = self._older_position = 0
-        with contextlib.suppress(FileNotFoundError):
-            self._older = os.open(rotated(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if tail_lines is not None:
-            self._seek_tail(tail_lines)
+    def __init__(self, path: Path) -> None:
+        """FileNotFoundError when there is no such file."""
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.position = 0
+        self._times: LineTimes | None = None
 
-    def _seek_tail(self, lines: int) -> None:
-        self._position, found = tail_offset(self._current, lines)
-        if self._older >= 0:
-            self._older_position, _ = tail_offset(self._older, lines - found)
+    @property
+    def times(self) -> LineTimes:
+        """When its lines were written."""
+        if self._times is None:
+            self._times = LineTimes(self.path, self.fd)
+        return self._times
+
+    def skip_before(self, since: float) -> None:
+        """Go on to the first line that was written since then."""
+        offset = _next_line(self.fd, self.times.first_since(int(since * 1_000_000_000)))
+        self.position = max(self.position, offset)
+
+    def read(self) -> bytes:
+        """The next bytes, which begin at `position` minus their number afterwards; empty at the end."""
+        data = os.pread(self.fd, _CHUNK, self.position)
+        self.position += len(data)
+        return data
+
+    def start_again(self) -> None:
+        """The file was emptied since; what is in it now is new, and its index, too."""
+        self.position = 0
+        self._close_times()
+
+    def _close_times(self) -> None:
+        if self._times is not None:
+            self._times.close()
+            self._times = None
 
     def close(self) -> None:
         """Close the files."""
-        for fd in (self._current, self._older):
-            if fd >= 0:
-                os.close(fd)
-        self._current = self._older = -1
+        os.close(self.fd)
+        self._close_times()
 
-    def _limited(self, data: bytes) -> bytes:
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        return data
+
+class LogReader:
+    """Reads one run's log from the files that were open when it began: the older part, then the present one."""
+
+    def __init__(self, path: Path, excerpt: Excerpt) -> None:
+        """FileNotFoundError when there is no such log."""
+        self._path = path
+        self._current = _Part(path)
+        self._older: _Part | None = None
+        self._left = excerpt.limit_bytes
+        self._with_times = excerpt.timestamps
+        self._line_begins = True
+        with contextlib.suppress(FileNotFoundError):
+            self._older = _Part(rotated(path))
+        if excerpt.tail_lines is not None:
+            self._seek_tail(excerpt.tail_lines)
+        if excerpt.since is not None:
+            stamp(path)
+            for part in (self._older, self._current):
+                if part is not None:
+                    part.skip_before(excerpt.since)
+
+    def _seek_tail(self, lines: int) -> None:
+        self._current.position, found = tail_offset(self._current.fd, lines)
+        if self._older is not None:
+            self._older.position, _ = tail_offset(self._older.fd, lines - found)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._close_older()
+        self._current.close()
+
+    def _close_older(self) -> None:
+        if self._older is not None:
+            self._older.close()
+            self._older = None
 
     @property
     def exhausted(self) -> bool:
@@ -153,17 +226,37 @@ class LogReader:
 
     def next_chunk(self) -> bytes:
         """The next bytes; empty at the present end of the log."""
-        if self._older >= 0:
-            if data := os.pread(self._older, _CHUNK, self._older_position):
-                self._older_position += len(data)
-                return self._limited(data)
-            os.close(self._older)
-            self._older = -1
-        if os.fstat(self._current).st_size < self._position:
-            self._position = 0  # It was emptied since; what is in it now is new.
-        data = os.pread(self._current, _CHUNK, self._position)
-        self._position += len(data)
-        return self._limited(data)
+        if self._older is not None:
+            if data := self._older.read():
+                return self._shown(self._older, data)
+            self._close_older()
+        if os.fstat(self._current.fd).st_size < self._current.position:
+            self._current.start_again()
+        data = self._current.read()
+        if data and self._with_times:
+            stamp(self._path)
+        return self._shown(self._current, data)
+
+    def _shown(self, part: _Part, data: bytes) -> bytes:
+        if self._with_times:
+            data = self._timed(part.times, part.position - len(data), data)
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        return data
+
+    def _timed(self, times: LineTimes, offset: int, data: bytes) -> bytes:
+        """`data`, which stands at `offset`, with the time of its first byte before each line that begins in it."""
+        shown = []
+        begin = 0
+        while begin < len(data):
+            end = data.find(b"\n", begin) + 1 or len(data)
+            if self._line_begins:
+                shown.append(formatted(times.at(offset + begin)))
+            shown.append(data[begin:end])
+            self._line_begins = data.endswith(b"\n", begin, end)
+            begin = end
+        return b"".join(shown)
 
     async def stream(self, ended: Callable[[], Awaitable[object]] | None) -> AsyncIterator[bytes]:
         """The log from here; with `ended`, new content as well until that has come to pass. Closes the files."""

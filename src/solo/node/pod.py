@@ -62,6 +62,7 @@ class PodWorker:
                 self.record.container(entry["name"]),
                 self.directory,
                 ContainerGroup(self._context.hierarchies, self.uid, entry["name"]),
+                self._context.clock,
                 init=entry["name"] in init_names,
                 save=lambda: records.save(self.directory, self.record),
                 changed=self._wake.set,
@@ -170,10 +171,13 @@ class PodWorker:
     async def _leave(self) -> float | None:
         if not self._stop_all(_REMOVED_GRACE):
             return None
+        self._remove_remains()
+        return -1
+
+    def _remove_remains(self) -> None:
         for container in self.containers.values():
             container.group.remove()
         self.planner.remove_directory()
-        return -1
 
     async def _delete(self) -> float | None:
         if not self._stop_all(podspec.grace_period(self.pod)):
@@ -181,6 +185,8 @@ class PodWorker:
             return None
         await self._publish()
         metadata = self.pod["metadata"]
+        if not metadata.get("finalizers"):
+            self._remove_remains()  # First: who sees that the object is gone may rely on everything of it being gone.
         try:
             await self._context.client.delete(PODS, metadata["name"], metadata["namespace"], grace=0, uid=self.uid)
         except StatusError as error:

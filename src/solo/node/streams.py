@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError, bad_request, internal, not_found
-from solo.http.streams import STDOUT, ExecSession, LogOptions
+from solo.http.streams import STDOUT, Excerpt, ExecSession, LogOptions
 from solo.node import exec as execution
 from solo.node import logs
 from solo.node.container import Container
@@ -27,15 +25,8 @@ class NodeStreams:
         self._find = find
 
     async def open_log(self, namespace: str, pod: str, options: LogOptions) -> AsyncIterator[bytes]:
-        """The log of the present or latest run, or with `previous` of the one before.
-
-        Raises 400 for what cannot be honoured: processes write their logs themselves, so lines have no times.
-        """
+        """The log of the present or latest run, or with `previous` of the one before. Raises 400 when there is none."""
         container = self._container(namespace, pod, options.container)
-        if options.timestamps:
-            raise bad_request(
-                "timestamps are not available: processes write their logs themselves and lines carry no time"
-            )
         record = container.record
         # While it waits to be restarted, the run that just ended is the previous one: it is the status' lastState.
         between = not record.pid and container.waiting is not None
@@ -45,12 +36,10 @@ class NodeStreams:
         if not record.started_at and not options.previous:
             reason = container.waiting[0] if container.waiting else "ContainerCreating"
             raise bad_request(f'container "{container.name}" in pod "{pod}" is waiting to start: {reason}')
-        if options.since_seconds is not None and not options.previous:
-            _check_since(options.since_seconds, record.started_at)
         follow = options.follow and not options.previous
         try:
             path = logs.log_path(container.directory.parent, container.name, run)
-            reader = logs.LogReader(path, options.tail_lines, options.limit_bytes)
+            reader = logs.LogReader(path, options.excerpt)
         except FileNotFoundError:
             raise bad_request(f'the log of container "{container.name}" in pod "{pod}" is no longer there') from None
         return reader.stream(container.ended.wait if follow else None)
@@ -74,7 +63,7 @@ class NodeStreams:
         target = self._running(namespace, pod, container)
         if stdin or tty:
             raise bad_request("containers have no standard input here; use kubectl exec -it, or attach without -i")
-        reader = logs.LogReader(target.log, 0, None)
+        reader = logs.LogReader(target.log, Excerpt(tail_lines=0))
         return _Attachment(reader.stream(target.ended.wait), target)
 
     async def port_forward(
@@ -112,15 +101,6 @@ class NodeStreams:
             message = f'container not found ("{container.name}"): it is not running in pod {pod}'
             raise StatusError(404, "NotFound", message)
         return container
-
-
-def _check_since(seconds: float, started_at: str) -> None:
-    """A time span can be honoured when all that was written lies within it, and only then."""
-    if parse_rfc3339(started_at).timestamp() < time.time() - seconds:
-        raise bad_request(
-            "since is not available for a log that began earlier: processes write their logs themselves and lines "
-            "carry no time; use --tail"
-        )
 
 
 class _Attachment:

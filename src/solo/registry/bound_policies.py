@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kube.machinery.cel.literals import without_types
+from kube.machinery.errors import StatusError
 from kube.machinery.resources import ADMISSION_GROUP
 from kube.machinery.selectors import label_selector_from_dict
 from solo.registry.catalog import Catalog
@@ -14,6 +15,7 @@ from solo.registry.matching import Matcher
 from solo.registry.objects import dig
 from solo.registry.registry import Attributes
 from solo.registry.review import admission_request
+from solo.registry.views import Views
 from solo.store import Key, Store, Stored
 
 Obj = dict[str, Any]
@@ -28,8 +30,9 @@ class NotConfigured(Exception):
 class BoundPolicies:
     """The policies of one kind (`policies` and `bindings` are group resources) as requests meet them."""
 
-    def __init__(self, store: Store, catalog: Catalog, policies: str, bindings: str) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views, policies: str, bindings: str) -> None:
         self._store = store
+        self._views = views
         self._catalog = catalog
         self._matcher = Matcher(store, catalog)
         self._policies = policies
@@ -52,7 +55,7 @@ class BoundPolicies:
             binding["spec"].get("matchResources"), attributes
         )
 
-    def evaluations(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Evaluation]:
+    async def evaluations(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Evaluation]:
         """One evaluation for each parameter object. Raises NotConfigured."""
         shared = {
             "object": attributes.obj,
@@ -62,10 +65,10 @@ class BoundPolicies:
         }
         return [
             Evaluation(policy["spec"], {**shared, "params": parameter})
-            for parameter in self._parameters(policy, binding, attributes)
+            for parameter in await self._parameters(policy, binding, attributes)
         ]
 
-    def _parameters(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Obj | None]:
+    async def _parameters(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Obj | None]:
         """The parameter objects; [None] for a policy without any."""
         param_kind, reference = policy["spec"].get("paramKind"), binding["spec"].get("paramRef")
         if not param_kind or not reference:
@@ -76,14 +79,17 @@ class BoundPolicies:
                 "failed to configure policy: failed to find resource referenced by paramKind: "
                 f"'{param_kind['apiVersion']}, Kind={param_kind['kind']}'"
             )
-        found = self._find(kind, reference, attributes)
+        try:
+            found = await self._views.all(kind, self._find(kind, reference, attributes))
+        except StatusError as problem:
+            raise NotConfigured(f"failed to configure binding: {problem.message}") from None
         if not found and reference.get("parameterNotFoundAction") == "Deny":
             raise NotConfigured(
                 "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
             )
-        return list(found)
+        return [kind.served(item.obj) for item in found]
 
-    def _find(self, kind: Kind, reference: Obj, attributes: Attributes) -> list[Obj]:
+    def _find(self, kind: Kind, reference: Obj, attributes: Attributes) -> list[Stored]:
         namespace = ""
         if kind.resource.namespaced:
             namespace = reference.get("namespace") or attributes.namespace
@@ -92,10 +98,10 @@ class BoundPolicies:
                                     "that matches cluster-scoped resources")  # fmt: skip
         if reference.get("name"):
             stored = self._store.get(Key(kind.store_resource, namespace, reference["name"]))
-            return [kind.served(stored.obj)] if stored else []
+            return [stored] if stored else []
         selector = label_selector_from_dict(reference.get("selector") or {})
         items = self._store.list(kind.store_resource, namespace or None)[0]
-        return [kind.served(item.obj) for item in items if selector.matches(dig(item.obj, "metadata", "labels"))]
+        return [item for item in items if selector.matches(dig(item.obj, "metadata", "labels"))]
 
 
 class Evaluation:

@@ -17,6 +17,7 @@ from solo.registry.bound_policies import BoundPolicies, Evaluation, NotConfigure
 from solo.registry.catalog import Catalog
 from solo.registry.objects import copy
 from solo.registry.registry import Attributes
+from solo.registry.views import Views
 from solo.store import Store, Stored
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,11 @@ Obj = dict[str, Any]
 class MutatingPolicies:
     """The admission plug-in that changes objects."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views) -> None:
         self._bound = BoundPolicies(
             store,
             catalog,
+            views,
             f"mutatingadmissionpolicies.{ADMISSION_GROUP}",
             f"mutatingadmissionpolicybindings.{ADMISSION_GROUP}",
         )
@@ -41,18 +43,18 @@ class MutatingPolicies:
             return
         done: list[tuple[Stored, Stored, Obj | None]] = []
         for policy, binding in self._bound.applicable(attributes):
-            self._change(policy, binding, attributes)
+            await self._change(policy, binding, attributes)
             done.append((policy, binding, attributes.obj))
         for policy, binding, left in done:
             if policy.obj["spec"].get("reinvocationPolicy") == "IfNeeded" and attributes.obj != left:
-                self._change(policy, binding, attributes)
+                await self._change(policy, binding, attributes)
 
-    def _change(self, policy: Stored, binding: Stored, attributes: Attributes) -> None:
+    async def _change(self, policy: Stored, binding: Stored, attributes: Attributes) -> None:
         from kube.machinery.cel import CelError
 
         before = attributes.obj
         try:
-            for evaluation in self._bound.evaluations(policy.obj, binding.obj, attributes):
+            for evaluation in await self._bound.evaluations(policy.obj, binding.obj, attributes):
                 if evaluation.conditions_hold():
                     _mutate(policy.obj["spec"], evaluation, attributes)
         except (CelError, NotConfigured, StatusError, _MutationError) as problem:

@@ -7,7 +7,7 @@ or is only noted. Messages are those of apiserver's `admission/plugin/policy/val
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from solo.registry.bound_policies import BoundPolicies, Evaluation, NotConfigure
 from solo.registry.catalog import Catalog
 from solo.registry.objects import dig
 from solo.registry.registry import Attributes
+from solo.registry.views import Views
 from solo.store import Store
 
 logger = logging.getLogger(__name__)
@@ -38,27 +39,28 @@ class Failure:
 class PolicyAdmission:
     """The admission plug-in."""
 
-    def __init__(self, store: Store, catalog: Catalog) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views) -> None:
         policies, bindings = VALIDATINGADMISSIONPOLICIES, VALIDATINGADMISSIONPOLICYBINDINGS
-        self._bound = BoundPolicies(store, catalog, policies.group_resource, bindings.group_resource)
+        self._bound = BoundPolicies(store, catalog, views, policies.group_resource, bindings.group_resource)
 
     async def admit(self, attributes: Attributes) -> None:
         """Evaluate every policy that is bound to this request. Raises the denial, 401, 403, 413 or 422."""
         for policy, binding in self._bound.applicable(attributes):
-            for failure in self._failures(policy.obj, binding.obj, attributes):
+            async for failure in self._failures(policy.obj, binding.obj, attributes):
                 _act(policy.key.name, binding.key.name, binding.obj, failure, attributes)
 
-    def _failures(self, policy: Obj, binding: Obj, attributes: Attributes) -> Iterator[Failure]:
+    async def _failures(self, policy: Obj, binding: Obj, attributes: Attributes) -> AsyncIterator[Failure]:
         """What is wrong with the request in the eyes of one binding."""
         ignore = policy["spec"].get("failurePolicy") == "Ignore"
         try:
-            evaluations = self._bound.evaluations(policy, binding, attributes)
+            evaluations = await self._bound.evaluations(policy, binding, attributes)
         except NotConfigured as problem:
             if not ignore:
                 yield Failure(str(problem))
             return
         for evaluation in evaluations:
-            yield from _failures(policy["spec"], evaluation, ignore_errors=ignore)
+            for failure in _failures(policy["spec"], evaluation, ignore_errors=ignore):
+                yield failure
 
 
 def _failures(spec: Obj, evaluation: Evaluation, *, ignore_errors: bool) -> Iterator[Failure]:

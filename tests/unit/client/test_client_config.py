@@ -1,6 +1,7 @@
 """Kubeconfig files: what is read, and how errors name the file and the remedy."""
 
 import base64
+import json
 import os
 import stat
 
@@ -157,6 +158,20 @@ def test_written_files_are_private_and_readable_again(tmp_path):
     config = load_kubeconfig(str(path))
     assert (config.ca_data, config.client_cert_data, config.client_key_data) == (b"CA", b"CERT", b"KEY")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["n", "yes", "1", "null", "1e3", "0o7", "~", "a: b", "x #y", 'a"b', "2026-01-01"])
+def test_names_stay_texts_for_every_reader_of_yaml(name, tmp_path):
+    path = tmp_path / "out"
+    write_kubeconfig(str(path), cluster=name, user=name, server="https://h", ca_pem=b"CA", token=name, namespace=name)
+    lines = path.read_text().splitlines()
+    quoted = json.dumps(name)  # A quoted text of JSON is one in every version of YAML.
+    assert f"- name: {quoted}" in lines
+    assert f"    cluster: {quoted}" in lines
+    assert f"    namespace: {quoted}" in lines
+    assert f"    token: {quoted}" in lines
+    config = load_kubeconfig(str(path))
+    assert (config.token, config.namespace) == (name, name)
 
 
 def test_written_token_files_are_referred_to(tmp_path):

@@ -23,7 +23,7 @@ class World:
         catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
         self.catalog = catalog
         self.registry = Registry(store, catalog)
-        self.registry.add_admission(PolicyAdmission(store, catalog))
+        self.registry.add_admission(PolicyAdmission(store, catalog, self.registry.views))
 
     async def create(self, plural, obj, namespace="", group=""):
         kind = self.catalog.lookup(group, "v1", plural)

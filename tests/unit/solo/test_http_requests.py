@@ -10,8 +10,10 @@ import pytest
 
 from kube.machinery.errors import StatusError
 from solo.http import bodies
+from solo.http.logoptions import log_options
 from solo.http.negotiation import JSON, TABLE, YAML, Output, choose_output, media_type_of
 from solo.http.paths import parse
+from solo.http.streams import Excerpt
 from solo.http.writes import read_body
 
 
@@ -166,3 +168,31 @@ async def test_a_body_that_does_not_come_is_given_up():
     with pytest.raises(StatusError) as refused:
         await read_body(Slow(), 0.01)
     assert (refused.value.code, refused.value.reason) == (408, "Timeout")
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "problem"),
+    [
+        ({"tailLines": "-1"}, 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ({"limitBytes": "0"}, 422, "limitBytes: Invalid value: 0: must be greater than 0"),
+        ({"sinceSeconds": "0"}, 422, "sinceSeconds: Invalid value: 0: must be greater than 0"),
+        ({"sinceSeconds": "1", "sinceTime": "2026-01-01T00:00:00Z"}, 422, "at most one of `sinceTime`"),
+        ({"stream": "stdin"}, 422, 'stream: Unsupported value: "stdin"'),
+        ({"stream": "Stdout", "tailLines": "1"}, 422, "mutually exclusive"),
+        ({"stream": "Stderr"}, 400, "stream Stderr is not available"),
+        ({"tailLines": "x"}, 400, "tailLines must be a number"),
+        ({"sinceTime": "yesterday"}, 400, "sinceTime must be an RFC 3339 time"),
+    ],
+    ids=range(9),
+)
+def test_log_options_that_are_refused(query, code, problem):
+    with pytest.raises(StatusError) as caught:
+        log_options(query, "p")
+    assert caught.value.code == code and problem in caught.value.message
+
+
+def test_log_options():
+    query = {"stream": "All", "sinceTime": "2001-09-09T01:46:40Z", "tailLines": "0", "timestamps": "true"}
+    options = log_options(query, "p")
+    assert options.excerpt == Excerpt(tail_lines=0, since=1_000_000_000, timestamps=True)
+    assert not options.follow and not options.previous

@@ -21,7 +21,7 @@ class World:
     def __init__(self, store):
         self.catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
         self.registry = Registry(store, self.catalog)
-        self.registry.add_mutation(MutatingPolicies(store, self.catalog))
+        self.registry.add_mutation(MutatingPolicies(store, self.catalog, self.registry.views))
 
     async def create(self, plural, obj, namespace="", group=""):
         kind = self.catalog.lookup(group, "v1", plural)

@@ -344,6 +344,26 @@ async def test_a_pod_that_no_node_takes_says_so(api, agent):
     assert condition[0]["reason"] == "Unschedulable"
 
 
+async def test_the_object_goes_only_when_nothing_of_the_pod_is_left(api, agent, root, monkeypatch):
+    left = []
+    monkeypatch.setattr(Api, "remove", lambda self, path: left.extend(root.iterdir()))
+    path = api.pod("p", "sleep", "600")
+    await until(lambda: "running" in api.state(path))
+    api.mark_deleted(path, grace=1)
+    await until(lambda: [write for write in api.writes if write[0] == "DELETE"])
+    assert left == [] and marked(root) == []
+
+
+async def test_an_agent_that_is_told_to_stop_finishes_the_removal_of_pods(api, root):
+    async with running_agent(api, root):
+        path = api.pod("p", "sleep", "600")
+        await until(lambda: "running" in api.state(path))
+        await until(lambda: any(prefix == "pods" for prefix, _ in api.watchers))
+        api.remove(path)
+        await until(lambda: not marked(root))
+    assert list(root.iterdir()) == []
+
+
 async def test_another_agent_adopts_what_runs_and_clears_what_is_gone(api, root):
     async with running_agent(api, root):
         keep, gone = api.pod("keep", "sleep", "600"), api.pod("gone", "sleep", "600")

@@ -17,6 +17,7 @@ from solo.node import procfs, records
 from solo.node.cgroups import ContainerGroup, Hierarchies, find_hierarchies
 from solo.node.container import Container
 from solo.node.launch import Launch, LaunchError
+from solo.node.logtimes import LogClock
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 NO_GROUPS = Hierarchies(None, frozenset(), {})
@@ -27,12 +28,14 @@ class Rig:
 
     def __init__(self, directory: Path, hierarchies: Hierarchies = NO_GROUPS, spec: dict | None = None) -> None:
         self.directory = directory
+        self.clock = LogClock()
         self.record = records.load(directory) or records.PodRecord("uid-of-" + directory.name)
         self.container = Container(
             {"name": "c", **(spec or {})},
             self.record.container("c"),
             directory,
             ContainerGroup(hierarchies, self.record.uid, "c"),
+            self.clock,
             init=False,
             save=lambda: records.save(directory, self.record),
             changed=lambda: None,
@@ -55,7 +58,12 @@ async def rig(tmp_path):
     made = Rig(tmp_path)
     yield made
     made.container.stop(0)
+<<<<<<< HEAD
     await asyncio.wait_for(made.container.ended.wait(), 30)
+=======
+    await asyncio.wait_for(made.container.ended.wait(), 10)
+    made.clock.close()
+>>>>>>> api2
 
 
 async def test_output_goes_to_the_log_and_the_end_is_recorded(rig):
@@ -72,7 +80,12 @@ async def test_restarts_count_up_and_keep_one_previous_log(rig):
         await rig.container.start(rig.plan("sh", "-c", f"echo run {run}"))
         await rig.ended()
     assert rig.record.containers["c"].restarts == 2
-    assert sorted(path.name for path in rig.container.directory.iterdir()) == ["1.log", "2.log"]
+    assert sorted(path.name for path in rig.container.directory.iterdir()) == [
+        "1.log",
+        "1.log.times",
+        "2.log",
+        "2.log.times",
+    ]
 
 
 async def test_a_start_that_fails_leaves_the_record_as_it_was(rig):

@@ -7,7 +7,9 @@ import os
 
 import pytest
 
-from solo.node import logs
+from kube.machinery.durations import parse_rfc3339
+from solo.http.streams import Excerpt
+from solo.node import logs, logtimes
 
 
 def write(path, text: str) -> None:
@@ -39,12 +41,12 @@ async def collect(reader: logs.LogReader, ended=None) -> str:
 )
 async def test_tail(log, text, lines, expected):
     write(log, text)
-    assert await collect(logs.LogReader(log, lines, None)) == expected
+    assert await collect(logs.LogReader(log, Excerpt(lines))) == expected
 
 
 async def test_limit_of_bytes(log):
     write(log, "0123456789")
-    assert await collect(logs.LogReader(log, None, 4)) == "0123"
+    assert await collect(logs.LogReader(log, Excerpt(limit_bytes=4))) == "0123"
 
 
 async def test_rotation_bounds_the_file_and_readers_see_both_parts(log):
@@ -54,8 +56,8 @@ async def test_rotation_bounds_the_file_and_readers_see_both_parts(log):
     os.write(fd, b"new 1\n")
     os.close(fd)
     assert log.read_text() == "new 1\n"
-    assert await collect(logs.LogReader(log, None, None)) == "old 1\nold 2\nnew 1\n"
-    assert await collect(logs.LogReader(log, 2, None)) == "old 2\nnew 1\n"
+    assert await collect(logs.LogReader(log, Excerpt())) == "old 1\nold 2\nnew 1\n"
+    assert await collect(logs.LogReader(log, Excerpt(2))) == "old 2\nnew 1\n"
     assert not await logs.rotate(log, limit=100)
 
 
@@ -85,7 +87,7 @@ async def test_rotation_ends_though_the_process_writes_as_fast_as_it_copies(log)
 async def test_follow_goes_on_over_a_rotation_until_the_end(log):
     write(log, "one\n")
     ended = asyncio.Event()
-    reader = asyncio.create_task(collect(logs.LogReader(log, None, None), ended.wait))
+    reader = asyncio.create_task(collect(logs.LogReader(log, Excerpt()), ended.wait))
     await asyncio.sleep(0.02)
     write(log, "two\n")
     await asyncio.sleep(0.02)
@@ -99,7 +101,7 @@ async def test_follow_goes_on_over_a_rotation_until_the_end(log):
 async def test_a_follower_that_leaves_closes_everything(log):
     write(log, "one\n")
     before = len(os.listdir("/proc/self/fd"))
-    stream = logs.LogReader(log, None, None).stream(asyncio.Event().wait)
+    stream = logs.LogReader(log, Excerpt()).stream(asyncio.Event().wait)
     assert await anext(stream) == b"one\n"
     await stream.aclose()
     assert len(os.listdir("/proc/self/fd")) == before
@@ -110,3 +112,97 @@ def test_a_link_in_the_place_of_a_log_is_not_followed(log, tmp_path):
     with pytest.raises(OSError):
         logs.open_for_process(log, -1, -1)
     assert logs.tail_text(log, 10, 100) == ""
+
+
+def write_at(path, text: str, seconds: float) -> None:
+    """Write, as if it had happened at a time (seconds since the epoch), and have the agent see it."""
+    write(path, text)
+    os.utime(path, (seconds, seconds))
+    logtimes.stamp(path)
+
+
+FIRST, SECOND, THIRD = (f"2001-09-09T01:46:4{n}.000000000Z " for n in range(3))
+
+
+@pytest.fixture
+def timed_log(log):
+    write_at(log, "one\ntw", 1_000_000_000)
+    write_at(log, "o\nthree\n", 1_000_000_001)
+    write_at(log, "four", 1_000_000_002)
+    return log
+
+
+@pytest.mark.parametrize(
+    ("excerpt", "expected"),
+    [
+        (Excerpt(timestamps=True), f"{FIRST}one\n{FIRST}two\n{SECOND}three\n{THIRD}four"),
+        (Excerpt(since=1_000_000_001), "three\nfour"),
+        (Excerpt(since=1_000_000_001.5), "four"),
+        (Excerpt(since=1_000_000_003), ""),
+        (Excerpt(since=1, timestamps=True, tail_lines=1), f"{THIRD}four"),
+        (Excerpt(since=1_000_000_002, tail_lines=3), "four"),
+        (Excerpt(timestamps=True, limit_bytes=35), f"{FIRST}one\n{FIRST}"[:35]),
+    ],
+    ids=["timestamps", "since", "since-later", "since-after", "tail", "tail-and-since", "limit"],
+)
+async def test_times_of_lines(timed_log, excerpt, expected):
+    assert await collect(logs.LogReader(timed_log, excerpt)) == expected
+
+
+async def test_times_go_with_their_lines_through_a_rotation(timed_log):
+    assert await logs.rotate(timed_log, limit=5)
+    write_at(timed_log, " more\nfive\n", 1_000_000_003)
+    whole = f"{FIRST}one\n{FIRST}two\n{SECOND}three\n{THIRD}four more\n{THIRD[:18]}3{THIRD[19:]}five\n"
+    assert await collect(logs.LogReader(timed_log, Excerpt(timestamps=True))) == whole
+    assert await collect(logs.LogReader(timed_log, Excerpt(since=1_000_000_001))) == "three\nfour more\nfive\n"
+
+
+async def test_a_log_without_an_index_was_written_when_its_file_was(log):
+    write(log, "one\n")
+    os.utime(log, (1_000_000_000, 1_000_000_000))
+    assert await collect(logs.LogReader(log, Excerpt(timestamps=True))) == f"{FIRST}one\n"
+
+
+async def test_a_log_that_its_process_has_emptied_begins_anew(timed_log):
+    os.truncate(timed_log, 0)
+    write_at(timed_log, "new\n", 1_000_000_002)
+    assert await collect(logs.LogReader(timed_log, Excerpt(timestamps=True))) == f"{THIRD}new\n"
+
+
+async def test_a_chatty_log_is_rotated_for_its_index(log):
+    for n in range(4):
+        write_at(log, "x", 1_000_000_000 + n)
+    assert await logs.rotate(log, limit=50)
+    assert not logtimes.times_path(log).exists()
+
+
+async def test_the_clock_notes_when_lines_are_written(log, tmp_path):
+    other = tmp_path / "other.log"
+    write(log, "")
+    write(other, "")
+    clock = logtimes.LogClock()
+    clock.follow(log)
+    clock.follow(other)
+    for n in range(3):
+        write(log, f"{n}\n")
+        write(other, f"{n}\n")
+        await asyncio.sleep(0.25)
+    clock.leave(log)
+    clock.leave(other)
+    clock.close()
+    for path in (log, other):
+        lines = (await collect(logs.LogReader(path, Excerpt(timestamps=True)))).splitlines()
+        seconds = [parse_rfc3339(line.split()[0]).timestamp() for line in lines]
+        assert [line.split()[1] for line in lines] == ["0", "1", "2"]
+        assert seconds[1] - seconds[0] > 0.1 and seconds[2] - seconds[1] > 0.1
+
+
+async def test_followed_lines_have_the_times_that_they_have_later(log):
+    write(log, "one\n")
+    ended = asyncio.Event()
+    reader = asyncio.create_task(collect(logs.LogReader(log, Excerpt(timestamps=True)), ended.wait))
+    await asyncio.sleep(0.05)
+    write(log, "two\n")
+    await asyncio.sleep(0.05)
+    ended.set()
+    assert await reader == await collect(logs.LogReader(log, Excerpt(timestamps=True)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
@@ -457,3 +458,40 @@ async def test_events_of_both_groups_are_the_same_objects(world):
     assert "reportingController: Required value" in refused.value.message
     await world.change("events", "e", lambda present: {**copy(present), "note": "bye"}, "ns", group="events.k8s.io")
     assert world.get("events", "e", "ns")["message"] == "bye"
+
+
+def encoded(size: int) -> str:
+    return base64.b64encode(bytes(size)).decode()
+
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("plural", "fields", "problem"),
+    [
+        ("configmaps", {"data": {"a": "x" * MIB}}, None),
+        ("configmaps", {"data": {"a": "x" * MIB, "b": "y"}}, "[]: Too long: may not be more than 1048576 bytes"),
+        ("configmaps", {"data": {"a": "é" * (MIB // 2 + 1)}}, "[]: Too long"),
+        ("configmaps", {"data": {"a": "x" * (MIB // 2)}, "binaryData": {"b": encoded(MIB // 2)}}, None),
+        ("configmaps", {"data": {"a": "x" * (MIB // 2)}, "binaryData": {"b": encoded(MIB // 2 + 1)}}, "[]: Too long"),
+        ("configmaps", {"data": {"a": "1"}, "binaryData": {"a": "Mg=="}}, "duplicate of key present in binaryData"),
+        ("configmaps", {"data": {"k" * 254: ""}}, "must be no more than 253 characters"),
+        ("configmaps", {"data": {"..": ""}}, "must not be '..'"),
+        ("configmaps", {"data": {"..a": ""}}, "must not start with '..'"),
+        ("configmaps", {"data": {"a/b": ""}}, "a valid config key must consist of"),
+        ("secrets", {"data": {"a": encoded(MIB)}}, None),
+        ("secrets", {"data": {"a": encoded(MIB), "b": encoded(1)}}, "data: Too long"),
+        ("secrets", {"stringData": {"a": "x" * (MIB + 1)}}, "data: Too long"),
+        ("secrets", {"data": {"..a": ""}}, "must not start with '..'"),
+    ],
+    ids=range(14),
+)
+async def test_what_config_maps_and_secrets_may_hold(world, plural, fields, problem):
+    obj = {"metadata": {"name": "a"}, **fields}
+    if problem is None:
+        await world.create(plural, obj, "ns")
+        return
+    with pytest.raises(StatusError) as caught:
+        await world.create(plural, obj, "ns")
+    assert caught.value.code == 422 and problem in caught.value.message

@@ -6,6 +6,7 @@ need, so it is imported at the first compilation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -25,11 +26,16 @@ _EXTENSIONS = (
 @cache
 def environment(variables: tuple[str, ...]) -> Any:
     """A `cel.Env` in which the variables are declared with dynamic type."""
+    return typed_environment(dict.fromkeys(variables, "dyn"))
+
+
+def typed_environment(variables: Mapping[str, str]) -> Any:
+    """A `cel.Env` in which the variables have these types: `dyn`, `int`, `double`, `string` or `bool`."""
     from cel_expr_python import cel
 
     lines = ["extensions:", *(f"  - name: {name}" for name in _EXTENSIONS)]
     if variables:
-        lines += ["variables:", *(f'  - name: "{name}"\n    type: dyn' for name in variables)]
+        lines += ["variables:", *(f'  - name: "{name}"\n    type: {type_}' for name, type_ in variables.items())]
     return cel.NewEnv(config=cel.NewEnvConfigFromYaml("\n".join(lines) + "\n"), functions=_declarations())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from kube.machinery.cel.environment import environment, error_type
+from kube.machinery.cel.environment import environment, error_type, typed_environment
 from kube.machinery.cel.escape import add_aliases, find_aliases
 from kube.machinery.cel.syntax import Expr, read_checked
 
@@ -89,12 +89,20 @@ def compile_cel(expression: str, variables: Sequence[str]) -> Program:
 
 @lru_cache(maxsize=2048)
 def _compile(expression: str, variables: tuple[str, ...]) -> Program:
-    env = environment(variables)
+    compiled = _compile_in(environment(variables), expression)
+    return Program(expression, compiled, compiled.return_type().name())
+
+
+def check_types(expression: str, variables: Mapping[str, str]) -> None:
+    """Check an expression over variables of these types (`dyn`, `int`, `double`, ...). Raises CelCompileError."""
+    _compile_in(typed_environment(variables), expression)
+
+
+def _compile_in(env: Any, expression: str) -> Any:
     try:
-        compiled = env.compile(expression)
+        return env.compile(expression)
     except RuntimeError as error:
         raise CelCompileError(_COMPILE_NOISE.sub("", str(error)).replace(" (in container '')", "")) from None
-    return Program(expression, compiled, compiled.return_type().name())
 
 
 def _translate(text: str) -> str:

@@ -7,17 +7,27 @@ the chains of selections that start at `self` or `oldSelf` are followed through 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 from kube.machinery.cel.escape import unescape
+from kube.machinery.cel.program import CelCompileError, check_types
 
 Node = dict[str, Any]
 
-_TOKEN = re.compile(
-    r"""(?P<text>r?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
-      | (?P<chain>(?<![\w.])(?:self|oldSelf)(?:\.\w+)*)(?P<call>\()?""",
-    re.VERBOSE,
-)
+
+@cache
+def _tokens(*roots: str) -> re.Pattern[str]:
+    """What texts, and chains of selections that begin at one of the variables `roots`, look like."""
+    return re.compile(
+        rf"""(?P<text>r?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'))
+          | (?P<chain>(?<![\w.])(?:{"|".join(roots)})\b(?:\.\w+)*)(?P<call>\()?""",
+        re.VERBOSE,
+    )
+
+
+_SCALARS = {"integer": "int", "number": "double", "string": "string", "boolean": "bool"}
 _HAS = re.compile(r"\bhas\(\s*\Z")
 _TIMES = {
     "date-time": "timestamp(%s)",
@@ -45,15 +55,20 @@ def undefined_field(expression: str, node: Node, *, whole_object: bool) -> str |
     """
     if whole_object:
         node = with_root_fields(node)
-    for token in _TOKEN.finditer(expression):
+    return first_undefined(expression, {"self": node, "oldSelf": node})
+
+
+def first_undefined(expression: str, schemas: Mapping[str, Node]) -> str | None:
+    """The same for variables of any name, each with the schema of its value."""
+    for token in _tokens(*schemas).finditer(expression):
         chain = token["chain"]
         if chain is None:
             continue
-        names = chain.split(".")[1:]
+        root, *names = chain.split(".")
         if token["call"] and names:
             names.pop()  # the last name is a method
-        offset = token.start("chain") + len(chain.split(".")[0])
-        current: Node | None = node
+        offset = token.start("chain") + len(root)
+        current: Node | None = schemas[root]
         for name in names:
             current = _select(current, unescape(name))
             if current is None:
@@ -64,13 +79,59 @@ def undefined_field(expression: str, node: Node, *, whole_object: bool) -> str |
     return None
 
 
+def type_problem(expression: str, schemas: Mapping[str, Node], others: Iterable[str]) -> str | None:
+    """What a compiler that knows the schemas of variables says of an expression; None if it is content.
+
+    `others` are variables of which nothing is known. Fields of lists' elements and of variables of comprehensions are
+    not checked.
+    """
+    if problem := first_undefined(expression, schemas):
+        return problem
+    types = dict.fromkeys((*schemas, *others), "dyn")
+    parts, place = [], 0
+    for token in _tokens(*schemas).finditer(expression):
+        if token["chain"] is None or _HAS.search(expression, 0, token.start()):
+            continue
+        root, *names = token["chain"].split(".")
+        if token["call"] and names:
+            names.pop()  # the last name is a method
+        current: Node | None = schemas[root]
+        for name in names:
+            current = _select(current, unescape(name)) or None
+        type_ = _scalar(current) if names else None
+        if type_ is not None:
+            # A variable of that type, of a name as long as the chain, so that places in messages stay right.
+            variable = "_".join((root, *names))
+            types[variable] = type_ if types.get(variable, type_) == type_ else "dyn"
+            parts += [expression[place : token.start()], variable]
+            place = token.start() + len(variable)
+    typed = "".join([*parts, expression[place:]])
+    try:
+        check_types(typed, types)
+    except CelCompileError as problem:
+        shown = str(problem)
+        for line, written in zip(typed.split("\n"), expression.split("\n"), strict=True):
+            shown = shown.replace(f" | {line}\n", f" | {written}\n")
+        return shown
+    return None
+
+
+def _scalar(node: Node | None) -> str | None:
+    """The type in CEL of a value of a plain type, None of anything else. Texts with a format may be none to CEL."""
+    if not node or node.get("x-kubernetes-int-or-string") or not isinstance(node.get("type"), str):
+        return None
+    if node["type"] == "string" and node.get("format"):
+        return None
+    return _SCALARS.get(node["type"])
+
+
 def with_times(expression: str, node: Node) -> str:
     """The expression in which fields of a time format are times, as they are to Kubernetes' rules, and not texts.
 
     Only chains of selections that begin at `self` or `oldSelf` are seen, not elements of lists.
     """
     parts, place = [], 0
-    for token in _TOKEN.finditer(expression):
+    for token in _tokens("self", "oldSelf").finditer(expression):
         if token["chain"] is None or _HAS.search(expression, 0, token.start()):
             continue
         root, *names = token["chain"].split(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,19 +17,22 @@ _DATA_LIMIT = 1024 * 1024
 
 
 class ConfigStrategy(BuiltinStrategy):
-    """ConfigMaps: size, keys, `immutable`."""
+    """ConfigMaps: size, keys, `immutable` (core `ValidateConfigMap`)."""
 
     _data_fields: tuple[str, ...] = ("data", "binaryData")
+    _size_field = "[]"
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         causes = []
-        size = 0
+        binary = obj.get("binaryData") or {}
         for part in self._data_fields:
-            for key, value in (obj.get(part) or {}).items():
-                size += len(value)
-                causes += [cause("FieldValueInvalid", f"{part}[{key}]", text, quote(key)) for text in _config_key(key)]
-        if size > _DATA_LIMIT * 4 // 3:
-            causes.append(cause("FieldValueTooLong", "", f"may not be more than {_DATA_LIMIT} bytes"))
+            for key in obj.get(part) or {}:
+                texts = _config_key(key)
+                if part == "data" and key in binary:
+                    texts.append("duplicate of key present in binaryData")
+                causes += [cause("FieldValueInvalid", f"{part}[{key}]", text, quote(key)) for text in texts]
+        if self._size(obj) > _DATA_LIMIT:
+            causes.append(cause("FieldValueTooLong", self._size_field, f"may not be more than {_DATA_LIMIT} bytes"))
         if old is not None and old.get("immutable"):
             detail = "field is immutable when `immutable` is set"
             causes += [
@@ -38,27 +42,49 @@ class ConfigStrategy(BuiltinStrategy):
             ]
         return causes
 
+    def _size(self, obj: Obj) -> int:
+        """Bytes of all values; keys do not count."""
+        texts = sum(len((value or "").encode()) for value in (obj.get("data") or {}).values())
+        return texts + _decoded_size(obj.get("binaryData") or {})
+
+
+def _decoded_size(data: Mapping[str, str]) -> int:
+    """How many bytes values in base64 are."""
+    texts = ((value or "").replace("\n", "").replace("\r", "").rstrip("=") for value in data.values())
+    return sum(len(text) * 3 // 4 for text in texts)
+
 
 def _config_key(key: str) -> list[str]:
-    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
-    if key and len(key) <= 253 and set(key) <= allowed and key not in (".", ".."):
-        return []
-    return [
-        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
-        "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
-    ]
+    """What is wrong with a key (apimachinery `IsConfigMapKey`)."""
+    texts = []
+    if len(key) > 253:
+        texts.append("must be no more than 253 characters")
+    if not re.fullmatch(r"[-._a-zA-Z0-9]+", key):
+        texts.append(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+            "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+        )
+    if key in (".", ".."):
+        texts.append(f"must not be '{key}'")
+    elif key.startswith(".."):
+        texts.append("must not start with '..'")
+    return texts
 
 
 class SecretStrategy(ConfigStrategy):
     """Secrets: `stringData` is write-only, the type cannot change, some types need certain keys."""
 
     _data_fields = ("data",)
+    _size_field = "data"
     fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "type": ("type",)}
 
     def default(self, obj: Obj) -> None:
         obj["type"] = obj.get("type") or "Opaque"
         for key, value in (obj.pop("stringData", None) or {}).items():
             child(obj, "data")[key] = base64.b64encode(value.encode()).decode()
+
+    def _size(self, obj: Obj) -> int:
+        return _decoded_size(obj.get("data") or {})
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         causes = super().validate(obj, old)
