@@ -214,10 +214,7 @@ def test_a_definition_that_serves_nothing_can_go(cluster, namespace):
         item["served"] = False
     cluster.apply(crd)
     assert "the server doesn't have a resource type" in cluster.fails("get", "hides.conv.example.com", "-n", namespace)
-<<<<<<< HEAD
     cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=40s")
-=======
-    cluster.kubectl("delete", "crd", "hides.conv.example.com", "--timeout=10s")
 
 
 def test_parameters_of_policies_are_read_in_the_version_that_the_policy_names(cluster, hosts):
@@ -264,4 +261,3 @@ def test_one_manager_applies_in_one_version_and_then_in_another(cluster, hosts):
     assert owners == [("one", "conv.example.com/v2")]
     assert 'conflict with "one"' in apply("two", host="h3", port="81").stderr
     assert apply("two", "--force-conflicts", host="h3", port="81").returncode == 0
->>>>>>> api2

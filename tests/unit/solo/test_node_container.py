@@ -58,12 +58,8 @@ async def rig(tmp_path):
     made = Rig(tmp_path)
     yield made
     made.container.stop(0)
-<<<<<<< HEAD
     await asyncio.wait_for(made.container.ended.wait(), 30)
-=======
-    await asyncio.wait_for(made.container.ended.wait(), 10)
     made.clock.close()
->>>>>>> api2
 
 
 async def test_output_goes_to_the_log_and_the_end_is_recorded(rig):
