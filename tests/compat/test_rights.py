@@ -107,3 +107,22 @@ def test_another_groups_pods_are_not_the_nodes(wire, admin, namespace):
         for resource in (CLUSTERROLEBINDINGS, CLUSTERROLES):
             admin.delete(resource, namespace)
         admin.delete(CRDS, definition)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"user": {"a": 1}, "resourceAttributes": {"verb": "get", "resource": "pods"}},
+        {"user": "bob", "groups": "dev", "resourceAttributes": {"verb": "get", "resource": "pods"}},
+        {"user": "bob", "extra": {"a": 1}, "resourceAttributes": {"verb": "get", "resource": "pods"}},
+        {"user": "bob", "resourceAttributes": {"verb": 5, "resource": "pods"}},
+        {"user": "bob", "nonResourceAttributes": "x"},
+        [],
+    ],
+    ids=["user", "groups", "extra", "verb", "attributes", "spec"],
+)
+def test_a_question_that_makes_no_sense_is_refused(wire, spec):
+    body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    status, answer = wire("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+    assert (status, answer["reason"]) == (400, "BadRequest")
+    assert "cannot unmarshal" in answer["message"]

@@ -51,8 +51,11 @@ class Informer:
         namespace: str | None = None,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        keep: Callable[[Obj], Obj] | None = None,
     ) -> None:
+        """`keep` gives what is to be kept of an object, its metadata at least; handlers can count on no more."""
         self.resource = resource
+        self._keep = keep
         self._client = client
         self._namespace = namespace
         self._label_selector = label_selector
@@ -208,6 +211,8 @@ class Informer:
                 self._remove(key, old)
                 old = None
         obj["metadata"].pop("managedFields", None)
+        if self._keep is not None:
+            obj = self._keep(obj)
         self._objects[key] = obj
         self._tell("ADDED" if old is None else "MODIFIED", obj, old)
 

@@ -97,17 +97,27 @@ class Watches:
         self.served = {served.resource.group_resource: served for served in await discover(self._client)}
         wanted = {served.resource for name, served in self.served.items() if served.watchable and name not in LEFT_OUT}
         for resource in set(self._informers) - wanted:
-            self._informers.pop(resource)[1].cancel()
+            self._drop(resource)
         for resource in wanted:
             running = self._informers.get(resource)
             if running is not None and running[1].done():
                 logger.error("the watch of %s ended: %r", resource.group_resource, running[1])
+                self._drop(resource)
                 running = None
             if running is None:
                 self._start(resource)
 
+    def _drop(self, resource: Resource) -> None:
+        """End a watch; nobody would say any more when its objects go, so they are as good as gone."""
+        informer, task = self._informers.pop(resource)
+        task.cancel()
+        for obj in informer.items():
+            self._deliver(resource, "DELETED", obj, obj)
+
     def _start(self, resource: Resource) -> None:
-        informer = Informer(self._client, resource)
+        # Of what no controller reads, the graph of owners needs the metadata only: the rest would be in memory twice.
+        keep = None if resource.group_resource in self._handlers else _metadata_of
+        informer = Informer(self._client, resource, keep=keep)
         informer.add_handler(lambda kind, obj, old: self._deliver(resource, kind, obj, old))
         task = asyncio.create_task(informer.run(), name=f"watch-{resource.group_resource}")
         self._informers[resource] = (informer, task)
@@ -119,3 +129,7 @@ class Watches:
             observer(resource, kind, obj, old)
         for handler in self._handlers.get(resource.group_resource, ()):
             handler(kind, obj, old)
+
+
+def _metadata_of(obj: Obj) -> Obj:
+    return {"metadata": {key: value for key, value in obj["metadata"].items() if key != "annotations"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from kube.machinery import errors
@@ -12,6 +13,7 @@ from solo.auth.rbac import Authorizer
 from solo.auth.rules import Rule
 from solo.auth.tokens import DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
 from solo.auth.user import User
+from solo.registry.builtin_schema import BuiltinSchema
 from solo.registry.objects import dig, quote
 from solo.store import Key, Store
 
@@ -30,10 +32,9 @@ class Reviews:
         self._tokens = tokens
 
     def answer(self, plural: str, obj: Obj, namespace: str, user: User) -> Obj:
-        """The review with its status filled in."""
+        """The review with its status filled in. Raises 400 and 422 for one that is none."""
+        _schema(str(obj.get("apiVersion")), str(obj.get("kind"))).decode(obj)
         spec = obj.get("spec") or {}
-        if not isinstance(spec, dict):
-            raise errors.bad_request("spec of a review must be an object")
         if plural == "selfsubjectreviews":
             review: Obj = {"metadata": {"creationTimestamp": now_rfc3339()}, "status": {"userInfo": _user_info(user)}}
         elif plural == "tokenreviews":
@@ -93,7 +94,8 @@ class Reviews:
         return {"authenticated": True, "user": _user_info(user), "audiences": audiences}
 
     def token_request(self, namespace: str, name: str, obj: Obj) -> Obj:
-        """POST serviceaccounts/token. Raises 404, 409 or 422."""
+        """POST serviceaccounts/token. Raises 400, 404, 409 or 422."""
+        _schema("authentication.k8s.io/v1", "TokenRequest").decode(obj)
         stored = self._store.get(Key("serviceaccounts", namespace, name))
         if stored is None:
             raise errors.not_found("serviceaccounts", name)
@@ -143,6 +145,12 @@ class Reviews:
     def key_set(self) -> Obj:
         """The keys that sign service account tokens."""
         return self._tokens.key_set()
+
+
+@lru_cache(maxsize=16)
+def _schema(api_version: str, kind: str) -> BuiltinSchema:
+    group, _, version = api_version.partition("/")
+    return BuiltinSchema(f"io.k8s.api.{group.partition('.')[0]}.{version}.{kind}", kind, version)
 
 
 _BINDABLE = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}

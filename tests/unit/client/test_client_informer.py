@@ -88,9 +88,9 @@ class Story:
 
 
 @asynccontextmanager
-async def running(server, resource=PODS, **options):
+async def running(server, resource=PODS, informer_options=None, **options):
     async with AsyncClient(server.config, watch_margin=0.2, **options) as client:
-        informer = Informer(client, resource)
+        informer = Informer(client, resource, **(informer_options or {}))
         story = Story()
         informer.add_handler(story)
         task = asyncio.create_task(informer.run())
@@ -133,6 +133,19 @@ async def test_managed_fields_are_not_kept(serve, api):
     async with running(await serve(api)) as (informer, _):
         await informer.wait_synced(DEADLINE)
         assert "managedFields" not in informer.get("ns", "a")["metadata"]
+
+
+async def test_only_what_is_wanted_of_an_object_is_kept(serve, api):
+    api.objects = [{**pod("a", 1), "spec": {"much": 1}}]
+    keep = {"keep": lambda obj: {"metadata": obj["metadata"]}}
+    async with running(await serve(api), informer_options=keep) as (informer, story):
+        await informer.wait_synced(DEADLINE)
+        assert list(informer.get("ns", "a")) == ["metadata"]
+        watch = await api.next_watch()
+        await watch.event("MODIFIED", {**pod("a", 11), "spec": {"much": 2}})
+        await story.until("ADDED a ->1", "MODIFIED a 1>11")
+        assert list(informer.get("ns", "a")) == ["metadata"]
+        watch.end.set()
 
 
 async def test_many_objects_come_in_pages(serve, api):
