@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+
+from kube.client.config import KubeConfig, load_kubeconfig
+from kube.client.sync import SyncClient
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import CONFIGMAPS
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
@@ -119,3 +126,29 @@ def test_tokens_can_be_checked_by_others(wire, namespace):
     assert wire("POST", path, review)[1]["status"]["authenticated"] is True
     wire("DELETE", f"/api/v1/namespaces/{namespace}/secrets/s")
     assert wire("POST", path, review)[1]["status"]["authenticated"] is False
+
+
+def test_secrets_of_service_accounts_are_filled_and_go_with_them(cluster, namespace, admin):
+    name = "kubernetes.io/service-account.name"
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "robot-token", "annotations": {name: "robot"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+    cluster.kubectl("create", "serviceaccount", "robot", "-n", namespace)
+    cluster.apply(secret, namespace=namespace)
+    cluster.kubectl("wait", "--for=jsonpath={.data.token}", "secret/robot-token", "-n", namespace, "--timeout=10s")
+    made = cluster.get("secret/robot-token", "-n", namespace)
+    data = {key: base64.b64decode(value).decode() for key, value in made["data"].items()}
+    assert data.keys() == {"ca.crt", "namespace", "token"} and data["namespace"] == namespace
+    assert data["ca.crt"] == admin.get(CONFIGMAPS, "kube-root-ca.crt", namespace)["data"]["ca.crt"]
+    config = load_kubeconfig(str(cluster.kubeconfig))
+    with SyncClient(KubeConfig(config.server, ca_data=data["ca.crt"].encode(), token=data["token"])) as robot:
+        with pytest.raises(StatusError, match=f"system:serviceaccount:{namespace}:robot"):
+            robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
+        cluster.kubectl("delete", "serviceaccount", "robot", "-n", namespace)
+        cluster.kubectl("wait", "--for=delete", "secret/robot-token", "-n", namespace, "--timeout=10s")
+        with pytest.raises(StatusError) as caught:
+            robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
+        assert caught.value.code == 401

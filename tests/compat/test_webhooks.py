@@ -7,17 +7,26 @@ import http.server
 import json
 import ssl
 import threading
+from typing import ClassVar
 
 import pytest
 
+from compat.conftest import sleeping_pod
 from solo.auth.pki import ensure_pki
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    connected: ClassVar[list[dict]] = []
+
     def do_POST(self):
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = review["request"]
-        response = {"uid": request["uid"], "allowed": "bad" not in (request["object"].get("data") or {})}
+        if request["operation"] == "CONNECT":
+            self.connected.append(request)
+        response = {
+            "uid": request["uid"],
+            "allowed": "bad" not in (request["object"].get("data") or request["object"].get("command") or {}),
+        }
         if self.path == "/mutate":
             patch = json.dumps([{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}])
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
@@ -110,4 +119,28 @@ def test_a_webhook_that_is_not_trusted_or_not_there(cluster, namespace, server):
     assert "certificate" in refused
     cluster.apply(configuration("Validating", namespace, {"url": "https://127.0.0.1:1/"}, failurePolicy="Ignore"))
     cluster.kubectl("create", "configmap", "c", "-n", namespace)
+    cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
+
+
+def test_streams_to_pods_pass_admission(cluster, namespace, server):
+    port, bundle = server
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]}
+    client = {"url": f"https://127.0.0.1:{port}/check", "caBundle": bundle}
+    cluster.apply(sleeping_pod("p"), namespace=namespace)
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/p", "-n", namespace, "--timeout=20s")
+    cluster.apply(configuration("Validating", namespace, client, rules=[rule]))
+    assert cluster.kubectl("exec", "p", "-n", namespace, "--", "echo", "good") == "good\n"
+    assert "denied the request" in cluster.fails("exec", "p", "-n", namespace, "--", "echo", "bad")
+    request = Handler.connected[-1]
+    assert request["kind"] == {"group": "", "version": "v1", "kind": "PodExecOptions"}
+    assert (request["resource"]["resource"], request["subResource"], request["name"]) == ("pods", "exec", "p")
+    assert request["object"] == {
+        "apiVersion": "v1",
+        "kind": "PodExecOptions",
+        "container": "c",
+        "command": ["echo", "bad"],
+        "stdout": True,
+        "stderr": True,
+    }
+    assert request["options"] is None and request["oldObject"] is None
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)

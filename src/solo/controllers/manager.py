@@ -23,6 +23,7 @@ from solo.controllers.pods import Place
 from solo.controllers.replicasets import ReplicaSetController
 from solo.controllers.serviceaccounts import ServiceAccountController
 from solo.controllers.statefulsets import StatefulSetController
+from solo.controllers.tokens import TokenController
 from solo.controllers.watches import Watches
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconc
     "jobs": JobController,
     "cronjobs": CronJobController,
     "budgets": BudgetController,
+    "tokens": TokenController,
 }
 
 

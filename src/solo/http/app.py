@@ -24,12 +24,13 @@ from solo.http.lists import Lister
 from solo.http.negotiation import JSON, Output, choose_output, media_type_of
 from solo.http.openapi import OpenApi
 from solo.http.paths import RequestInfo
-from solo.http.pods import PodHandlers
+from solo.http.pods import PodHandlers, connect_options
 from solo.http.reviews import Reviews
 from solo.http.selection import Selection, read_selection
 from solo.http.watches import Watcher, WatchOptions
 from solo.http.writes import Call, Writer, read_body
 from solo.registry.catalog import Catalog
+from solo.registry.context import RequestContext
 from solo.registry.kinds import Kind
 from solo.registry.registry import Registry
 from solo.store import Key, Store
@@ -54,6 +55,7 @@ class Api:
         address: str,
     ) -> None:
         self._store = store
+        self._registry = registry
         self._catalog = catalog
         self._authenticator = authenticator
         self._access = access
@@ -196,7 +198,7 @@ class Api:
 
     async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
         if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
-            return await self._stream(request, info)
+            return await self._stream(request, info, kind, user)
         call = Call(request, info, kind, user, choose_output(request.headers.get("Accept") or ""))
         if info.subresource:
             return await self._subresource(call)
@@ -246,19 +248,23 @@ class Api:
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
         return responses.many(kind, page, meta, call.output, call.include, warnings)
 
-    async def _stream(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
+        place, subresource = (info.namespace, info.name), info.subresource
         # The verb that was authorized has to be that of what happens: a DELETE of pods/exec must not run anything.
-        if info.verb != ("get" if info.subresource == "log" else "create"):
+        if info.verb != ("get" if subresource == "log" else "create"):
             raise errors.method_not_allowed(info.verb, PODS.group_resource)
-        if self._store.get(Key("pods", info.namespace, info.name)) is None:
+        if self._store.get(Key("pods", *place)) is None:
             raise errors.not_found("pods", info.name)
+        if subresource != "log":
+            options = connect_options(subresource, request.query)
+            await self._registry.connect(kind, *place, subresource, options, RequestContext(user))
         handlers = {
             "log": self.pods.log,
             "exec": self.pods.exec,
             "attach": self.pods.attach,
             "portforward": self.pods.port_forward,
         }
-        return await handlers[info.subresource](request, info.namespace, info.name)
+        return await handlers[subresource](request, *place)
 
     async def _subresource(self, call: Call) -> web.StreamResponse:
         info, kind = call.info, call.kind

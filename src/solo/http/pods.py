@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+from multidict import MultiMapping
 
 from kube.machinery import errors
 from solo.http.logoptions import flag, log_options
@@ -40,10 +41,25 @@ logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
+_CONNECT_KINDS = {"exec": "PodExecOptions", "attach": "PodAttachOptions", "portforward": "PodPortForwardOptions"}
 _CLOSE = 255
 _CHANNELS = (V5, V4, V4_BASE64, V1, V1_BASE64, UNNAMED)
 _FIRST_VERSION = (V1, V1_BASE64, None)
 _SUCCESS: Obj = {"metadata": {}, "status": "Success"}
+
+
+def connect_options(subresource: str, query: MultiMapping[str]) -> Obj:
+    """The object that admission sees of a request for a stream (core PodExecOptions and its kin)."""
+    options: Obj = {"kind": _CONNECT_KINDS[subresource], "apiVersion": "v1"}
+    if subresource == "portforward":
+        ports = [int(port) for text in query.getall("ports", []) for port in text.split(",") if port.isdecimal()]
+        return {**options, "ports": ports} if ports else options
+    options.update((name, True) for name in ("stdin", "stdout", "stderr", "tty") if flag(query, name))
+    if query.get("container"):
+        options["container"] = query["container"]
+    if subresource == "exec":
+        options["command"] = query.getall("command", [])
+    return options
 
 
 class PodHandlers:

@@ -27,6 +27,8 @@ from solo.node.procfs import read_stat
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 24, 38, 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
+_CLONE_NEWUTS = 0x04000000
+_CAP_SYS_ADMIN = 21
 _libc = ctypes.CDLL(None, use_errno=True)
 _GATE, _ERRORS, _FIRST_FREE = 3, 4, 5
 
@@ -55,7 +57,8 @@ class Launch:
     """Everything about a process to be; the descriptors are filled in last.
 
     User and groups are left alone when `uid` is None. `join` are the `cgroup.procs` files of its control groups: it
-    joins by itself, because that can take the kernel 20 ms and must not hold up the agent.
+    joins by itself, because that can take the kernel 20 ms and must not hold up the agent. `hostname` is what the
+    machine is called to the process, where `can_name_host` says so.
     """
 
     argv: list[str]
@@ -73,6 +76,7 @@ class Launch:
     terminal: bool = False
     join: tuple[str, ...] = ()
     oom_score_adj: int = 0
+    hostname: str = ""
 
 
 class _Header(ctypes.Structure):
@@ -117,6 +121,20 @@ def _drop_privileges(launch: Launch) -> None:
             _raise_ambient(launch.ambient)
     if launch.no_new_privileges:
         _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+
+
+def can_name_host() -> bool:
+    """Whether processes can be given a host name of their own, a UTS namespace, which takes CAP_SYS_ADMIN."""
+    with open("/proc/self/status") as status:
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return bool(effective >> _CAP_SYS_ADMIN & 1)
+
+
+def _name_host(name: bytes) -> None:
+    # Without the right, or in a sandbox that forbids it, the process runs with the host's name.
+    with contextlib.suppress(PermissionError):
+        _check(_libc.unshare(_CLONE_NEWUTS))
+        _check(_libc.sethostname(name, len(name)))
 
 
 def _candidates(launch: Launch) -> list[str]:
@@ -175,6 +193,9 @@ def _child(launch: Launch, candidates: list[str], gate: int, errors: int) -> NoR
         for path in launch.join:
             stage, subject = "join control group", path
             _write(path, "0")
+        if launch.hostname:
+            stage, subject = "set host name", launch.hostname
+            _name_host(launch.hostname.encode())
         if launch.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # As root, before the drop: the user of the process need not have search permission on the way there.

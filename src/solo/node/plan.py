@@ -98,6 +98,7 @@ class Planner:
             drop=who.drop,
             no_new_privileges=who.no_new_privileges,
             oom_score_adj=podspec.oom_score_adj(self.pod, container, context.memory),
+            hostname=self.pod["spec"].get("hostname") or "",
         )
         self._plans[container["name"]] = plan
         return plan

@@ -23,7 +23,7 @@ from solo.node.context import NodeContext
 from solo.node.environment import ConfigError
 from solo.node.exec import run as run_command
 from solo.node.health import Health
-from solo.node.launch import Launch, LaunchError
+from solo.node.launch import Launch, LaunchError, can_name_host
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
 from solo.node.probes import run_action
@@ -281,6 +281,9 @@ class PodWorker:
             problems = container.group.prepare(memory=podspec.memory_limit(spec), cpu=podspec.cpu_limit(spec))
             for problem in problems:
                 self._tell_once("LimitNotEnforced", f"container {container.name}: {problem}")
+            if plan.hostname and not can_name_host():
+                text = f"processes have the host's name, not {plan.hostname}: that takes a cluster that runs as root"
+                self._tell_once("HostnameNotSet", text)
             await container.start(plan)
         except ConfigError as error:
             reason, message = "CreateContainerConfigError", str(error)

@@ -151,7 +151,6 @@ def _capabilities(wanted: Obj, *, root: bool) -> tuple[tuple[int, ...], tuple[in
 _UNSUPPORTED_POD_FIELDS = {
     "hostAliases": "the host's own /etc/hosts is used",
     "dnsConfig": "the host's own resolver is used",
-    "hostname": "the process has the host's name",
     "setHostnameAsFQDN": "the process has the host's name",
     "runtimeClassName": "there is no container runtime",
     "resourceClaims": "there are no devices to allocate",

@@ -39,7 +39,7 @@ class MutatingPolicies:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Change `attributes.obj`. Raises 403 for a policy that fails and may not."""
-        if attributes.obj is None:
+        if attributes.obj is None or attributes.operation == "CONNECT":
             return
         done: list[tuple[Stored, Stored, Obj | None]] = []
         for policy, binding in self._bound.applicable(attributes):

@@ -140,6 +140,18 @@ class Registry:
         for plugin in self._admission:
             await plugin.admit(attributes)
 
+    async def connect(
+        self, kind: Kind, namespace: str, name: str, subresource: str, options: Obj, context: RequestContext
+    ) -> None:
+        """Ask admission about a stream to an object; `options` is its object, such as PodExecOptions.
+
+        What mutating webhooks change of it is not taken up. Raises what they raise.
+        """
+        attributes = Attributes("CONNECT", kind, namespace, name, options, None, subresource, context)
+        for plugin in self._mutations:
+            await plugin.mutate(attributes)
+        await self._admit(replace(attributes, obj=options))
+
     # ---- create
 
     async def create(self, kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> Result:

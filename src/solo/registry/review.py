@@ -37,7 +37,10 @@ _LEFT_OUT = ("subResource", "requestSubResource", "name", "namespace")
 def admission_request(attributes: Attributes) -> Obj:
     """An AdmissionRequest without the objects: the `request` variable of CEL, and what webhooks are told besides."""
     resource, user = attributes.kind.resource, attributes.context.user
-    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    shown = resource.kind
+    if attributes.operation == "CONNECT" and attributes.obj is not None:
+        shown = attributes.obj["kind"]
+    kind = {"group": resource.group, "version": resource.version, "kind": shown}
     place = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     info: Obj = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
     info["extra"] = {key: list(values) for key, values in user.extra.items()}
@@ -63,12 +66,17 @@ def admission_review(attributes: Attributes, obj: Obj | None) -> Obj:
     # Go leaves these out when they are empty (`omitempty`), and webhooks tell a subresource by the field's presence.
     request = {key: value for key, value in request.items() if value or key not in _LEFT_OUT}
     request["userInfo"] = {key: value for key, value in request["userInfo"].items() if value}
-    operation = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}
-    options: Obj = {"apiVersion": "meta.k8s.io/v1", "kind": operation[attributes.operation]}
-    if attributes.context.dry_run:
-        options["dryRun"] = ["All"]
-    request.update(object=obj, oldObject=attributes.old, options=options)
+    request.update(object=obj, oldObject=attributes.old, options=_options(attributes))
     return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "request": request}
+
+
+def _options(attributes: Attributes) -> Obj | None:
+    """The options of the verb; connecting has none."""
+    kind = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}.get(attributes.operation)
+    if kind is None:
+        return None
+    options: Obj = {"apiVersion": "meta.k8s.io/v1", "kind": kind}
+    return {**options, "dryRun": ["All"]} if attributes.context.dry_run else options
 
 
 def read_answer(review: Obj, answer: Any, webhook: str, obj: Obj | None) -> Answer:

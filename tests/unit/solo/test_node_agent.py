@@ -236,6 +236,15 @@ async def test_from_object_to_process_with_one_status_write(api, agent, root):
     assert b"".join([chunk async for chunk in log]) == b"hello you\n"
 
 
+@pytest.mark.parametrize("able", [True, False])
+async def test_a_pod_with_a_host_name_runs_and_is_told_if_it_has_none(api, agent, monkeypatch, able):
+    monkeypatch.setattr("solo.node.pod.can_name_host", lambda: able)
+    path = api.pod("p", "sleep", "600", hostname="worker-0", subdomain="workers")
+    await until(lambda: "running" in api.state(path))
+    await until(lambda: api.events("Started"))
+    assert bool(api.events("HostnameNotSet")) is not able
+
+
 async def test_exec_sees_the_environment_of_the_container(api, agent):
     path = api.pod("p", "sleep", "600", container={"env": [{"name": "WHO", "value": "you"}]})
     await until(lambda: "running" in api.state(path))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from solo.node import procfs
-from solo.node.launch import CAPABILITIES, Launch, LaunchError, fork_gated
+from solo.node.launch import CAPABILITIES, Launch, LaunchError, can_name_host, fork_gated
 from solo.node.reaper import ExitWatch, exit_code
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -137,3 +137,25 @@ async def test_another_process_with_the_same_number_is_not_mistaken():
     assert stat is not None
     with pytest.raises(ProcessLookupError):
         ExitWatch(os.getpid(), stat.start_ticks - 1)
+
+
+@pytest.mark.skipif(not can_name_host(), reason="needs CAP_SYS_ADMIN")
+async def test_a_host_name_of_its_own(tmp_path):
+    before = os.uname().nodename
+    status, output = await run(tmp_path, ["uname", "-n"], hostname="worker-0")
+    assert exit_code(status) == (0, 0)
+    assert output.strip() == "worker-0"
+    assert os.uname().nodename == before
+
+
+@root_only
+async def test_without_the_right_to_name_a_host_it_has_the_hosts_name(tmp_path):
+    code = (
+        "import asyncio, pathlib, sys; from unit.solo.test_node_launch import run; "
+        "print(asyncio.run(run(pathlib.Path(sys.argv[1]), ['uname', '-n'], hostname='worker-0'))[1])"
+    )
+    command = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin", sys.executable, "-c", code]
+    done = subprocess.run(
+        [*command, str(tmp_path)], capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=30
+    )
+    assert done.stdout.strip() == os.uname().nodename, done.stderr
