@@ -29,7 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--port", type=int, metavar="N", help=f"port of the API (default: the first free one from {FIRST_PORT})"
     )
     parser.add_argument(
-        "--listen", type=_address, default="127.0.0.1", metavar="ADDRESS", help="address the API listens on (default: %(default)s)"
+        "--listen",
+        type=_address,
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address the API listens on (default: %(default)s)",
     )
 
 

@@ -21,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
     found = shutil.which(PLUGIN)
     if found is None:
         here = os.path.dirname(os.path.abspath(sys.argv[0]))
-        raise CommandError(f"kubectl would not find {PLUGIN}: add its directory to $PATH, which is {here} as bmctl's is")
+        raise CommandError(
+            f"kubectl would not find {PLUGIN}: add its directory to $PATH, which is {here} as bmctl's is"
+        )
     print(f"{PLUGIN} comes with bmctl: {found}")
     say("Install virtctl succeeded")
     return 0

@@ -57,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if errors := dns1123_label(vm.name):
         raise CommandError(f'"{vm.name}" cannot be the name of a VM: {errors[0]}')
     if errors := dns1123_label(_boot_disk(vm.name)):
-        raise CommandError(f'"{vm.name}" is too long: "{_boot_disk(vm.name)}" cannot be the name of a disk: {errors[0]}')
+        raise CommandError(
+            f'"{vm.name}" is too long: "{_boot_disk(vm.name)}" cannot be the name of a disk: {errors[0]}'
+        )
     print(f'Constructing manifest for vm "{vm.name}":')
     objects = _objects(args, vm)
     for resource, obj in objects:
