@@ -21,7 +21,7 @@ from kube.client.config import KubeConfig, write_kubeconfig
 from kube.machinery import errors
 from solo.auth.authn import Authenticator
 from solo.auth.escalation import check_escalation
-from solo.auth.pki import ADMIN_USER, KeyPair, Pki, PkiError, ensure_pki
+from solo.auth.pki import KeyPair, Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
 from solo.auth.rotation import Rotation
 from solo.auth.tokens import TokenAuthority
@@ -256,7 +256,8 @@ class Server:
         write_kubeconfig(
             str(settings.kubeconfig),
             cluster=settings.cluster_name,
-            user=ADMIN_USER,
+            # Not the same in every cluster: of several files in $KUBECONFIG, the first to name a user wins.
+            user=f"{settings.cluster_name}-admin",
             server=self.url,
             ca_pem=pki.ca_pem,
             cert_pem=pki.admin.cert_pem,

@@ -230,8 +230,24 @@ def test_clusters_created_at_once_get_ports_of_their_own(fresh: Cluster) -> None
         assert [creation.returncode for creation in creations] == [0, 0], outcomes
         assert fresh.kubectl("get", "namespaces").stdout
         assert other.kubectl("get", "namespaces").stdout
+        check_both_in_one_kubeconfig(fresh, other)
     finally:
         other.bmctl("reset", "-c", "other", "--yes")
+
+
+def check_both_in_one_kubeconfig(first: Cluster, second: Cluster) -> None:
+    """As kubectl merges the files that $KUBECONFIG lists: each context has to keep its own user."""
+    files = f"KUBECONFIG={first.kubeconfig}:{second.kubeconfig}"
+    for cluster in (first, second):
+        context = f"--context={cluster.name}-admin@{cluster.name}"
+        server = cluster.run("env", files, "kubectl", context, "get", "--raw", "/version").stdout
+        assert "gitVersion" in server
+        done = cluster.run("env", files, "bmctl", "disable", "vmruntime", context)
+        assert (done.returncode, done.stderr) == (1, "error: the VM runtime is disabled already\n")
+        done = cluster.run("env", files, "kubectl", "virt", "start", "x", context)
+        assert "switch them on with" in done.stderr
+    unknown = first.run("env", files, "bmctl", "enable", "vmruntime", "--context=nonsense")
+    assert "has no context 'nonsense' (contexts: " in unknown.stderr
 
 
 def test_what_a_killed_create_left_can_be_reset(fresh: Cluster) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e2e.cluster import Cluster, Terminal, disk, eventually, vm
 
@@ -253,3 +254,11 @@ def test_wrong_kubeconfig_and_unreachable_api(disabled: Cluster, tmp_path: Path,
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert "Traceback" not in done.stderr
+    refused = tmp_path / "refused"
+    config = yaml.safe_load(text)
+    config["users"][0]["user"] = {"token": "nobody's"}
+    refused.write_text(yaml.safe_dump(config))
+    done = disabled.bmctl(verb, kind, *options, "--kubeconfig", str(refused), ok=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: https://127.0.0.1:")
+    assert f"does not accept the credentials in {refused}" in done.stderr

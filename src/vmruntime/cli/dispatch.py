@@ -138,17 +138,8 @@ def _run(program: str, command: Command, argv: Sequence[str]) -> int:
     except (CommandError, KubeConfigError, ConnectionFailed) as error:
         print(f"error: {error}", file=sys.stderr)
     except StatusError as error:
-        print(f"error: {_explain(error)}", file=sys.stderr)
+        print(f"error: {error.message}", file=sys.stderr)
     except Interrupted as notice:
         print(f"\n{notice}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_FAILED
-
-
-def _explain(error: object) -> str:
-    from kube.machinery.errors import StatusError
-
-    assert isinstance(error, StatusError)
-    if error.code == 401:
-        return f"the cluster does not accept the credentials of this kubeconfig ({error.message})"
-    return error.message

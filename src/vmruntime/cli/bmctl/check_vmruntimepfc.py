@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with runtime.connect(args.kubeconfig) as client:
+    with runtime.connect(args.kubeconfig, args.context) as client:
         if not vmruntime.is_enabled(runtime.read(client)):
             raise CommandError("the VM runtime is disabled; preflight checks run once it is enabled")
         name = f"{PREFLIGHT_PREFIX}{uuid.uuid4()}"

@@ -54,7 +54,7 @@ class Inventory:
 
 
 def run(args: argparse.Namespace) -> int:
-    with runtime.connect(args.kubeconfig) as client:
+    with runtime.connect(args.kubeconfig, args.context) as client:
         found = runtime.read(client)
         if _is_disabled(found):
             raise CommandError("the VM runtime is disabled already")

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with runtime.connect(args.kubeconfig) as client:
+    with runtime.connect(args.kubeconfig, args.context) as client:
         _switch_on(client)
         progress = Progress()
         try:

@@ -25,6 +25,7 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
 
 def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig of the cluster (default: $KUBECONFIG)")
+    parser.add_argument("--context", metavar="NAME", help="context in it (default: its current one)")
 
 
 def add_timeout(parser: argparse.ArgumentParser, default: str) -> None:

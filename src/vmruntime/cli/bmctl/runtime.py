@@ -17,8 +17,8 @@ from vmruntime.cli.dispatch import CommandError
 WATCH_SECONDS = 10.0
 
 
-def connect(kubeconfig: str | None) -> SyncClient:
-    return SyncClient(load_kubeconfig(kubeconfig))
+def connect(kubeconfig: str | None, context: str | None) -> SyncClient:
+    return SyncClient(load_kubeconfig(kubeconfig, context))
 
 
 def read(client: SyncClient) -> Obj:

@@ -19,6 +19,7 @@ def configure(parser: argparse.ArgumentParser, what: str = "VM") -> None:
     parser.add_argument("name", nargs="+", metavar="NAME", help=f"name of the {what}")
     parser.add_argument("-n", "--namespace", metavar="NS", help="its namespace (default: the kubeconfig's)")
     parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig of the cluster (default: $KUBECONFIG)")
+    parser.add_argument("--context", metavar="NAME", help="context in it (default: its current one)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +56,5 @@ def resolve(args: argparse.Namespace) -> Target:
     names = args.name[1:] if len(args.name) == 2 and args.name[0] == "vm" else args.name
     if len(names) != 1:
         raise CommandError(f"one name is wanted, not {len(names)}: {' '.join(names)}")
-    config = load_kubeconfig(args.kubeconfig)
+    config = load_kubeconfig(args.kubeconfig, args.context)
     return Target(SyncClient(config), args.namespace or config.namespace or "default", names[0], config.source)
