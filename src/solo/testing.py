@@ -34,8 +34,8 @@ from kube.machinery.resources import (
     STATEFULSETS,
 )
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 
 
 class ServerError(Exception):
