@@ -17,6 +17,6 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Client libraries and kubectl leave files in the directory for temporary ones: it is pytest's, which removes it."""
+    """Client libraries and kubectl leave files where temporary ones go: that is in pytest's directory, which goes."""
     directory = str(tmp_path_factory.mktemp("tmp"))
     os.environ["TMPDIR"] = tempfile.tempdir = directory
