@@ -34,8 +34,8 @@ from kube.machinery.resources import (
     STATEFULSETS,
 )
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
 _GRACE = 1
 """Not 0, which removes a pod's object at once: like this it goes when nothing of the pod is left on the machine."""
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 
 from debian.guest import Guest
-from e2e.cluster import Cluster, disk, eventually
+from e2e.cluster import Cluster, disk
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BOOT_SECONDS = 400
 
 USER_DATA = """\
 #cloud-config
@@ -81,5 +80,5 @@ def guest(cluster: Cluster, image: Path, tmp_path_factory: pytest.TempPathFactor
     no_cloud = {"secretRef": {"name": "deb-user"}, "networkDataSecretRef": {"name": "deb-network"}}
     cluster.apply(disk("deb-disk", "3Gi", source={"file": {"url": f"file://{source}"}}), made.manifest(no_cloud))
     cluster.wait_for(".status.state", "Running", "gvm", "deb", timeout=120)
-    eventually(made.synced, BOOT_SECONDS, "the guest's agent answers")
+    made.wait_until_up()
     return made

@@ -10,6 +10,8 @@ from typing import Any
 
 from e2e.cluster import Cluster, vm
 
+BOOT_SECONDS = 1200  # on a machine that does much else; minutes otherwise
+
 
 @dataclass
 class Guest:
@@ -32,6 +34,13 @@ class Guest:
     def synced(self) -> bool:
         conditions = {entry["type"]: entry["status"] for entry in self.status().get("conditions", [])}
         return conditions.get("GuestEnvironmentSynced") == "True"
+
+    def wait_until_up(self) -> None:
+        """Until the guest's agent answers; on failure the guest's console is shown."""
+        deadline = time.monotonic() + BOOT_SECONDS
+        while not self.synced():
+            assert time.monotonic() < deadline, self.log()[-4000:]
+            time.sleep(0.5)
 
     def log(self) -> str:
         return self.cluster.kubectl("logs", self.status().get("podName", ""), ok=False).stdout

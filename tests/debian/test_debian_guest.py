@@ -12,7 +12,7 @@ import pytest
 from debian.guest import Guest
 from e2e.cluster import eventually
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(1800)]
 
 
 def request(name: str, user: str, ttl: str, key: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_changed_data_are_applied_at_the_next_start(guest: Guest) -> None:
     guest.cluster.apply(secret)
     before = guest.status()["podName"]
     guest.cluster.virt("restart", "deb")
-    eventually(lambda: guest.status().get("podName") not in (None, before), 150, "the guest has shut down")
-    eventually(guest.synced, 400, "the guest is up again")
+    eventually(lambda: guest.status().get("podName") not in (None, before), 180, "the guest has shut down")
+    guest.wait_until_up()
     eventually(lambda: "written again" in guest.erin("cat /etc/from-user-data"), 120, "the changed data are applied")
     assert guest.erin("cat /var/log/starts").splitlines() == ["start", "start"]
