@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
 import time
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,19 @@ def writes_about(cluster: Cluster, machine: str) -> list[str]:
         return [resource for resource, name in written if own.fullmatch(name)]
 
 
+def versions(cluster: Cluster, machine: str) -> list[dict[str, Any]]:
+    """What its object said, write after write, but for numbers that come along with the rest."""
+    with closing(sqlite3.connect(f"file:{cluster.directory}/solo/state.db?mode=ro", uri=True)) as store:
+        kind = f"{virtualmachine.RESOURCE.plural}.{virtualmachine.RESOURCE.group}"
+        written = store.execute("SELECT raw FROM log WHERE resource = ? AND name = ? ORDER BY rv", (kind, machine))
+        found = [json.loads(raw) for (raw,) in written]
+    for obj in found:
+        obj["metadata"].pop("resourceVersion")
+        obj["metadata"].pop("managedFields", None)
+        obj.get("status", {}).pop("timings", None)
+    return found
+
+
 @pytest.mark.timeout(120 + 3 * EMPTY + 3 * BOOT_SECONDS)
 def test_many_machines_at_once(runtime: Cluster, guest: Path) -> None:
     target = runtime.directory / "images" / "tiny.qcow2"
@@ -43,13 +59,14 @@ def test_many_machines_at_once(runtime: Cluster, guest: Path) -> None:
     disks = {f"g{number}-disk": Disk(64 * MIB) for number in range(GUESTS)}
     empty = {f"e{number}": Machine([]) for number in range(EMPTY)}
     guests = {f"g{number}": Machine([f"g{number}-disk"], memory=128) for number in range(GUESTS)}
-    runtime.apply(*[disk(name, "64Mi", source={"file": {"url": f"file://{target}"}}) for name in disks])
     with SyncClient(load_kubeconfig(str(runtime.kubeconfig))) as client:
         for name, machine in {**empty, **guests}.items():
             wanted = vm(name, machine.disks, terminationGracePeriodSeconds=0 if not machine.disks else 30)
             wanted["spec"]["compute"]["memory"]["capacity"] = f"{machine.memory}Mi"
             client.create(virtualmachine.RESOURCE, wanted, NAMESPACE)
             time.sleep(GAP_SECONDS)
+    # After the machines, which wait for them.
+    runtime.apply(*[disk(name, "64Mi", source={"file": {"url": f"file://{target}"}}) for name in disks])
 
     def wrong() -> list[str]:
         found = Found.of(runtime)
@@ -61,6 +78,9 @@ def test_many_machines_at_once(runtime: Cluster, guest: Path) -> None:
     assert restarts == [0] * (EMPTY + GUESTS)
     fewest = min((writes_about(runtime, name) for name in empty), key=len)
     assert 0 < len(fewest) <= WRITES, fewest
+    for name in guests:
+        said = versions(runtime, name)
+        assert len(said) > 1 and not any(before == after for before, after in pairwise(said)), name
 
     def booted() -> int:
         logs = runtime.directory.glob("solo/pods/*/compute/*.log")

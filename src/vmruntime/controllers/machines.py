@@ -296,7 +296,7 @@ class MachineController:
         vm = situation.vm
         status = machine_status.build(vm, plan, situation.machine, situation.now, situation.changed)
         uid = uid_of(vm)
-        if status and uid in self._disks_ready and "disksReadySeconds" not in status.get("timings", {}):
+        if plan.state and uid in self._disks_ready and "disksReadySeconds" not in status.get("timings", {}):
             status["timings"] = {**status.get("timings", {}), "disksReadySeconds": self._disks_ready[uid]}
         if not status:
             return vm
