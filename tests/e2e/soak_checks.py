@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -74,7 +76,12 @@ class Found:
 
 def wrong(found: Found, machines: dict[str, Machine], disks: dict[str, Disk]) -> list[str]:
     """All that is not as it was asked for, in words."""
-    return [*_wrong_machines(found, machines, disks), *_wrong_disks(found, disks), *_leftovers(found)]
+    return [
+        *_wrong_machines(found, machines, disks),
+        *_wrong_disks(found, disks),
+        *_leftovers(found),
+        *_wrong_network(found),
+    ]
 
 
 def _wrong_machines(found: Found, wanted: dict[str, Machine], disks: dict[str, Disk]) -> Iterator[str]:
@@ -149,6 +156,20 @@ def _leftovers(found: Found) -> Iterator[str]:
     left = pods - {entry["metadata"]["uid"] for entry in found.pods}
     if len(left) > 1:  # one is the controller manager's, in another namespace
         yield f"directories of pods are left: {sorted(left)}"
+
+
+def _wrong_network(found: Found) -> Iterator[str]:
+    """Every process has its taps and the rules for them, nobody else has any; where the cluster makes some at all."""
+    try:
+        identity = json.loads((found.directory / "vm" / "network.json").read_text())["id"]
+    except FileNotFoundError:
+        return
+    used = {name for words in found.running for word in words for name in re.findall(r"ifname=(\w+)", word)}
+    taps = {path.name for path in Path("/sys/class/net").glob(f"vmt{identity}*")}
+    command = ["nft", "list", "table", "bridge", f"vmruntime_{identity}"]
+    rules = set(re.findall(r'"(vmt\w+)"', subprocess.run(command, capture_output=True, text=True, check=False).stdout))
+    if not used == taps == rules:
+        yield f"machines use the taps {sorted(used)}, there are {sorted(taps)}, and rules for {sorted(rules)}"
 
 
 def had_twice(running: Iterable[list[str]]) -> set[str]:
