@@ -21,7 +21,9 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import CONFIGMAPS, CRDS
 
 IDLE_WATCHES = 200
-SETTINGS = "from solo.http import app, watchstreams; app.IDLE_SECONDS = 1.0; watchstreams.WRITE_SECONDS = 1.0"
+SETTINGS = (
+    "from solo.http import connections, watchstreams; connections.IDLE_SECONDS = 1.0; watchstreams.WRITE_SECONDS = 1.0"
+)
 PATH = "/api/v1/namespaces/default/configmaps"
 
 

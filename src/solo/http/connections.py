@@ -16,12 +16,6 @@ logger = logging.getLogger(__name__)
 _LINE_LIMIT = 64 * 1024
 IDLE_SECONDS = 60.0
 """A connection without a whole request for so long is closed, be it idle or slow with its headers."""
-_OPTIONS: dict[str, Any] = {
-    "max_line_size": _LINE_LIMIT,
-    "max_field_size": _LINE_LIMIT,
-    "keepalive_timeout": IDLE_SECONDS,
-    "access_log": None,
-}
 
 
 class _Connection(web.RequestHandler):
@@ -56,4 +50,10 @@ class Runner(web.AppRunner):
         if server is None:
             return None
         loop = asyncio.get_running_loop()
-        return lambda: _Connection(server, loop=loop, **_OPTIONS)
+        options: dict[str, Any] = {
+            "max_line_size": _LINE_LIMIT,
+            "max_field_size": _LINE_LIMIT,
+            "keepalive_timeout": IDLE_SECONDS,
+            "access_log": None,
+        }
+        return lambda: _Connection(server, loop=loop, **options)

@@ -22,7 +22,7 @@ WRITE_SECONDS = 30.0
 
 
 class WatchStream:
-    """Lines of a chunked answer. A client that goes away ends the whole handler (see `app.runner_options`)."""
+    """Lines of a chunked answer. A client that goes away ends the whole handler (see `connections.Runner`)."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
