@@ -9,7 +9,7 @@ import kr8s
 import pytest
 from kr8s.asyncio.objects import ConfigMap, Deployment, Pod, new_class
 
-from compat.conftest import http_pod
+from compat.conftest import free_port, http_pod
 
 pytestmark = pytest.mark.filterwarnings("default")
 Gear = new_class("Gear", version="gears.example.com/v1", namespaced=True)
@@ -84,5 +84,5 @@ async def test_streams(api, namespace):
     port = int(await anext(aiter(pod.logs(follow=True))))
     done = await pod.exec(["sh", "-c", "echo out; echo err >&2"])
     assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 0)
-    async with pod.portforward(port, local_port="auto") as local, httpx.AsyncClient() as http:
+    async with pod.portforward(port, local_port=free_port()) as local, httpx.AsyncClient() as http:
         assert (await http.get(f"http://127.0.0.1:{local}/")).status_code == 200

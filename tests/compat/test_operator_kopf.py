@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compat.conftest import free_port
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRDS, EVENTS, Resource
 from solo.auth.pki import ensure_pki
@@ -34,12 +34,6 @@ def until(condition, log: Path, timeout: float = 20.0):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return value
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
