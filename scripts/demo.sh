@@ -88,7 +88,8 @@ show kubectl get gvm,virtualmachinedisks
 show kubectl get pods -A
 ip=$(field gvm hello 'status.interfaces[0].ipAddresses[0]')
 port=$(field gvm hello 'status.interfaces[0].ports[?(@.guest==80)].host')
-[ -z "$port" ] || show curl -s --max-time 10 --retry 5 --retry-connrefused "http://$ip:$port/"
+# On a pod network with a bridge all ports are the guest's own. Its web server may start a moment after its line.
+show curl -s --max-time 10 --retry 5 --retry-all-errors "http://$ip:${port:-80}/"
 
 step "Look around"
 cat <<TEXT
