@@ -14,11 +14,16 @@ _BEHIND = 32
 
 
 class Hasher:
-    """SHA-256 of the pieces, and another of ALGORITHMS beside it where one is asked for. `close` ends its thread."""
+    """SHA-256 of the pieces, and another of ALGORITHMS beside it where one is asked for. `close` ends its thread.
+
+    A signal may end the caller inside any of these calls, and `close` has to work all the same: a SimpleQueue takes or
+    hands out in one step, while an interrupted `Queue.put` can leave its reader asleep for ever.
+    """
 
     def __init__(self, another: str = "") -> None:
         self._hashes = {name: hashlib.new(name) for name in ("sha256", another) if name}
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(_BEHIND)
+        self._pieces: queue.SimpleQueue[bytes | threading.Event | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_BEHIND)
         self._worker: threading.Thread | None = None
 
     def update(self, piece: bytes) -> None:
@@ -26,11 +31,15 @@ class Hasher:
         if self._worker is None:
             self._worker = threading.Thread(target=self._work, name="hash", daemon=True)
             self._worker.start()
+        self._room.acquire()
         self._pieces.put(piece)
 
     def hexdigest(self, algorithm: str = "sha256") -> str:
         """Of all pieces up to now."""
-        self._pieces.join()
+        if self._worker is not None and self._worker.is_alive():
+            reached = threading.Event()
+            self._pieces.put(reached)
+            reached.wait()
         return self._hashes[algorithm].hexdigest()
 
     def close(self) -> None:
@@ -41,7 +50,9 @@ class Hasher:
 
     def _work(self) -> None:
         while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, threading.Event):
+                piece.set()
+                continue
             for each in self._hashes.values():
                 each.update(piece)
-            self._pieces.task_done()
-        self._pieces.task_done()
+            self._room.release()
