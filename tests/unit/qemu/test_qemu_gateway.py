@@ -219,6 +219,11 @@ def test_the_way_out_answers_for_name_servers_only_where_guests_cannot_ask_them(
     assert "--no-map-gw" in uplink.command(1)
 
 
+def test_the_namespace_itself_answers_nothing_that_comes_in_by_the_way_out() -> None:
+    device = uplink.command(1)[uplink.command(1).index("--ns-ifname") + 1]
+    assert f'iifname "{device}" drop' in uplink.rules()
+
+
 def test_what_a_host_lacks_for_a_namespace_is_named(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert namespace.why_not() == "pasta is not installed (package passt)"

@@ -16,13 +16,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from vmruntime.engines.qemu import host_tools, namespace
+from vmruntime.engines.qemu import host_tools, namespace, uplink
 from vmruntime.engines.qemu.forwarding import Forwards
 from vmruntime.engines.qemu.gateway_messages import SECONDS, SOCKET, port_of, receive, state_of
 from vmruntime.engines.qemu.host_tools import ToolError
 from vmruntime.engines.qemu.network_state import NetworkState
 from vmruntime.engines.qemu.pod_bridge import PodBridge
-from vmruntime.engines.qemu.uplink import nameservers
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +64,8 @@ def _listen() -> socket.socket:
 
 
 async def _forward(state: NetworkState) -> None:
-    """Nothing but machines is in the namespace, so nothing need be guarded."""
+    """Nothing but machines is in the namespace, so nobody else's traffic need be kept from being forwarded."""
+    await host_tools.nft(uplink.rules())
     host_tools.set_sysctl(host_tools.FORWARDING, "1")
 
 
@@ -73,7 +73,7 @@ class Server:
     """Answers the manager. Requests take turns."""
 
     def __init__(self) -> None:
-        self._bridge = PodBridge(os.getuid(), nameservers, _forward)
+        self._bridge = PodBridge(os.getuid(), uplink.nameservers, _forward)
         self._forwards = Forwards()
         self._state: NetworkState | None = None
         self._lock = asyncio.Lock()

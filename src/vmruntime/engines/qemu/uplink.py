@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vmruntime.engines.qemu import host_tools, namespace
 
-_DEVICE = "uplink"
+_DEVICE, _TABLE = "uplink", "vmruntime_uplink"
 # The last addresses of the pool that pod networks' subnets are taken from.
 _ADDRESS, _MASK, _GATEWAY = "10.159.255.2", "255.255.255.252", "10.159.255.1"
 _DNS = "10.159.255.253"
@@ -29,3 +29,24 @@ def command(process: int) -> list[str]:
         # Only then: pasta gives this sender to all answers of the host's server, also to those asked for directly.
         argv += ["--dns-forward", _DNS]
     return argv
+
+
+def rules() -> str:
+    """An nftables script: what comes in by it is for machines, never for the namespace itself.
+
+    pasta of 2023 sends segments without any flag while a peer's acknowledgement is on its way. Connection tracking
+    takes these for none of the machine's connection, and the namespace would answer them with a reset, which ends it.
+    """
+    return "\n".join(
+        [
+            f"table inet {_TABLE}",
+            f"delete table inet {_TABLE}",
+            f"table inet {_TABLE} {{",
+            "  chain inward {",
+            "    type filter hook input priority filter; policy accept;",
+            f'    iifname "{_DEVICE}" drop',
+            "  }",
+            "}",
+            "",
+        ]
+    )
