@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import eventually, kill
+from e2e.conftest import quiet_port
 from e2e.ordinary import OrdinaryCluster
 from e2e.test_networks import HIDDEN, console, fetched, guest_vm, interface_of, network
 
@@ -43,7 +44,7 @@ def ordinary(guest: Path) -> Iterator[OrdinaryCluster]:
         problem = made.run(sys.executable, "-c", ask).stdout.strip()
         if problem:
             pytest.skip(f"a namespace cannot be had here: {problem}")
-        made.bmctl("create", "cluster", "-c", made.name)
+        made.bmctl("create", "cluster", "-c", made.name, "--port", str(quiet_port()))
         made.kubectl("patch", "vmruntime", "vmruntime", "--type=merge", "-p", '{"spec":{"useEmulation":true}}')
         made.bmctl("enable", "vmruntime")
         image = made.directory / "images" / "tiny.qcow2"
