@@ -114,7 +114,8 @@ class CrdCleaner:
             ]
             await delete_all(self._registry, kind, left, DeleteOptions(), RequestContext(SYSTEM))
         # What was let in just before the definition began to end may not be visible yet.
-        return store.count(group_resource) == 0 and not store.creating(group_resource)
+        coming = any(event.type == "ADDED" for event in store.on_the_way(group_resource))
+        return store.count(group_resource) == 0 and not coming
 
     async def _release(self, crd: Stored) -> None:
         kind = self._registry.catalog.storage_kind(CRDS.group_resource)
