@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kube.machinery.errors import StatusError
 from solo.auth.user import MASTERS, User
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -66,3 +67,10 @@ def meta(**changes):
 def pod(name="p", **spec):
     containers = [{"name": "c", "image": "host", "command": ["true"]}]
     return {"metadata": {"name": name}, "spec": {"containers": containers, **spec}}
+
+
+async def refused(action) -> StatusError:
+    """The refusal that awaiting `action` ends in."""
+    with pytest.raises(StatusError) as problem:
+        await action
+    return problem.value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from kube.machinery.errors import StatusError
 from solo.auth.user import MASTERS, User
 from solo.registry.bootstrap import SYSTEM
 from solo.registry.builtins import builtin_kinds
@@ -15,6 +14,7 @@ from solo.registry.limits import LimitAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.registry import Registry
 from solo.store import Key, Store
+from unit.solo.conftest import refused
 
 ADMIN = User("admin", (MASTERS,))
 
@@ -56,12 +56,6 @@ async def world(tmp_path):
     await world.create("namespaces", "ns", "")
     yield world
     await store.close()
-
-
-async def refused(action) -> StatusError:
-    with pytest.raises(StatusError) as problem:
-        await action
-    return problem.value
 
 
 async def test_limit_ranges_fill_in_and_bound(world):

@@ -11,39 +11,30 @@ from decimal import Decimal
 import pytest
 
 from kube.machinery.errors import StatusError
-from solo.auth.user import MASTERS, User
 from solo.registry import tallies as module
 from solo.registry.bootstrap import SYSTEM
-from solo.registry.builtins import builtin_kinds
-from solo.registry.catalog import Catalog
-from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.context import RequestContext
 from solo.registry.objects import copy
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
-from solo.registry.registry import Registry
 from solo.registry.tallies import Tallies
 from solo.store import Key, Store
 from solo.store.store import OBJECT_BYTES
+from unit.solo import conftest
+from unit.solo.conftest import refused
 
-ADMIN = User("admin", (MASTERS,))
 PORTS = [{"name": "a", "port": 1}, {"name": "b", "port": 2}]
 
 
-class World:
+class World(conftest.World):
+    """A registry with quotas, and the quota `q` of the namespace `ns`."""
+
     def __init__(self, store):
-        self.store = store
-        self.catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
-        self.registry = Registry(store, self.catalog)
+        super().__init__(store)
         self.tallies = Tallies(store)
         self.registry.add_commit_check(QuotaAdmission(store, self.tallies))
 
-    def kind(self, plural):
-        return self.catalog.lookup("", "v1", plural)
-
     async def create(self, plural, name, namespace="ns", *, dry_run=False, **body):
-        obj = {"metadata": {"name": name}, **body}
-        context = RequestContext(ADMIN, dry_run=dry_run)
-        result = await self.registry.create(self.kind(plural), namespace, "", obj, context)
-        return result if dry_run else result.obj
+        return await super().create(plural, {"metadata": {"name": name}, **body}, namespace, dry_run=dry_run)
 
     async def quota(self, **hard):
         spec = {"hard": {name.replace("__", "/").replace("_", "."): amount for name, amount in hard.items()}}
@@ -64,7 +55,7 @@ class World:
         await self.registry.update(self.kind(plural), "ns", name, change, context, subresource=subresource)
 
     async def delete(self, plural, name):
-        await self.registry.delete(self.kind(plural), "ns", name, DeleteOptions(grace=0), RequestContext(ADMIN))
+        await super().delete(plural, name, "ns", grace=0)
 
     def used(self, tallies=None):
         quota = self.store.get(Key("resourcequotas", "ns", "q"))
@@ -82,12 +73,6 @@ async def world(tmp_path):
     await world.create("namespaces", "ns", "")
     yield world
     await store.close()
-
-
-async def refused(action) -> StatusError:
-    with pytest.raises(StatusError) as problem:
-        await action
-    return problem.value
 
 
 @contextlib.asynccontextmanager
