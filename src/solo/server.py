@@ -40,6 +40,7 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.tallies import Tallies
 from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
@@ -159,6 +160,8 @@ class Server:
             listener.close()
             raise StartError(str(problem)) from problem
         api, registry = self._assemble(store, pki)
+        tallies = Tallies(store)
+        registry.add_commit_check(QuotaAdmission(store, tallies))
         self._api = api
         await ensure_bootstrap_objects(registry)
         await ensure_api_service(registry, self._host, self._settings.port)
@@ -172,7 +175,7 @@ class Server:
             path = settings.kubeconfig
             raise StartError(f"cannot write the kubeconfig {path}: {problem.strerror}") from problem
         self._background("custom resource cleanup", CrdCleaner(registry).run)
-        self._background("quotas", QuotaKeeper(registry).run)
+        self._background("quotas", QuotaKeeper(registry, tallies).run)
         self._background("event expiry", lambda: expire_events(registry))
         self._start_clients(pki, api)
         self._background("certificate renewal", Rotation(self._ensure_pki, pki, self._renew).run)
@@ -230,7 +233,6 @@ class Server:
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
-        registry.add_admission(QuotaAdmission(store))
         tokens = TokenAuthority(pki.token_key_pem, self._uid_of)
         authenticator = Authenticator(tokens)
         reviews = Reviews(store, access, tokens)

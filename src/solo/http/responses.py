@@ -39,10 +39,10 @@ def pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def raw_json(body: bytes | AsyncIterator[bytes], status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
-    """A JSON answer from bytes, at once or piece by piece."""
+    """A JSON answer from bytes, at once or piece by piece. A warning that was earned twice is told once."""
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in warnings:
+    for text in dict.fromkeys(warnings):
         response.headers.add("Warning", f"299 - {_quoted(text)}")
     return response
 

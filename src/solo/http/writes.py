@@ -24,7 +24,7 @@ from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
-from solo.registry.registry import Applied, Registry, Result
+from solo.registry.registry import Applied, Change, Registry, Result
 from solo.store import Key, Stored
 
 Obj = dict[str, Any]
@@ -125,7 +125,7 @@ class Writer:
             self._authorize(call.user, replace(info, verb="create"))
             result = await self._registry.create(kind, info.namespace, info.name, obj, context)
             return responses.one(kind, result, call.output, call.include, 201, context.warnings)
-        return await self._change(call, context, lambda _: obj)
+        return await self._change(call, context, _replacement(call, obj, await read_body(call.request)))
 
     def _makes_new(self, call: Call, obj: Obj) -> bool:
         """Whether an update of a kind that allows that is about an object that is not there, and never was."""
@@ -165,14 +165,14 @@ class Writer:
         result = await self._registry.apply(kind, info.namespace, info.name, wanted, context)
         return responses.one(kind, result, call.output, call.include, status, context.warnings)
 
-    async def _change(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+    async def _change(self, call: Call, context: RequestContext, change: Change) -> web.Response:
         info = call.info
         result = await self._registry.update(
             call.kind, info.namespace, info.name, change, context, subresource=info.subresource
         )
         return responses.one(call.kind, result, call.output, call.include, 200, context.warnings)
 
-    async def _change_scale(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+    async def _change_scale(self, call: Call, context: RequestContext, change: Change) -> web.Response:
         info, kind = call.info, call.kind
         result = await self._registry.update(
             kind,
@@ -185,7 +185,7 @@ class Writer:
         shown = scale.read(kind, responses.served_object(kind, result))
         return responses.value(shown, call.output, 200, context.warnings)
 
-    def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Callable[[Obj], Obj]:
+    def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Change:
         """The function that a patch request stands for. It works on a value of its own."""
         media_type = call.media_type
         definition = call.kind.strategy.patch_schema()
@@ -253,6 +253,12 @@ class Writer:
         shown = await self._registry.views.one(kind, stored)
         scale.check_readable(kind, shown.obj)
         return responses.value(scale.read(kind, shown.obj), call.output)
+
+
+def _replacement(call: Call, obj: Obj, body: bytes) -> Change:
+    """The change to what a body says: first `obj`, which was read from it; if that was in vain, the body read anew."""
+    first = iter((obj,))
+    return lambda _: next(first, None) or bodies.decode_object(body, call.media_type, call.kind.resource.kind)
 
 
 def _object(value: Any) -> Obj:

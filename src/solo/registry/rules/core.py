@@ -7,6 +7,7 @@ from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
+from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
@@ -272,6 +273,16 @@ class ClaimStrategy(StatusObjectStrategy):
 
     def prepare_create(self, obj: Obj) -> None:
         obj["status"] = {"phase": "Pending"}
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        asked = dig(obj, "spec", "resources", "requests", "storage")
+        if asked is None or asked == dig(old, "spec", "resources", "requests", "storage"):
+            return []
+        try:
+            wrong = "" if parse_quantity(asked) > 0 else "must be greater than zero"
+        except ValueError as problem:
+            wrong = str(problem)
+        return [cause("FieldValueInvalid", "spec.resources[storage]", wrong, quote(str(asked)))] if wrong else []
 
 
 class VolumeStrategy(StatusObjectStrategy):

@@ -179,10 +179,11 @@ def _resources(container: Obj, field: str) -> list[Cause]:
         for name, value in (resources.get(part) or {}).items():
             try:
                 parsed[part][name] = parse_quantity(value)
+                wrong = "" if parsed[part][name] >= 0 else "must be greater than or equal to 0"
             except ValueError as problem:
-                causes.append(
-                    cause("FieldValueInvalid", f"{field}.resources.{part}.{name}", str(problem), quote(str(value)))
-                )
+                wrong = str(problem)
+            if wrong:
+                causes.append(cause("FieldValueInvalid", f"{field}.resources.{part}.{name}", wrong, quote(str(value))))
     for name, value in parsed["requests"].items():
         limit = parsed["limits"].get(name)
         if limit is not None and value > limit:
