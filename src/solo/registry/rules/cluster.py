@@ -1,4 +1,4 @@
-"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, autoscalers, requests."""
+"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, requests."""
 
 from __future__ import annotations
 
@@ -98,39 +98,6 @@ class AddressStrategy(BuiltinStrategy):
             for key in ("resource", "name")
             if not reference.get(key)
         ]
-
-
-class AutoscalerStrategy(GenerationStrategy):
-    """HorizontalPodAutoscalers (autoscaling/v2), as objects."""
-
-    defaults: Mapping[str, Any] = {"minReplicas": 1}
-
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        target = {"resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
-        if not obj["spec"].get("metrics"):
-            obj["spec"]["metrics"] = [{"type": "Resource", **target}]
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = []
-        most, least = spec.get("maxReplicas") or 0, spec["minReplicas"]
-        if most < 1:
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", "must be greater than 0", str(most)))
-        if least < 1:
-            causes.append(
-                cause("FieldValueInvalid", "spec.minReplicas", "must be greater than or equal to 1", str(least))
-            )
-        if most < least:
-            detail = "must be greater than or equal to `minReplicas`"
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", detail, str(most)))
-        reference = spec.get("scaleTargetRef") or {}
-        causes += [
-            cause("FieldValueRequired", f"spec.scaleTargetRef.{key}")
-            for key in ("kind", "name")
-            if not reference.get(key)
-        ]
-        return causes
 
 
 class SigningRequestStrategy(StatusObjectStrategy):
