@@ -8,10 +8,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
 PREFIX = "autoscaling.alpha.kubernetes.io/"
+
+
+def eventually(condition, seconds: float = 20.0):
+    """What `condition` returns as soon as it is something."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert found
+    return found
 
 
 def test_autoscaling_is_served_in_two_versions(wire, namespace):
@@ -56,3 +66,31 @@ def test_the_hash_of_the_storage_version(wire):
 
     digest = hashlib.sha256(b"autoscaling/v2/HorizontalPodAutoscaler").digest()[:8]
     assert hash_of("/apis/autoscaling/v1") == hash_of("/apis/autoscaling/v2") == base64.b64encode(digest).decode()
+
+
+def labelled(kind: str, api: str, **spec: object) -> dict:
+    """A controller of one pod that nothing runs: there is no program for its image."""
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+    template["spec"]["restartPolicy"] = "Never" if kind == "Job" else "Always"
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "owner"}, "spec": {"template": template, **spec}}
+
+
+def test_deletion_that_does_not_say_what_becomes_of_pods(wire, namespace):
+    """Garbage collector: pods of an RC or a Job stay when the deletion names no policy, those of a ReplicaSet go."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    selector = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}}
+    for path, body, stay in (
+        ("api/v1", labelled("ReplicationController", "v1", replicas=1), True),
+        ("apis/batch/v1", labelled("Job", "batch/v1"), True),
+        ("apis/apps/v1", labelled("ReplicaSet", "apps/v1", **selector), False),
+    ):
+        owners = f"/{path}/namespaces/{namespace}/{body['kind'].lower()}s"
+        assert wire("POST", owners, body)[0] == 201
+        pod = eventually(lambda: wire("GET", pods)[1]["items"])[0]["metadata"]
+        assert wire("DELETE", f"{owners}/owner", {"kind": "DeleteOptions", "apiVersion": "v1"})[0] == 200
+        eventually(lambda path=owners: wire("GET", f"{path}/owner")[0] == 404)
+        if stay:
+            left = wire("GET", f"{pods}/{pod['name']}")[1]["metadata"]
+            assert left["uid"] == pod["uid"] and not left.get("ownerReferences")
+            wire("DELETE", f"{pods}/{pod['name']}", {"gracePeriodSeconds": 0})
+        eventually(lambda: not wire("GET", pods)[1]["items"])
