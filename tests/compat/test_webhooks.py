@@ -27,7 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "uid": request["uid"],
             "allowed": "bad" not in (request["object"].get("data") or request["object"].get("command") or {}),
         }
-        if self.path == "/mutate":
+        if self.path == "/mutate?timeout=5s":
             patch = json.dumps([{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}])
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
         body = json.dumps({**review, "request": None, "response": response}).encode()
