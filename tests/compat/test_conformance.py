@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import time
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -94,3 +95,84 @@ def test_deletion_that_does_not_say_what_becomes_of_pods(wire, namespace):
             assert left["uid"] == pod["uid"] and not left.get("ownerReferences")
             wire("DELETE", f"{pods}/{pod['name']}", {"gracePeriodSeconds": 0})
         eventually(lambda: not wire("GET", pods)[1]["items"])
+
+
+def test_the_timeout_of_a_request(wire):
+    """Server request timeout: a wish that is none is a bad request, a long one counts as the longest there is."""
+    for path in ("/version", "/api/v1/namespaces"):
+        code, refused = wire("GET", f"{path}?timeout=invalid")
+        assert (code, refused["reason"]) == (400, "BadRequest")
+        assert "invalid timeout specified in the request URL" in refused["message"]
+        assert {wire("GET", f"{path}?timeout={asked}")[0] for asked in ("3m", "0s", "1h1.5s")} == {200}
+    connection, stream = wire.open("GET", "/api/v1/namespaces?watch=true&timeoutSeconds=1&timeout=1ms")
+    assert stream.status == 200 and stream.readline()
+    connection.close()
+
+
+def test_the_role_that_reads_who_vouches_for_clients(wire, cluster, namespace):
+    """Admission webhook: servers of webhooks are bound to a role of kube-system that lets them read the authority."""
+    role = {"apiGroup": "", "kind": "Role", "name": "extension-apiserver-authentication-reader"}
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings"
+    body = {"metadata": {"name": namespace}, "roleRef": role, "subjects": [subject]}
+    assert wire("POST", bindings, body)[1]["roleRef"] == {**role, "apiGroup": "rbac.authorization.k8s.io"}
+    path = "/api/v1/namespaces/kube-system/configmaps"
+    caller = {"Impersonate-User": f"system:serviceaccount:{namespace}:default"}
+    code, info = wire("GET", f"{path}/extension-apiserver-authentication", headers=caller)
+    assert (code, info["data"]) == (200, {"client-ca-file": wire.authority})
+    assert wire("GET", path, headers=caller)[0] == 403
+    wire("DELETE", f"{bindings}/{namespace}")
+
+
+def test_claims_are_counted_by_their_attributes_class(wire, namespace):
+    """ResourceQuota: a claim that moves from one VolumeAttributesClass to another counts for both until it is there."""
+
+    def quota(name: str) -> None:
+        scope = {"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}
+        spec = {"hard": {"persistentvolumeclaims": "1"}, "scopeSelector": {"matchExpressions": [scope]}}
+        assert wire("POST", f"{base}/resourcequotas", {"metadata": {"name": name}, "spec": spec})[0] == 201
+
+    def used() -> tuple[str, ...]:
+        found = (wire("GET", f"{base}/resourcequotas/{name}")[1] for name in ("gold", "silver"))
+        return tuple(each.get("status", {}).get("used", {}).get("persistentvolumeclaims", "") for each in found)
+
+    base = f"/api/v1/namespaces/{namespace}"
+    quota("gold")
+    quota("silver")
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ""}
+    claim["volumeAttributesClassName"] = "gold"
+    eventually(lambda: used() == ("0", "0"))
+    code, made = wire("POST", f"{base}/persistentvolumeclaims", {"metadata": {"name": "c"}, "spec": claim})
+    assert code == 201
+    eventually(lambda: used() == ("1", "0"))
+    code, refused = wire("POST", f"{base}/persistentvolumeclaims", {"metadata": {"name": "d"}, "spec": claim})
+    assert (code, refused["reason"]) == (403, "Forbidden")
+    one = f"{base}/persistentvolumeclaims/c"
+    bound = {"phase": "Bound", "capacity": {"storage": "1Gi"}, "currentVolumeAttributesClassName": "gold"}
+    code, made = wire("PUT", f"{one}/status", {**made, "status": bound})
+    made["spec"]["volumeAttributesClassName"] = "silver"
+    assert wire("PUT", one, made)[0] == 200
+    eventually(lambda: used() == ("1", "1"))
+    wire("PATCH", f"{one}/status", {"status": {"currentVolumeAttributesClassName": "silver"}}, MERGE)
+    eventually(lambda: used() == ("0", "1"))
+
+
+def test_a_webhook_that_does_not_answer(wire, namespace):
+    """Admission webhook, honor timeout: the error names the call and its deadline; the client's own comes before it."""
+    hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    configmaps = f"/api/v1/namespaces/{namespace}/configmaps"
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/wait"
+        webhook = {"name": "slow.test.example.com", "clientConfig": {"url": url}, "rules": [rule], "timeoutSeconds": 1}
+        webhook |= {"sideEffects": "None", "admissionReviewVersions": ["v1"]}
+        webhook["namespaceSelector"] = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+        assert wire("POST", hooks, {"metadata": {"name": namespace}, "webhooks": [webhook]})[0] == 201
+        code, late = wire("POST", f"{configmaps}?timeout=200ms", {"metadata": {"name": "a"}})
+        assert (code, late["reason"]) == (504, "Timeout")
+        assert "request did not complete within requested timeout - context deadline exceeded" in late["message"]
+        code, failed = wire("POST", configmaps, {"metadata": {"name": "a"}})
+        assert (code, failed["reason"]) == (500, "InternalError")
+        assert f'Post "{url}?timeout=1s": context deadline exceeded' in failed["message"]
+        assert wire("DELETE", f"{hooks}/{namespace}")[0] == 200
+    assert wire("GET", f"{configmaps}/a")[0] == 404

@@ -151,7 +151,9 @@ _JUDGEMENTS = ("Approved", "Denied")
 class FlowSchemaStrategy(GenerationStrategy):
     """FlowSchemas, as objects: nothing is queued on one machine."""
 
-    defaults: Mapping[str, Any] = {"matchingPrecedence": 1000}
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000  # Go clients write 0 where none is set
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
@@ -186,7 +188,7 @@ class PriorityLevelStrategy(GenerationStrategy):
             queuing = dig(limited, "limitResponse", "queuing")
             if isinstance(queuing, dict):
                 for key, value in (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)):
-                    queuing.setdefault(key, value)
+                    queuing[key] = queuing.get(key) or value
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
