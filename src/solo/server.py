@@ -29,7 +29,7 @@ from solo.http.app import Api
 from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
-from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
+from solo.registry.bootstrap import ensure_api_service, ensure_authentication_info, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
@@ -164,7 +164,10 @@ class Server:
         registry.add_commit_check(QuotaAdmission(store, tallies))
         self._api = api
         await ensure_bootstrap_objects(registry)
-        await ensure_api_service(registry, self._host, self._settings.port)
+        await asyncio.gather(
+            ensure_api_service(registry, self._host, self._settings.port),
+            ensure_authentication_info(registry, pki.ca_pem.decode()),
+        )
         self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import platform
 from collections.abc import Callable, Iterable
@@ -157,10 +158,15 @@ def _legacy(kind: Kind) -> list[Obj]:
         entry["shortNames"] = list(kind.short_names)
     if kind.categories:
         entry["categories"] = list(kind.categories)
-    identity = f"{resource.group}/{resource.version}/{resource.kind}".encode()
-    digest = hashlib.sha256(identity).digest()[:8]
-    entry["storageVersionHash"] = msgspec.json.encode(digest).decode().strip('"')
+    entry["storageVersionHash"] = _storage_hash(kind)
     return [entry, *(_legacy_subresource(kind, item) for item in kind.subresources)]
+
+
+def _storage_hash(kind: Kind) -> str:
+    """What tells whether objects are still stored as they were (apiserver `discovery.StorageVersionHash`)."""
+    group, _, version = kind.storage_version.rpartition("/")
+    digest = hashlib.sha256(f"{group}/{version}/{kind.resource.kind}".encode()).digest()[:8]
+    return base64.b64encode(digest).decode()
 
 
 def _legacy_subresource(kind: Kind, item: Subresource) -> Obj:

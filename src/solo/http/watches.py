@@ -213,7 +213,7 @@ class _Encoder:
         self._output = output
         self._include = include
         self._header = True
-        self._verbatim = not output.transform and not kind.renames
+        self._verbatim = not output.transform and kind.form is None
 
     def event(self, event: Event) -> bytes:
         if self._verbatim:

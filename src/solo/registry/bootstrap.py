@@ -212,6 +212,25 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
     await asyncio.gather(*(_replace(registry, obj) for obj in (service, endpoints, slice_)))
 
 
+async def ensure_authentication_info(registry: Registry, client_ca: str) -> None:
+    """Who vouches for client certificates, where servers beside this one look it up, and the role that lets them."""
+    name, namespace = "extension-apiserver-authentication", "kube-system"
+    info = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"client-ca-file": client_ca},
+    }
+    labels = dict(_BOOTSTRAP_LABELS)
+    role = {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "Role",
+        "metadata": {"name": f"{name}-reader", "namespace": namespace, "labels": labels},
+        "rules": [{**_rule([""], ["configmaps"], _READ), "resourceNames": [name]}],
+    }
+    await asyncio.gather(_replace(registry, info), _replace(registry, role))
+
+
 async def _replace(registry: Registry, obj: Obj) -> None:
     """Make the object, or give it this content."""
     kind = registry.catalog.by_kind(obj["apiVersion"], obj["kind"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, workloads
+from solo.registry.rules import admission, autoscaling, cluster, config, core, jobs, quotas, rbac, workloads
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -80,7 +80,7 @@ _ROWS: tuple[_Row, ...] = (
     ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
     ("apps", "replicasets", "ReplicaSet", True, _APPS, "rs", "all", (SCALE, STATUS)),
     ("apps", "statefulsets", "StatefulSet", True, workloads.StatefulSetStrategy, "sts", "all", (SCALE, STATUS)),
-    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, cluster.AutoscalerStrategy, "hpa",
+    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, autoscaling.AutoscalerStrategy, "hpa",
      "all", (STATUS,)),
     ("batch", "cronjobs", "CronJob", True, jobs.CronJobStrategy, "cj", "all", (STATUS,)),
     ("batch", "jobs", "Job", True, jobs.JobStrategy, "", "all", (STATUS,)),
@@ -161,7 +161,7 @@ def builtin_kinds(node: NodeView) -> list[Kind]:
         resource = Resource(group, version, plural, kind, namespaced)
         strategy: Strategy = rules(group, version, kind, definition, namespaced=namespaced)
         kinds.append(_kind(resource, strategy, definition, short, categories, subresources))
-    kinds.append(_events())
+    kinds += [_events(), _old_autoscalers()]
     pod = f"{_PACKAGES['']}.v1.Pod"
     kinds.append(_kind(Resource("", "v1", "pods", "Pod"), PodStrategy(pod, node), pod, "po", "all", _POD_SUBRESOURCES))
     return kinds
@@ -177,7 +177,23 @@ def _events() -> Kind:
         definition=definition,
         storage_version="v1",
         stored_as="events",
-        renames=core.EVENT_NAMES,
+        form=core.EVENT_FORM,
+    )
+
+
+def _old_autoscalers() -> Kind:
+    """autoscaling/v1: the same objects as those of v2."""
+    group, plural, kind = "autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler"
+    definition = f"{_PACKAGES[group]}.v1.{kind}"
+    return Kind(
+        Resource(group, "v1", plural, kind),
+        autoscaling.OldAutoscalerStrategy(group, "v1", kind, definition, namespaced=True),
+        short_names=("hpa",),
+        categories=("all",),
+        subresources=(STATUS,),
+        definition=definition,
+        storage_version=f"{group}/v2",
+        form=autoscaling.OldForm(),
     )
 
 

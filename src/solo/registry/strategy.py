@@ -40,6 +40,8 @@ class Strategy:
     """DELETE answers with the object, not with a Status."""
     records_deletion = True
     """A deletion that waits counts as a change of the spec: it sets the grace period and a new generation."""
+    default_propagation = ""
+    """What becomes of what an object owns when a deletion does not say; Background where this is empty, too."""
     fields: Mapping[str, tuple[str, ...]] = METADATA_FIELDS
     """What a field selector may name."""
 

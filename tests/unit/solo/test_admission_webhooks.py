@@ -33,8 +33,10 @@ class World:
         self.calls = []
 
     async def call(self, config, review, seconds):
-        self.calls.append((config["url"], review["request"], seconds))
-        given = self.answers[config["url"]](review["request"])
+        url, _, query = config["url"].partition("?")
+        assert query == f"timeout={seconds:g}s"
+        self.calls.append((url, review["request"], seconds))
+        given = self.answers[url](review["request"])
         response = {"uid": review["request"]["uid"], "allowed": True, **given}
         return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 

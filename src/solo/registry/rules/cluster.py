@@ -1,4 +1,4 @@
-"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, autoscalers, requests."""
+"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, requests."""
 
 from __future__ import annotations
 
@@ -100,39 +100,6 @@ class AddressStrategy(BuiltinStrategy):
         ]
 
 
-class AutoscalerStrategy(GenerationStrategy):
-    """HorizontalPodAutoscalers (autoscaling/v2), as objects."""
-
-    defaults: Mapping[str, Any] = {"minReplicas": 1}
-
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        target = {"resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
-        if not obj["spec"].get("metrics"):
-            obj["spec"]["metrics"] = [{"type": "Resource", **target}]
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = []
-        most, least = spec.get("maxReplicas") or 0, spec["minReplicas"]
-        if most < 1:
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", "must be greater than 0", str(most)))
-        if least < 1:
-            causes.append(
-                cause("FieldValueInvalid", "spec.minReplicas", "must be greater than or equal to 1", str(least))
-            )
-        if most < least:
-            detail = "must be greater than or equal to `minReplicas`"
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", detail, str(most)))
-        reference = spec.get("scaleTargetRef") or {}
-        causes += [
-            cause("FieldValueRequired", f"spec.scaleTargetRef.{key}")
-            for key in ("kind", "name")
-            if not reference.get(key)
-        ]
-        return causes
-
-
 class SigningRequestStrategy(StatusObjectStrategy):
     """CertificateSigningRequests: the request cannot change; `/approval` writes the conditions that judge it."""
 
@@ -184,7 +151,9 @@ _JUDGEMENTS = ("Approved", "Denied")
 class FlowSchemaStrategy(GenerationStrategy):
     """FlowSchemas, as objects: nothing is queued on one machine."""
 
-    defaults: Mapping[str, Any] = {"matchingPrecedence": 1000}
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000  # Go clients write 0 where none is set
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
@@ -219,7 +188,7 @@ class PriorityLevelStrategy(GenerationStrategy):
             queuing = dig(limited, "limitResponse", "queuing")
             if isinstance(queuing, dict):
                 for key, value in (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)):
-                    queuing.setdefault(key, value)
+                    queuing[key] = queuing.get(key) or value
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]

@@ -8,6 +8,7 @@ from typing import Any
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
 from kube.machinery.quantity import parse_quantity
+from solo.registry.forms import Renamed
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
@@ -144,15 +145,17 @@ class EventStrategy(BuiltinStrategy):
 
 
 # The fields that events.k8s.io/v1 calls differently than core/v1 (apis/events/v1/conversion.go).
-EVENT_NAMES: Mapping[str, str] = {
-    "note": "message",
-    "regarding": "involvedObject",
-    "reportingController": "reportingComponent",
-    "deprecatedSource": "source",
-    "deprecatedFirstTimestamp": "firstTimestamp",
-    "deprecatedLastTimestamp": "lastTimestamp",
-    "deprecatedCount": "count",
-}
+EVENT_FORM = Renamed(
+    {
+        "note": "message",
+        "regarding": "involvedObject",
+        "reportingController": "reportingComponent",
+        "deprecatedSource": "source",
+        "deprecatedFirstTimestamp": "firstTimestamp",
+        "deprecatedLastTimestamp": "lastTimestamp",
+        "deprecatedCount": "count",
+    }
+)
 _EVENT_LIMITS = {"reportingInstance": 128, "action": 128, "reason": 128, "note": 1024}
 
 

@@ -26,6 +26,7 @@ _CRON_CHOICES = ("Allow", "Forbid", "Replace")
 class JobStrategy(BuiltinStrategy):
     """Jobs (`pkg/registry/batch/job`)."""
 
+    default_propagation = "Orphan"
     has_status = True
     tracks_generation = True
     fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "status.successful": ("status", "succeeded")}

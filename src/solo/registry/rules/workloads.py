@@ -73,7 +73,12 @@ class WorkloadStrategy(BuiltinStrategy):
 
 
 class ReplicationStrategy(WorkloadStrategy):
-    """ReplicationControllers: selector and labels follow from the template where they are not given."""
+    """ReplicationControllers: selector and labels follow from the template where they are not given.
+
+    Deleted with no word about their pods, they leave them, as ever since before there was a choice.
+    """
+
+    default_propagation = "Orphan"
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
