@@ -29,6 +29,7 @@ from solo.http.app import Api
 from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
+from solo.registry.addresses import ServiceAddresses
 from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -227,6 +228,7 @@ class Server:
         registry.add_mutation(CertificateRequester())
         registry.add_mutation(MutatingPolicies(store, catalog, registry.views))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_mutation(ServiceAddresses(store))
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))

@@ -16,6 +16,7 @@ from solo.controllers.budgets import BudgetController
 from solo.controllers.cronjobs import CronJobController
 from solo.controllers.daemonsets import DaemonSetController
 from solo.controllers.deployments import DeploymentController
+from solo.controllers.endpoints import EndpointsController
 from solo.controllers.gc import GarbageCollector
 from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
@@ -59,6 +60,7 @@ BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconc
     "cronjobs": CronJobController,
     "budgets": BudgetController,
     "tokens": TokenController,
+    "endpoints": EndpointsController,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, workloads
+from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, services, workloads
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -74,7 +74,7 @@ _ROWS: tuple[_Row, ...] = (
     ("", "resourcequotas", "ResourceQuota", True, quotas.QuotaStrategy, "quota", "", (STATUS,)),
     ("", "secrets", "Secret", True, config.SecretStrategy, "", "", ()),
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
-    ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
+    ("", "services", "Service", True, services.ServiceStrategy, "svc", "all", (STATUS,)),
     ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),
     ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
     ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
@@ -95,7 +95,7 @@ _ROWS: tuple[_Row, ...] = (
     ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
     ("networking.k8s.io", "ipaddresses", "IPAddress", False, cluster.AddressStrategy, "ip", "", ()),
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, core.SpecStrategy, "netpol", "", ()),
-    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, _WITH_GENERATION, "", "", (STATUS,)),
+    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
     ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
