@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, services, workloads
+from solo.registry.rules import admission, cluster, config, core, devices, jobs, quotas, rbac, services, workloads
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -24,6 +24,7 @@ _PACKAGES = {
     "policy": "io.k8s.api.policy",
     "coordination.k8s.io": "io.k8s.api.coordination",
     "events.k8s.io": "io.k8s.api.events",
+    "resource.k8s.io": "io.k8s.api.resource",
     "discovery.k8s.io": "io.k8s.api.discovery",
     "networking.k8s.io": "io.k8s.api.networking",
     "storage.k8s.io": "io.k8s.api.storage",
@@ -98,6 +99,10 @@ _ROWS: tuple[_Row, ...] = (
     ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
+    ("resource.k8s.io", "deviceclasses", "DeviceClass", False, devices.DeviceClassStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceclaims", "ResourceClaim", True, devices.ClaimStrategy, "", "", (STATUS,)),
+    ("resource.k8s.io", "resourceclaimtemplates", "ResourceClaimTemplate", True, devices.TemplateStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceslices", "ResourceSlice", False, devices.SliceStrategy, "", "", ()),
     ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
     ("storage.k8s.io", "csidrivers", "CSIDriver", False, cluster.DriverStrategy, "", "", ()),
     ("storage.k8s.io", "csinodes", "CSINode", False, _RETURNING, "", "", ()),
@@ -149,6 +154,7 @@ GROUP_ORDER = (
     "node.k8s.io",
     "discovery.k8s.io",
     "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 )
 
 
