@@ -41,6 +41,7 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.runtimeclasses import RuntimeClassAdmission
 from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
@@ -224,6 +225,7 @@ class Server:
         registry.add_admission(PolicyTypeChecker(catalog))
         limits, priorities = LimitAdmission(store), PriorityAdmission(store)
         registry.add_mutation(priorities)
+        registry.add_mutation(RuntimeClassAdmission(store))
         registry.add_mutation(limits)
         registry.add_mutation(CertificateRequester())
         registry.add_mutation(MutatingPolicies(store, catalog, registry.views))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kube.machinery.errors import Cause, cause
+from kube.machinery.placement import node_selected
 from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import child, copy, dig
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
@@ -56,7 +57,7 @@ class PodStrategy(BuiltinStrategy):
             spec["serviceAccountName"] = spec["serviceAccount"] = "default"
         _tolerate(spec)
         name, labels = self._node()
-        if not spec.get("nodeName") and _fits(spec, labels):
+        if not (spec.get("nodeName") or spec.get("schedulingGates")) and node_selected(spec, labels, name):
             spec["nodeName"] = name
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
 
@@ -67,6 +68,8 @@ class PodStrategy(BuiltinStrategy):
         status.setdefault("qosClass", dig(old, "status", "qosClass") or qos_class(obj["spec"]))
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj["spec"] == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
         causes = validate_pod_spec(obj["spec"], "spec")
         if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
             causes.append(cause("FieldValueForbidden", "spec", _IMMUTABLE))
@@ -96,13 +99,6 @@ def _tolerate(spec: Obj) -> None:
                     "tolerationSeconds": _TOLERATION_SECONDS,
                 }
             )
-
-
-def _fits(spec: Obj, labels: Mapping[str, str]) -> bool:
-    """Whether the one node satisfies what the pod asks of its node; required affinity is left to the agent to judge."""
-    if dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
-        return False
-    return all(labels.get(key) == value for key, value in (spec.get("nodeSelector") or {}).items())
 
 
 def _frozen(spec: Obj) -> Obj:
