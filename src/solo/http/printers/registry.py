@@ -59,7 +59,11 @@ def _service(obj: Obj) -> list[Any]:
         f"{port.get('port')}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
         for port in spec.get("ports") or []
     )
-    external = joined(spec.get("externalIPs") or [])
+    outside = list(spec.get("externalIPs") or [])
+    if spec.get("type") == "LoadBalancer":
+        points = dig(obj, "status", "loadBalancer", "ingress") or []
+        outside = [point.get("ip") or point.get("hostname") or "" for point in points] + outside
+    external = joined(outside, "<pending>" if spec.get("type") == "LoadBalancer" else NONE)
     if spec.get("type") == "ExternalName":
         external = spec.get("externalName") or ""
     selector = labels_text(spec.get("selector"))

@@ -71,6 +71,9 @@ class PodStrategy(BuiltinStrategy):
         if old is not None and obj["spec"] == old["spec"]:
             return []  # So that metadata can be written of what an older version let pass.
         causes = validate_pod_spec(obj["spec"], "spec")
+        if old is None and obj["spec"].get("ephemeralContainers"):
+            detail = "cannot be set on create"
+            causes.append(cause("FieldValueForbidden", "spec.ephemeralContainers", detail))
         if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
             causes.append(cause("FieldValueForbidden", "spec", _IMMUTABLE))
         return causes
