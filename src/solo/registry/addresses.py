@@ -52,7 +52,8 @@ class _Pool:
         self._promised: dict[str | int, tuple[Owner, float]] = {}
 
     def assign(self, owner: Owner, values: list[str] | list[int]) -> None:
-        """`owner` now has just these."""
+        """`owner` now has just these; what it was promised it has got, or did not want."""
+        self._promised = {value: kept for value, kept in self._promised.items() if kept[0] != owner}
         for value in self._values.pop(owner, ()):
             if self._owners.get(value) == owner:
                 del self._owners[value]
