@@ -22,6 +22,7 @@ from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
 from solo.controllers.pods import Place
 from solo.controllers.replicasets import ReplicaSetController
+from solo.controllers.scheduling import SchedulingController
 from solo.controllers.serviceaccounts import ServiceAccountController
 from solo.controllers.statefulsets import StatefulSetController
 from solo.controllers.tokens import TokenController
@@ -60,6 +61,7 @@ BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconc
     "cronjobs": CronJobController,
     "budgets": BudgetController,
     "tokens": TokenController,
+    "scheduling": SchedulingController,
     "endpoints": EndpointsController,
 }
 

@@ -184,12 +184,6 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
     return status
 
 
-def unschedulable(pod: Obj, now: str) -> Obj:
-    """The condition of a pod that this one node cannot take."""
-    message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-    return _condition(pod, "PodScheduled", False, now, "Unschedulable", message)
-
-
 def changes(old: Obj, new: Obj) -> Obj:
     """A merge patch from `old` to `new`, whole top-level fields each; empty when there is nothing to write."""
     patch = {key: value for key, value in new.items() if old.get(key) != value}

@@ -38,6 +38,7 @@ _PACKAGES = {
 _POD_SUBRESOURCES = (
     STATUS,
     Subresource("attach", ("create", "get"), kind="PodAttachOptions"),
+    Subresource("binding", ("create",), kind="Binding"),
     Subresource("eviction", ("create",), group="policy", version="v1", kind="Eviction"),
     Subresource("exec", ("create", "get"), kind="PodExecOptions"),
     Subresource("log", ("get",), kind="Pod"),
