@@ -29,6 +29,7 @@ from solo.http.app import Api
 from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
+from solo.registry.addresses import ServiceAddresses
 from solo.registry.bootstrap import ensure_api_service, ensure_authentication_info, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -40,6 +41,7 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.runtimeclasses import RuntimeClassAdmission
 from solo.registry.tallies import Tallies
 from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
@@ -229,10 +231,12 @@ class Server:
         registry.add_admission(PolicyTypeChecker(catalog))
         limits, priorities = LimitAdmission(store), PriorityAdmission(store)
         registry.add_mutation(priorities)
+        registry.add_mutation(RuntimeClassAdmission(store))
         registry.add_mutation(limits)
         registry.add_mutation(CertificateRequester())
         registry.add_mutation(MutatingPolicies(store, catalog, registry.views))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_mutation(ServiceAddresses(store))
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))

@@ -101,18 +101,17 @@ def test_a_webhook_through_a_service(cluster, namespace, server):
     cluster.apply(configuration("Validating", namespace, client))
     assert 'service "hook" not found' in cluster.fails("create", "configmap", "c", "-n", namespace)
     cluster.kubectl("create", "namespace", "services")
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443}]}}
+    spec = {"selector": {"app": "hook"}, "ports": [{"port": 443, "targetPort": port}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": spec}
     cluster.apply(service, namespace="services")
     assert 'no endpoints available for service "hook"' in cluster.fails("create", "configmap", "c", "-n", namespace)
-    endpoints = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
-        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
-    }
-    cluster.apply(endpoints, namespace="services")
+    # The server of this test stands for the pod's: both are at the machine's address.
+    pod = sleeping_pod("hook")
+    pod["metadata"]["labels"] = {"app": "hook"}
+    cluster.apply(pod, namespace="services")
+    cluster.kubectl("wait", "-n", "services", "--for=condition=Ready", "pod/hook", "--timeout=20s")
+    ready = "{.endpoints[0].conditions.ready}=true"
+    cluster.kubectl("wait", "-n", "services", f"--for=jsonpath={ready}", "endpointslices", "--all", "--timeout=20s")
     cluster.kubectl("create", "configmap", "c", "-n", namespace)
     assert "denied the request" in cluster.fails("create", "cm", "d", "--from-literal=bad=1", "-n", namespace)
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)

@@ -278,6 +278,8 @@ class Api:
             return await self._token(call)
         if info.subresource == "eviction":
             return await self._writer.evict(call)
+        if info.subresource == "binding":
+            return await self._writer.bind(call)
         if info.verb == "get":
             return await (self._writer.read_scale(call) if info.subresource == "scale" else self._get(call))
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))

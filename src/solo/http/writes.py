@@ -19,6 +19,7 @@ from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
 from solo.registry import scale
+from solo.registry.bindings import bind
 from solo.registry.bootstrap import ensure_default_account
 from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
@@ -241,6 +242,14 @@ class Writer:
         if named != info.name:
             raise errors.bad_request(f"name in URL does not match name in Eviction object: {info.name} and {named}")
         await evict(self._registry, call.kind, info.namespace, info.name, options, context)
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return responses.value(done, Output(), 201, context.warnings)
+
+    async def bind(self, call: Call) -> web.Response:
+        """POST pods/binding: a scheduler says on which node a pod is to run."""
+        given = bodies.decode_object(await read_body(call.request), call.media_type, "Binding")
+        context, info = call.context("CreateOptions"), call.info
+        await bind(self._registry, call.kind, info.namespace, info.name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 

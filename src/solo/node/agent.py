@@ -6,20 +6,16 @@ One informer on all pods serves: the cluster has one node, and the pods that it 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
 from kube.client.aio import AsyncClient
-from kube.client.errors import ConnectionFailed
 from kube.client.events import EventRecorder
 from kube.client.informer import Informer
-from kube.machinery.durations import now_rfc3339
-from kube.machinery.errors import StatusError
 from kube.machinery.resources import NODES, PODS
 from solo.http.streams import PodStreams
-from solo.node import logs, records, status, stray
+from solo.node import logs, records, stray
 from solo.node.cgroups import find_hierarchies
 from solo.node.container import Container
 from solo.node.context import NodeContext
@@ -113,8 +109,6 @@ class NodeAgent:
             self._by_name[pod["metadata"]["namespace"], pod["metadata"]["name"]] = uid
             self._workers[uid] = PodWorker(self._context, pod)
             self._tasks[uid] = asyncio.create_task(self._work(uid, pod), name=f"pod {uid}")
-        elif not node and kind == "ADDED":
-            self._context.spawn(self._report_unschedulable(pod), "report an unschedulable pod")
 
     async def _work(self, uid: str, pod: Obj) -> None:
         """Keep the worker of one pod going until the pod is gone, whatever happens to it."""
@@ -136,18 +130,6 @@ class NodeAgent:
             self._tasks.pop(uid, None)
             if self._by_name.get(key) == uid:
                 del self._by_name[key]
-
-    async def _report_unschedulable(self, pod: Obj) -> None:
-        metadata = pod["metadata"]
-        condition = status.unschedulable(pod, now_rfc3339())
-        present = (pod.get("status") or {}).get("conditions") or []
-        others = [entry for entry in present if entry["type"] != "PodScheduled"]
-        if len(others) < len(present):
-            return  # It has been told before.
-        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [*others, condition]}}
-        with contextlib.suppress(StatusError, ConnectionFailed):
-            await self._context.client.patch(PODS, metadata["name"], body, metadata["namespace"], subresource="status")
-        self._context.emit(pod, "Warning", "FailedScheduling", condition["message"])
 
     async def _rotate_logs(self) -> None:
         while True:

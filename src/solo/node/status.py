@@ -96,21 +96,29 @@ def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
     return "Failed" if policy == "Never" else "Running"
 
 
-def _condition(previous: Obj, type_: str, value: bool, now: str, reason: str = "", message: str = "") -> Obj:
+def _condition(pod: Obj, type_: str, value: bool, now: str, reason: str = "", message: str = "") -> Obj:
     status = "True" if value else "False"
-    before = next((entry for entry in previous.get("conditions") or [] if entry.get("type") == type_), None)
+    previous = (pod.get("status") or {}).get("conditions") or []
+    before = next((entry for entry in previous if entry.get("type") == type_), None)
     unchanged = before is not None and before.get("status") == status
     result: Obj = {
         "type": type_,
         "status": status,
         "lastProbeTime": None,
         "lastTransitionTime": before["lastTransitionTime"] if before and unchanged else now,
+        **_observed(pod),
     }
     if reason:
         result["reason"] = reason
     if message:
         result["message"] = message
     return result
+
+
+def _observed(pod: Obj) -> Obj:
+    """Which state of the spec a status is about."""
+    generation = pod["metadata"].get("generation")
+    return {"observedGeneration": generation} if generation else {}
 
 
 def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: str) -> list[Obj]:
@@ -141,10 +149,10 @@ def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: s
     init_text = f"containers with incomplete status: [{' '.join(incomplete)}]" if incomplete else ""
     init_reason = "ContainersNotInitialized" if incomplete else ""
     return [
-        _condition(previous, "Initialized", not incomplete, now, init_reason, init_text),
-        _condition(previous, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
-        _condition(previous, "ContainersReady", all_ready, now, reason, message),
-        _condition(previous, "PodScheduled", True, now),
+        _condition(pod, "Initialized", not incomplete, now, init_reason, init_text),
+        _condition(pod, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
+        _condition(pod, "ContainersReady", all_ready, now, reason, message),
+        _condition(pod, "PodScheduled", True, now),
         *foreign,
     ]
 
@@ -154,6 +162,7 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
     uid = pod["metadata"]["uid"]
     pod_phase = "Failed" if failed else phase(pod, views)
     status: Obj = {
+        **_observed(pod),
         "phase": pod_phase,
         "conditions": conditions(pod, views, pod_phase, now),
         "hostIP": NODE_IP,
@@ -173,12 +182,6 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
     if failed:
         status["reason"], status["message"] = failed
     return status
-
-
-def unschedulable(pod: Obj, now: str) -> Obj:
-    """The condition of a pod that this one node cannot take."""
-    message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-    return _condition(pod.get("status") or {}, "PodScheduled", False, now, "Unschedulable", message)
 
 
 def changes(old: Obj, new: Obj) -> Obj:

@@ -13,8 +13,9 @@ from kube.machinery import resources
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.auth.user import MASTERS, User
+from solo.registry.addresses import default_range
 from solo.registry.context import RequestContext
-from solo.registry.objects import copy, without
+from solo.registry.objects import copy
 from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
 from solo.registry.rules.core import system_priorities
@@ -177,6 +178,7 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
     wanted += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
+    wanted.append((resources.SERVICECIDRS, default_range()))
     wanted += [(resources.PRIORITYCLASSES, obj) for obj in system_priorities()]
     wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
     wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
@@ -198,7 +200,7 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
     endpoints = {
         "apiVersion": "v1",
         "kind": "Endpoints",
-        "metadata": dict(meta),
+        "metadata": {**meta, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": address}], "ports": here}],
     }
     slice_ = {
@@ -239,9 +241,13 @@ async def _replace(registry: Registry, obj: Obj) -> None:
     if registry.store.get(Key(kind.store_resource, namespace, name)) is None:
         await registry.create(kind, namespace, "", obj, RequestContext(SYSTEM))
     else:
-        await registry.update(
-            kind, namespace, name, lambda old: copy({**old, **without(obj, "metadata")}), RequestContext(SYSTEM)
-        )
+
+        def renewed(old: Obj) -> Obj:
+            metadata = {**old["metadata"], "labels": obj["metadata"]["labels"]}
+            renewed: Obj = copy({**old, **obj, "metadata": metadata})
+            return renewed
+
+        await registry.update(kind, namespace, name, renewed, RequestContext(SYSTEM))
 
 
 async def ensure_default_account(registry: Registry, namespace: str) -> None:

@@ -7,7 +7,19 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, autoscaling, cluster, config, core, jobs, quotas, rbac, workloads
+from solo.registry.rules import (
+    admission,
+    autoscaling,
+    cluster,
+    config,
+    core,
+    devices,
+    jobs,
+    quotas,
+    rbac,
+    services,
+    workloads,
+)
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -24,6 +36,7 @@ _PACKAGES = {
     "policy": "io.k8s.api.policy",
     "coordination.k8s.io": "io.k8s.api.coordination",
     "events.k8s.io": "io.k8s.api.events",
+    "resource.k8s.io": "io.k8s.api.resource",
     "discovery.k8s.io": "io.k8s.api.discovery",
     "networking.k8s.io": "io.k8s.api.networking",
     "storage.k8s.io": "io.k8s.api.storage",
@@ -37,6 +50,7 @@ _PACKAGES = {
 _POD_SUBRESOURCES = (
     STATUS,
     Subresource("attach", ("create", "get"), kind="PodAttachOptions"),
+    Subresource("binding", ("create",), kind="Binding"),
     Subresource("eviction", ("create",), group="policy", version="v1", kind="Eviction"),
     Subresource("exec", ("create", "get"), kind="PodExecOptions"),
     Subresource("log", ("get",), kind="Pod"),
@@ -74,7 +88,7 @@ _ROWS: tuple[_Row, ...] = (
     ("", "resourcequotas", "ResourceQuota", True, quotas.QuotaStrategy, "quota", "", (STATUS,)),
     ("", "secrets", "Secret", True, config.SecretStrategy, "", "", ()),
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
-    ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
+    ("", "services", "Service", True, services.ServiceStrategy, "svc", "all", (STATUS,)),
     ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),
     ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
     ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
@@ -95,9 +109,13 @@ _ROWS: tuple[_Row, ...] = (
     ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
     ("networking.k8s.io", "ipaddresses", "IPAddress", False, cluster.AddressStrategy, "ip", "", ()),
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, core.SpecStrategy, "netpol", "", ()),
-    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, _WITH_GENERATION, "", "", (STATUS,)),
+    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
+    ("resource.k8s.io", "deviceclasses", "DeviceClass", False, devices.DeviceClassStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceclaims", "ResourceClaim", True, devices.ClaimStrategy, "", "", (STATUS,)),
+    ("resource.k8s.io", "resourceclaimtemplates", "ResourceClaimTemplate", True, devices.TemplateStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceslices", "ResourceSlice", False, devices.SliceStrategy, "", "", ()),
     ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
     ("storage.k8s.io", "csidrivers", "CSIDriver", False, cluster.DriverStrategy, "", "", ()),
     ("storage.k8s.io", "csinodes", "CSINode", False, _RETURNING, "", "", ()),
@@ -149,6 +167,7 @@ GROUP_ORDER = (
     "node.k8s.io",
     "discovery.k8s.io",
     "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 )
 
 

@@ -117,7 +117,7 @@ class Strategy:
         causes = meta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
         if old is not None:
             causes += meta.validate_update(obj["metadata"], old["metadata"])
-        if subresource in ("status", "approval") and old is not None:
+        if subresource in ("status", "approval", "binding") and old is not None:
             return causes + self.validate_status(obj, old)
         return causes + self.validate(obj, old)
 

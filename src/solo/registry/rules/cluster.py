@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kube.machinery import names
+from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.rules.core import GenerationStrategy, StatusObjectStrategy
@@ -125,15 +126,16 @@ class SigningRequestStrategy(StatusObjectStrategy):
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Conditions that approve or deny are not the signer's to write."""
         super().prepare_status(obj, old)
-        conditions = [item for item in dig(obj, "status", "conditions") or [] if item.get("type") not in _JUDGEMENTS]
-        conditions += [item for item in dig(old, "status", "conditions") or [] if item.get("type") in _JUDGEMENTS]
         status = child(obj, "status")
+        sent, present = (dig(each, "status", "conditions") or [] for each in (obj, old))
+        if _judging(sent) != _judging(present):
+            sent = [item for item in sent if item.get("type") not in _JUDGEMENTS] + _judging(present)
         status.pop("conditions", None)
-        if conditions:
-            status["conditions"] = conditions
+        if sent:
+            status["conditions"] = _timed(sent, present)
 
     def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
-        conditions = dig(obj, "status", "conditions")
+        conditions = _timed(dig(obj, "status", "conditions") or [], dig(old, "status", "conditions") or [])
         super().prepare_status(obj, old)
         obj["status"] = {**(old.get("status") or {}), **({"conditions": conditions} if conditions else {})}
 
@@ -146,6 +148,22 @@ class SigningRequestStrategy(StatusObjectStrategy):
 
 
 _JUDGEMENTS = ("Approved", "Denied")
+
+
+def _judging(conditions: list[Obj]) -> list[Obj]:
+    return [item for item in conditions if item.get("type") in _JUDGEMENTS]
+
+
+def _timed(conditions: list[Obj], present: list[Obj]) -> list[Obj]:
+    """Conditions with the times at which they were written and became what they are."""
+    now = now_rfc3339()
+    before = {item.get("type"): item for item in present}
+    timed = []
+    for item in conditions:
+        old = before.get(item.get("type"), {})
+        since = old.get("lastTransitionTime") if old.get("status") == item.get("status") else None
+        timed.append({"lastUpdateTime": now, "lastTransitionTime": since or now, **item})
+    return timed
 
 
 class FlowSchemaStrategy(GenerationStrategy):

@@ -1,4 +1,4 @@
-"""The plain kinds: namespaces, services, events, leases, storage as objects."""
+"""The plain kinds: namespaces, events, leases, storage as objects."""
 
 from __future__ import annotations
 
@@ -63,52 +63,6 @@ class ServiceAccountStrategy(BuiltinStrategy):
     """Service accounts: nothing but metadata matters; DELETE answers with the object."""
 
     returns_deleted = True
-
-
-class ServiceStrategy(BuiltinStrategy):
-    """Services, as objects: nothing routes them on one machine, so no cluster IP is given out."""
-
-    creates_on_update = True
-    has_status = True
-    returns_deleted = True
-    fields: Mapping[str, tuple[str, ...]] = {
-        **METADATA_FIELDS,
-        "spec.clusterIP": ("spec", "clusterIP"),
-        "spec.type": ("spec", "type"),
-    }
-
-    def validate_name(self, name: str) -> list[str]:
-        return names.dns1123_label(name)
-
-    def default(self, obj: Obj) -> None:
-        spec = child(obj, "spec")
-        spec.setdefault("type", "ClusterIP")
-        spec.setdefault("sessionAffinity", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        for port in spec.get("ports") or []:
-            port.setdefault("protocol", "TCP")
-            if port.get("port"):
-                port.setdefault("targetPort", port["port"])
-
-    def prepare_create(self, obj: Obj) -> None:
-        obj["status"] = {"loadBalancer": {}}
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = []
-        spec = obj["spec"]
-        if not spec.get("ports") and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
-            causes.append(cause("FieldValueRequired", "spec.ports"))
-        ports = spec.get("ports") or []
-        for index, port in enumerate(ports):
-            number = port.get("port") or 0
-            if not 0 < number < 65536:
-                detail = "must be between 1 and 65535, inclusive"
-                causes.append(cause("FieldValueInvalid", f"spec.ports[{index}].port", detail, str(number)))
-            if len(ports) > 1 and not port.get("name"):
-                causes.append(cause("FieldValueRequired", f"spec.ports[{index}].name"))
-        if spec["type"] == "ExternalName" and not spec.get("externalName"):
-            causes.append(cause("FieldValueRequired", "spec.externalName"))
-        return causes
 
 
 class EventStrategy(BuiltinStrategy):
