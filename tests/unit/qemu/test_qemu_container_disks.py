@@ -1,17 +1,21 @@
 """Disks in container images: from a registry that wants tokens, and from OCI layouts in files."""
 
+import base64
 import gzip
+import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
+import tls_server
 from registry_server import REPOSITORY, Registry, layer, member, serving, sha
 from vmruntime.engines.qemu import import_job, registry
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.container_disk import MANIFEST_TYPES
 from vmruntime.engines.qemu.decompress import zstd
+from vmruntime.engines.qemu.docker_config import credentials
 from vmruntime.engines.qemu.http_request import Access, Limits
 from vmruntime.engines.qemu.image_cache import ImageCache
 from vmruntime.engines.qemu.images import ImageError
@@ -104,6 +108,64 @@ def test_credentials_go_where_they_belong(hub, tmp_path, scheme):
     with pytest.raises(SourceError, match="401") as caught:
         bring_in(tmp_path, of(hub), access=Access("me", "guess"))
     assert caught.value.reason == "Forbidden" and "guess" not in str(caught.value)
+
+
+def docker_config(*entries: tuple[str, dict]) -> str:
+    return json.dumps({"auths": dict(entries)})
+
+
+AS_AUTH = {"auth": base64.b64encode(b"me:secret").decode()}
+WRONG_AUTH = {"username": "me", "password": "guess"}
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_a_secret_for_pulling_images_over_tls(tmp_path, scheme):
+    """The entry of this registry, which only a certificate of ones own authority tells from another."""
+    context, pem = tls_server.make(tmp_path)
+    with serving(context) as hub:
+        hub.scheme = scheme
+        hub.image(layer(member("disk/d.img", DISK), pack=zstd.compress))
+        config = docker_config(("other.example", WRONG_AUTH), (f"https://{hub.host}/v1/", AS_AUTH))
+        bring_in(tmp_path, of(hub), access=Access(certificates=pem), docker=config)
+        assert content(tmp_path) == DISK
+        with pytest.raises(SourceError, match="no user name and password") as caught:
+            bring_in(tmp_path, of(hub), access=Access(certificates=pem), docker=docker_config(("other", AS_AUTH)))
+        assert caught.value.reason == "Forbidden"
+        # It is on loopback, but where certificates are given there is TLS, and only by those.
+        _, strange = tls_server.make(tmp_path)
+        with pytest.raises(SourceError, match="its certificate is not trusted"):
+            bring_in(tmp_path, of(hub), access=Access(certificates=strange), docker=config)
+
+
+ME = ("me", "secret")
+
+
+@pytest.mark.parametrize(
+    ("url", "config", "expected"),
+    [
+        ("docker://quay.io/a/b", docker_config(("quay.io", AS_AUTH)), ME),
+        ("docker://quay.io/a/b", docker_config(("quay.io", WRONG_AUTH), ("quay.io/a", AS_AUTH)), ME),
+        ("docker://quay.io/a/b", docker_config(("quay.io/c", WRONG_AUTH), ("https://quay.io/v2/", AS_AUTH)), ME),
+        ("docker://eu.gcr.io/a/b", docker_config(("gcr.io", WRONG_AUTH), ("*.gcr.io", AS_AUTH)), ME),
+        ("docker://quay.io:5000/a", docker_config(("quay.io", WRONG_AUTH), ("quay.io:5000", AS_AUTH)), ME),
+        ("docker://fedora/a", docker_config(("https://index.docker.io/v1/", AS_AUTH)), ME),
+        ("docker://quay.io/a", json.dumps({"quay.io": {**WRONG_AUTH, **AS_AUTH}}), ME),
+        ("docker://quay.io/a", docker_config(("quay.io", {"auth": AS_AUTH["auth"].rstrip("=")})), ME),
+        ("docker://quay.io/a", docker_config(("quay.io", {"username": "me", "password": "a:b"})), ("me", "a:b")),
+        ("docker://quay.io/a", docker_config(("quay.io", {"identitytoken": "x"})), "Forbidden"),
+        ("docker://b.a.gcr.io/a", docker_config(("*.gcr.io", AS_AUTH)), "Forbidden"),
+        ("docker://quay.io/a", docker_config(("quay.io", {"auth": "!!"})), "Forbidden"),
+        ("docker://quay.io/a", "{", "InvalidSecret"),
+        ("docker://quay.io/a", '{"auths": []}', "InvalidSecret"),
+        ("docker://quay.io/a", "[]", "InvalidSecret"),
+    ],
+)
+def test_which_entry_of_a_secret_is_for_an_image(url, config, expected):
+    try:
+        found = credentials(config, registry.parse(url))
+    except SourceError as error:
+        found = error.reason
+    assert found == expected
 
 
 def test_a_token_that_runs_out_is_renewed(hub, tmp_path):
