@@ -101,6 +101,9 @@ def test_a_protected_compressed_image_twice(
     eventually(lambda: status_of(runtime, "second").get("phase") == "Succeeded")
     assert json.loads((file_of(runtime, "second").parent / "origin.json").read_text())["fromCache"] is True
     assert file_of(runtime, "second").read_bytes()[: len(CONTENT)] == CONTENT
+    told = runtime.kubectl("describe", "gvmdisk", "first").stdout
+    size = f"{len(image)} bytes is in place, {4 << 20} bytes as raw"
+    assert "ImportSucceeded" in told and f"the qcow2.xz source of {size}" in told
     wrong = {**http_source, "checksum": "sha256:" + "0" * 64}
     runtime.apply(disk("wrong", "4Mi", source={"http": wrong}))
     assert checksum[7:] in eventually(lambda: message_of(runtime, "wrong", "ImportFailed"))
