@@ -132,7 +132,10 @@ def _spec() -> Obj:
                 pattern=r"^(docker://[^/@\s]+/[^\s?#]+|oci(-archive)?:///[^\s?#]+)$",
                 maxLength=_URL_LIMIT,
             ),
-            "secretRef": _secret("with the keys accessKeyId and secretKey, or username and password."),
+            "secretRef": _secret(
+                "with the keys accessKeyId and secretKey, or username and password, or of type "
+                "kubernetes.io/dockerconfigjson (or dockercfg) with an entry for the registry."
+            ),
             "certConfigMap": _certificates(),
         },
         required=["url"],

@@ -199,3 +199,29 @@ def status(disk: Obj, plan: Plan, users: Sequence[str], now_text: str, more: Seq
         if plan.phase == api.SUCCEEDED and "readyTime" not in old:
             new["readyTime"] = now_text
     return {key: value for key, value in new.items() if value is not None}
+
+
+def event(old: Obj, new: Obj) -> tuple[str, str, str] | None:
+    """What a change of the status is told as: type, reason and message of an event. None: it is told by the status."""
+    before, after = dig(old, "status", default={}), dig(new, "status", default={})
+    phase, reason = str(after.get("phase", "")), str(after.get("reason", ""))
+    if phase in (api.FAILED, api.ERROR_CONFIGURATION) and (phase, reason) != (
+        before.get("phase"),
+        before.get("reason"),
+    ):
+        return "Warning", reason, str(after.get("message", "")) or reason
+    if phase == api.SUCCEEDED and "readyTime" not in before:
+        return "Normal", *_success(new)
+    return None
+
+
+def _success(disk: Obj) -> tuple[str, str]:
+    """Reason and message for a disk that is whole now; the reasons are those of CDI where it has one."""
+    status = disk["status"]
+    made = f"{status.get('virtualSize')} bytes as {status.get('format')}"
+    if original := api.clone_name(disk):
+        return "CloneSucceeded", f'a copy of VirtualMachineDisk "{original}" is in place, {made}'
+    if api.addressed_source(disk) is None:
+        return "BlankDiskCreated", f"a blank disk is in place, {made}"
+    source = f"{status.get('sourceFormat', 'unknown')} source of {status.get('sourceSize', 'unknown')} bytes"
+    return "ImportSucceeded", f"the {source} is in place, {made}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from kube.client.queue import Controller, WorkQueue
 from kube.machinery.durations import rfc3339
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
-from vmruntime.api.meta import Obj, dig, has_finalizer, name_of, namespace_of, uid_of
+from vmruntime.api.meta import Obj, has_finalizer, name_of, namespace_of, uid_of
 from vmruntime.controllers import bring_up, disk_decide
 from vmruntime.controllers.cache import Key
 from vmruntime.controllers.disk_decide import Plan, Situation, Step, Wait
@@ -25,11 +25,6 @@ _WORKERS = 4
 _DELETE_RETRY_SECONDS = 2.0
 # A change of the bytes shows at once; more steps than this in one pass would mean that they don't.
 _STEPS_A_PASS = 4
-
-_EVENTS = {
-    virtualmachinedisk.FAILED: "Warning",
-    virtualmachinedisk.ERROR_CONFIGURATION: "Warning",
-}
 
 
 class DiskController:
@@ -186,14 +181,9 @@ class DiskController:
         written = await write_status(self._stack.client, virtualmachinedisk.RESOURCE, disk, status)
         if written is not None:
             self._stack.disks.wrote(written)
-            await self._tell(disk, written)
+            if event := disk_decide.event(disk, written):
+                await self._stack.events.event(written, *event)
         return plan.after
-
-    async def _tell(self, old: Obj, new: Obj) -> None:
-        phase, reason = dig(new, "status", "phase"), str(dig(new, "status", "reason", default=""))
-        kind = _EVENTS.get(str(phase))
-        if kind and (phase, reason) != (dig(old, "status", "phase"), dig(old, "status", "reason")):
-            await self._stack.events.event(new, kind, reason, str(dig(new, "status", "message", default="")) or reason)
 
     async def _set_finalizer(self, disk: Obj, present: bool) -> None:
         if has_finalizer(disk, names.DISK_FINALIZER) == present:

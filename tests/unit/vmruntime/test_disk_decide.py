@@ -13,6 +13,7 @@ from vmruntime.controllers.disk_decide import (
     Step,
     Wait,
     decide,
+    event,
     growth_failed,
     origin_wait,
     status,
@@ -164,6 +165,35 @@ def test_status_of_a_whole_disk() -> None:
     assert written["conditions"][0]["status"] == "True"
     again = status({**obj, "status": written}, decide(Situation(obj, WHOLE)), ["m"], "2027-01-01T00:00:00Z")
     assert again == written
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"http": {"url": "http://h.example/i"}}, ("ImportSucceeded", "the qcow2.xz source of 99 bytes is in place")),
+        ({"virtualMachineDisk": {"name": "o"}}, ("CloneSucceeded", 'a copy of VirtualMachineDisk "o" is in place')),
+        (None, ("BlankDiskCreated", "a blank disk is in place")),
+    ],
+)
+def test_a_disk_that_became_whole_is_told_once(source: dict | None, expected: tuple[str, str]) -> None:
+    obj = disk("ImportInProgress")
+    obj["spec"] |= {"source": source} if source else {}
+    seen = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30, origin=DiskOrigin("qcow2.xz", 99, "ab"))
+    new = {**obj, "status": status(obj, decide(Situation(obj, seen)), [], "2026-01-01T00:00:00Z")}
+    assert event(obj, new) == ("Normal", expected[0], f"{expected[1]}, 1073741824 bytes as raw")
+    assert event(new, new) is None
+    lost = {**new, "status": status(new, decide(Situation(new, ABSENT)), [], "")}
+    found = {**lost, "status": status(lost, decide(Situation(lost, seen)), [], "")}
+    assert found["status"]["phase"] == "Succeeded" and event(lost, found) is None
+
+
+def test_a_failure_is_told_again_only_where_it_is_another() -> None:
+    obj = disk("ImportInProgress")
+    new = {**obj, "status": status(obj, decide(Situation(obj, FAILED)), [], "")}
+    assert event(obj, new) == ("Warning", "ImportFailed", "the server answered 404")
+    assert event(new, new) is None
+    lost = {**new, "status": {**new["status"], "reason": "DataMissing", "message": ""}}
+    assert event(new, lost) == ("Warning", "DataMissing", "DataMissing")
 
 
 def test_a_plan_without_a_phase_leaves_the_phase_alone() -> None:
