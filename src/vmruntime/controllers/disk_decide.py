@@ -91,7 +91,7 @@ def decide(situation: Situation) -> Plan:
             PROGRESS_SECONDS,
             _importing(seen),
         )
-    if seen.phase is DiskPhase.FAILED:
+    if seen.phase is DiskPhase.FAILED and not _changed_since_failure(situation.disk):
         return Plan(Step.NONE, api.FAILED, "ImportFailed", seen.message)
     return _absent(situation)
 
@@ -156,11 +156,17 @@ def _absent(situation: Situation) -> Plan:
     if phase == api.SUCCEEDED or dig(situation.disk, "status", "reason") == "DataMissing":
         message = "the disk was complete, but its data is gone from the node; restore it, or delete the disk"
         return Plan(Step.NONE, api.FAILED, "DataMissing", message)
-    if phase == api.FAILED:
+    if phase == api.FAILED and not _changed_since_failure(situation.disk):
         return Plan(Step.NONE)
     if (wait := situation.origin) is not None:
         return Plan(Step.NONE, api.PENDING, wait.reason, wait.message, WAIT_SECONDS)
     return Plan(Step.ENSURE)
+
+
+def _changed_since_failure(disk: Obj) -> bool:
+    """Whether a disk that failed has another spec since: its image may fit now."""
+    failed_with = dig(disk, "status", "observedGeneration")
+    return bool(dig(disk, "status", "phase") == api.FAILED and failed_with != dig(disk, "metadata", "generation"))
 
 
 def origin_wait(name: str, origin: Obj | None, writers: Sequence[str]) -> Wait | None:

@@ -16,7 +16,7 @@ from vmruntime.controllers.machine_request import ref_of
 from vmruntime.controllers.objects import set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
 from vmruntime.engines.base import Subject
-from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.common import ConfigurationError, NotAdmitted, Ref
 from vmruntime.engines.disk import DiskRequest, DiskSource
 
 _log = logging.getLogger(__name__)
@@ -127,7 +127,8 @@ class DiskController:
             await self._stack.engine.ensure_disk(self._request(disk, self._source(disk)))
         except (ConfigurationError, ValueError) as exc:
             reason = exc.reason if isinstance(exc, ConfigurationError) else "InvalidSpec"
-            phase = virtualmachinedisk.ERROR_CONFIGURATION
+            waits = isinstance(exc, NotAdmitted)
+            phase = virtualmachinedisk.PENDING if waits else virtualmachinedisk.ERROR_CONFIGURATION
             return Plan(Step.NONE, phase, reason, str(exc), disk_decide.RETRY_SECONDS)
         return None
 

@@ -26,7 +26,7 @@ from vmruntime.controllers.objects import remove, set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack, gate
 from vmruntime.controllers.startup_data import StartupData
 from vmruntime.engines.base import Subject
-from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.common import ConfigurationError, NotAdmitted
 from vmruntime.engines.machine import IO_ERROR, NO_SPACE, MachineObservation, MachinePhase
 
 _log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ _FORGET_RETRY_SECONDS = 2.0
 _FRESH = timedelta(seconds=2)
 
 _EVENTS = {
+    virtualmachine.PENDING: "Warning",
     virtualmachine.CRASH_LOOP: "Warning",
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
@@ -290,7 +291,8 @@ class MachineController:
             request = await machine_request.build(vm, stack, taken, rfc3339_micro(since), startup)
             await stack.engine.start_machine(request)
         except ConfigurationError as exc:
-            plan = Plan(Step.NONE, virtualmachine.ERROR_CONFIGURATION, exc.reason, exc.message)
+            state = virtualmachine.PENDING if isinstance(exc, NotAdmitted) else virtualmachine.ERROR_CONFIGURATION
+            plan = Plan(Step.NONE, state, exc.reason, exc.message)
             await self._write(Situation(vm, situation.machine, situation.now), plan)
             return _CONFIGURATION_RETRY_SECONDS
         self._launched[uid] = asyncio.get_running_loop().time()

@@ -27,12 +27,15 @@ IMPORTING = DiskObservation(DiskPhase.IMPORTING, 45.34)
 FAILED = DiskObservation(DiskPhase.FAILED, message="the server answered 404")
 
 
-def disk(phase: str = "", held: bool = True, deleting: bool = False, size: str = "1Gi", reason: str = "") -> dict:
-    metadata: dict[str, Any] = {"name": "d", "namespace": "default", "uid": "u", "generation": 2}
+def disk(
+    phase: str = "", held: bool = True, deleting: bool = False, size: str = "1Gi", reason: str = "", generation: int = 2
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": "d", "namespace": "default", "uid": "u", "generation": generation}
     metadata["finalizers"] = [names.DISK_FINALIZER] if held else []
     if deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    return {"metadata": metadata, "spec": {"size": size}, "status": {"phase": phase, "reason": reason} if phase else {}}
+    told = {"phase": phase, "reason": reason, "observedGeneration": 2} if phase else {}
+    return {"metadata": metadata, "spec": {"size": size}, "status": told}
 
 
 @pytest.mark.parametrize(
@@ -46,10 +49,15 @@ def disk(phase: str = "", held: bool = True, deleting: bool = False, size: str =
         (disk(), IMPORTING, {}, Step.NONE, "ImportInProgress", "Importing"),
         (disk("ImportInProgress"), FAILED, {}, Step.NONE, "Failed", "ImportFailed"),
         (disk("Failed"), ABSENT, {}, Step.NONE, "", ""),
+        (disk("Failed"), FAILED, {}, Step.NONE, "Failed", "ImportFailed"),
+        # Another size: what failed is tried again.
+        (disk("Failed", generation=3), FAILED, {}, Step.ENSURE, "", ""),
+        (disk("Failed", generation=3), ABSENT, {}, Step.ENSURE, "", ""),
         (disk("ImportInProgress"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
         # Data that was there and is gone is an error, and stays one.
         (disk("Succeeded"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
         (disk("Failed", reason="DataMissing"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
+        (disk("Failed", reason="DataMissing", generation=3), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
         (disk("Failed", reason="DataMissing"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
         (disk("Failed", reason="DataMissing", held=False), ABSENT, {"active": False}, Step.NONE, "", ""),
         # Growing, while nobody has it open.
@@ -198,4 +206,4 @@ def test_a_failure_is_told_again_only_where_it_is_another() -> None:
 
 def test_a_plan_without_a_phase_leaves_the_phase_alone() -> None:
     written = status(disk("Failed"), Plan(Step.NONE), [], "")
-    assert written == {"phase": "Failed", "reason": ""}
+    assert written == {"phase": "Failed", "reason": "", "observedGeneration": 2}

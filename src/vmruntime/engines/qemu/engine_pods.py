@@ -20,7 +20,7 @@ from kube.machinery.errors import StatusError, conflict
 from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
-from vmruntime.engines.common import Ref
+from vmruntime.engines.common import NotAdmitted, Ref
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, Port, Segment
 from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
@@ -337,10 +337,17 @@ class Pods:
             self._unseen.pop(ref.uid, None)
 
     async def create(self, ref: Ref, pod: Obj) -> None:
-        """Create it; it may be there already. Raises StatusError (409) where another has its name."""
+        """Create it; it may be there already.
+
+        Raises:
+            NotAdmitted: a quota, or another rule of the cluster, forbids it.
+            StatusError: (409) another has its name.
+        """
         try:
             created = await self._client.create(PODS, pod, ref.namespace)
         except StatusError as exc:
+            if exc.code in (403, 422):
+                raise NotAdmitted("PodForbidden", f"the cluster refuses its pod: {exc}") from exc
             if exc.reason != "AlreadyExists":
                 raise
             created = await self._client.get(PODS, name_of(pod), ref.namespace)
