@@ -15,7 +15,7 @@ from kube.client.events import EventRecorder
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.node.cgroups import Hierarchies
-from solo.node.logtimes import LogClock
+from solo.node.logkeeper import LogKeeper
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class NodeContext:
     hierarchies: Hierarchies
     memory: int
     uid: int = field(default_factory=os.geteuid)
-    clock: LogClock = field(default_factory=LogClock)
+    log_keeper: LogKeeper = field(default_factory=LogKeeper)
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def read(self, resource: Resource, namespace: str, name: str) -> Obj | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from solo.http.streams import STDERR, STDOUT
-from solo.node.launch import Launch, LaunchError, fork_gated
+from solo.node.launch import GatedProcess, Launch, fork_gated
 from solo.node.procfs import is_same_process, send_signal, session_members
 from solo.node.reaper import ExitWatch, exit_code
 
@@ -152,17 +152,27 @@ async def start(plan: Launch, *, terminal: bool, stdin: bool) -> ExecProcess:
     """Run `plan` with pipes, or with a terminal of its own. LaunchError or OSError when it cannot be started."""
     ours, theirs = _terminal() if terminal else _pipes(stdin=stdin)
     try:
-        process = fork_gated(replace(plan, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], terminal=terminal))
-        await process.release()
+        try:
+            process = fork_gated(replace(plan, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], terminal=terminal))
+        finally:
+            for fd in {*theirs}:
+                os.close(fd)
+        await _release(process)
         outputs = {ours[1]: STDOUT} if terminal else {ours[1]: STDOUT, ours[2]: STDERR}
         return ExecProcess(process.pid, process.start_ticks, outputs, ours[0], terminal=terminal)
-    except (OSError, LaunchError):
+    except BaseException:
         for fd in {*ours} - {-1}:
             os.close(fd)
         raise
-    finally:
-        for fd in {*theirs}:
-            os.close(fd)
+
+
+async def _release(process: GatedProcess) -> None:
+    """Let it run; whoever no longer waits for it, such as a probe whose container has ended, leaves nothing behind."""
+    try:
+        await process.release()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
 
 
 def _terminal() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

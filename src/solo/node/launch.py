@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from solo.node.procfs import read_stat
+from solo.node.reaper import ExitWatch
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 24, 38, 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -31,6 +32,7 @@ _CLONE_NEWUTS = 0x04000000
 _CAP_SYS_ADMIN = 21
 _libc = ctypes.CDLL(None, use_errno=True)
 _GATE, _ERRORS, _FIRST_FREE = 3, 4, 5
+_REAP_SECONDS = 2.0
 
 _CAPABILITY_NAMES = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
@@ -228,19 +230,21 @@ class GatedProcess:
         self._errors = errors
 
     def abandon(self) -> None:
-        """Let the process leave without running anything, and reap it."""
+        """Let the process leave without running anything, and reap it, which takes microseconds."""
         os.close(self._gate)
         os.close(self._errors)
-        self._reap()
-
-    def _reap(self) -> None:
-        """Collect a process that is on its way out; it takes microseconds."""
         os.waitpid(self.pid, 0)
+
+    def kill(self) -> ExitWatch:
+        """End it wherever it is; it is reaped when it is gone, which can take long if it hangs in the kernel."""
+        watch = ExitWatch(self.pid, self.start_ticks)
+        os.kill(self.pid, signal.SIGKILL)
+        return watch
 
     async def release(self, timeout: float = 10.0) -> None:
         """Open the gate and wait until the program runs.
 
-        Raises LaunchError when it cannot; the process is gone and reaped then.
+        Raises LaunchError when it cannot; the process is gone and reaped then, or killed if that takes too long.
         """
         loop = asyncio.get_running_loop()
         answered = asyncio.Event()
@@ -259,9 +263,9 @@ class GatedProcess:
             loop.remove_reader(self._errors)
             os.close(self._errors)
         if report:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self._reap()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REAP_SECONDS):
+                    await self.kill().wait()
             stage, number, subject = report.decode(errors="replace").split("\0", 2)
             raise LaunchError(stage, int(number), subject)
 

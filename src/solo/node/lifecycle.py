@@ -46,7 +46,8 @@ def decide(record: ContainerRecord, policy: str, now: float, *, init: bool) -> D
     ended = record.terminated
     if ended is not None and not should_restart(policy, ended.exit_code, init=init):
         return Decision(Step.SUCCEEDED if ended.exit_code == 0 else Step.FAILED)
-    if record.retry_at > now:
+    # A start that is further away than any back-off is that of a clock which has been set back since.
+    if now < record.retry_at <= now + BACKOFF_MAX:
         return Decision(Step.WAIT, record.retry_at)
     return Decision(Step.START)
 

@@ -26,7 +26,7 @@ from solo.node.health import Health
 from solo.node.launch import Launch, LaunchError, can_name_host
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
-from solo.node.probes import run_action
+from solo.node.probes import CannotAskError, run_action
 from solo.node.status import NODE_IP
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class PodWorker:
                 self.record.container(entry["name"]),
                 self.directory,
                 ContainerGroup(self._context.hierarchies, self.uid, entry["name"]),
-                self._context.clock,
+                self._context.log_keeper,
                 init=entry["name"] in init_names,
                 save=lambda: records.save(self.directory, self.record),
                 changed=self._wake.set,
@@ -78,6 +78,10 @@ class PodWorker:
                 self.containers[entry["name"]].spec = entry
         self._wake.set()
 
+    def look(self) -> None:
+        """Look at what is due again: waits stand still while the machine sleeps, and do not follow its clock."""
+        self._wake.set()
+
     def remove(self) -> None:
         """The object is gone."""
         self.removed = True
@@ -86,7 +90,7 @@ class PodWorker:
     async def run(self) -> None:
         """Work until the pod is gone. Failures of the API and of the file system are retried."""
         try:
-            self._adopt()
+            await self._adopt()
             retry = _RETRY_FIRST
             while True:
                 self._wake.clear()
@@ -125,9 +129,9 @@ class PodWorker:
             self._told.add((reason, message))
             self._event("Warning", reason, message)
 
-    def _adopt(self) -> None:
+    async def _adopt(self) -> None:
         for container in self.containers.values():
-            if container.adopt():
+            if await container.adopt():
                 log.info("adopted process %d, %s of pod %s", container.record.pid, container.name, self._label)
                 self._watch_health(container, adopted=True)
 
@@ -331,8 +335,12 @@ class PodWorker:
 
     async def _run_beside(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
         try:
-            return await run_command(await self.beside(container, command), timeout)
-        except (LaunchError, ConfigError) as error:
+            plan = await self.beside(container, command)
+        except (ConfigError, StatusError, ConnectionFailed) as error:
+            raise CannotAskError(str(error)) from error
+        try:
+            return await run_command(plan, timeout)
+        except LaunchError as error:
             return 127, str(error)
 
     def _pre_stop(self, container: Container) -> Any:

@@ -340,6 +340,20 @@ async def test_credentials_are_written_for_the_pod_alone(api, agent, root):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_a_token_is_renewed_when_the_clock_is_set_past_its_end(api, root, monkeypatch):
+    monkeypatch.setattr("solo.node.agent._LOOK_SECONDS", 0.02)
+    path = api.pod("p", "sleep", "600", automountServiceAccountToken=True)
+    async with running_agent(api, root):
+        await until(lambda: "running" in api.state(path))
+        token = root / api.objects[path]["metadata"]["uid"] / "token"
+        first = token.stat().st_ino
+        await asyncio.sleep(0.1)
+        assert token.stat().st_ino == first
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 100 * 365 * 86_400)
+        await until(lambda: token.stat().st_ino != first)
+
+
 async def test_credentials_that_the_user_could_not_reach_are_an_error(api, agent, root):
     context = {"runAsUser": 60800}
     path = api.pod("p", "true", securityContext=context, automountServiceAccountToken=True)

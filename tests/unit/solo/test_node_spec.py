@@ -197,6 +197,12 @@ def views(**fields) -> dict:
     return {"c": status.ContainerView(record, **fields)}
 
 
+@pytest.mark.parametrize(("away", "step"), [(299, Step.WAIT), (3600, Step.START)])
+def test_a_clock_that_is_set_back_does_not_prolong_a_back_off(away, step):
+    record = ContainerRecord("c", retry_at=1000.0 + away, terminated=Terminated(1, "Error", "", ""))
+    assert lifecycle.decide(record, "Always", 1000.0, init=False).step is step
+
+
 def test_status_of_a_running_pod():
     record = ContainerRecord("c", pid=5, started_at=NOW, restarts=1, last=ended(1))
     built = status.build(pod(), views(record=record, ready=True, started=True), NOW)
