@@ -11,7 +11,7 @@ from kube.client.errors import ConnectionFailed
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS
 from vmruntime.api import names
-from vmruntime.api.meta import Obj, dig, is_deleting, name_of, uid_of
+from vmruntime.api.meta import Obj, dig, is_deleting, uid_of
 from vmruntime.engines.qemu.engine_pods import gateway_pod, has_ended
 from vmruntime.engines.qemu.host_tools import ToolError
 from vmruntime.engines.qemu.namespace_bridge import GatewayAway
@@ -51,7 +51,7 @@ class ClusterGateway:
 
     async def _find(self) -> Obj | None:
         try:
-            return await self._client.get(PODS, name_of(self._pod), names.NAMESPACE)
+            return await self._client.get(PODS, names.NETWORK_GATEWAY, names.NAMESPACE)
         except StatusError as error:
             if error.code != 404:
                 raise
@@ -59,7 +59,7 @@ class ClusterGateway:
 
     async def _delete(self, pod: Obj) -> None:
         try:
-            await self._client.delete(PODS, name_of(self._pod), names.NAMESPACE, uid=uid_of(pod))
+            await self._client.delete(PODS, names.NETWORK_GATEWAY, names.NAMESPACE, uid=uid_of(pod))
         except StatusError as error:
             if error.code not in (404, 409):
                 raise

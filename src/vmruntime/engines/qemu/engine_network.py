@@ -1,8 +1,8 @@
 """The engine's networking: which of three ways machines are on the pod network, and what each card is given.
 
 With the rights for it the pod network is a bridge of the host (`host_bridge`). A cluster that does not run as root has
-the bridge in a namespace of its own (`namespace_bridge`). Where that cannot be, each card is on QEMU's user-mode network.
-In both of the latter a list of a machine's ports is forwarded from a loopback address of its own (`network`).
+the bridge in a namespace of its own (`namespace_bridge`). Where that cannot be, each card is on QEMU's user-mode
+network. In both of the latter a list of a machine's ports is forwarded from a loopback address of its own (`network`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from vmruntime.engines.qemu.network_state import NetworkState
 
 _log = logging.getLogger(__name__)
 
+_TRY_AGAIN_SECONDS = 60.0
 # A shell opens them, and one digit is all that every shell understands.
 _FIRST_DESCRIPTOR = 3
 
@@ -61,6 +62,7 @@ class Network:
         self._held: dict[str, tuple[Interface, ...]] = {}
         self._reserved: dict[str, set[str]] = {}
         self._wanted: str | None = None
+        self._next_try = 0.0
 
     async def close(self) -> None:
         """Stop answering. Machines keep their network."""
@@ -70,6 +72,8 @@ class Network:
     async def up(self, wanted_subnet: str, running: Running) -> Readiness:
         """Bring the pod network up as it can be here."""
         if self._bridge.state is not None and wanted_subnet == self._wanted:
+            return Readiness(True)
+        if asyncio.get_running_loop().time() < self._next_try:
             return Readiness(True)
         self._restriction = await asyncio.to_thread(self._why_no_bridge)
         if self._restriction:
@@ -99,6 +103,7 @@ class Network:
 
     async def _give_up(self, problem: str, in_use: bool) -> None:
         self._restriction = problem
+        self._next_try = asyncio.get_running_loop().time() + _TRY_AGAIN_SECONDS
         _log.warning("machines get user-mode networking: %s", problem)
         await self._keep_no_more()
         if not in_use:
@@ -122,6 +127,7 @@ class Network:
     async def down(self) -> None:
         """Take all of it away from the host. Raises ToolError."""
         self._held.clear()
+        self._next_try = 0.0
         await self._keep_no_more()
         await self._bridge.down()
         self._wanted = None

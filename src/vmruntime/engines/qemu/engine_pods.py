@@ -34,7 +34,7 @@ LAUNCH_ANNOTATION = f"{names.GROUP}/launch"
 CONTAINER = "compute"
 MACHINE = "virt-launcher"
 IMPORTER = "importer"
-GATEWAY = "pod-network-gateway"
+GATEWAY = "network-gateway"
 
 _OWN_LABELS = frozenset({names.VM_LABEL, names.ROLE_LABEL, ENGINE_LABEL})
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -209,7 +209,7 @@ def gateway_pod(argv: list[str], directory: str, version: str) -> Obj:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": GATEWAY, "namespace": names.NAMESPACE, "labels": labels},
+        "metadata": {"name": names.NETWORK_GATEWAY, "namespace": names.NAMESPACE, "labels": labels},
         "spec": {**spec, "restartPolicy": "Always"},
     }
 

@@ -80,7 +80,6 @@ class Server:
             "make": self._make,
             "add": self._add,
             "drop": self._drop,
-            "hello": self._hello,
         }
 
     async def answer(self, connection: socket.socket) -> None:
@@ -112,6 +111,9 @@ class Server:
         ports = {port.tap: port for port in map(port_of, asked["ports"])}
         for tap in self._bridge.taps() - ports.keys():
             await self._forget(tap)
+        if self._state is not None and self._state != state:
+            # It has moved, which it does while no machine is on it.
+            await host_tools.ip(f"link delete {state.bridge}", force=True)
         await self._bridge.make(state, ports)
         self._state = state
         return {"listening": self._forwards.listening()}
@@ -128,9 +130,6 @@ class Server:
 
     async def _drop(self, asked: Answer, _: list[socket.socket]) -> Answer:
         await self._forget(str(asked["tap"]))
-        return {}
-
-    async def _hello(self, _: Answer, __: list[socket.socket]) -> Answer:
         return {}
 
     async def _forget(self, tap: str) -> None:

@@ -58,6 +58,7 @@ class NamespaceBridge:
         self._is_up = asyncio.Event()
         self._refusal = ""
         self._connection: socket.socket | None = None
+        self._gateway = 0
         self._times_made = 0
         self.state: NetworkState | None = None
 
@@ -94,9 +95,11 @@ class NamespaceBridge:
                 await self._pod.ensure()
                 with await self._make() as connection:
                     pause = _FIRST_PAUSE
-                    await _closed(connection)
-                self._connection = None
-                self._is_up.clear()
+                    try:
+                        await _closed(connection)
+                    finally:
+                        self._connection = None
+                        self._is_up.clear()
                 _log.info("the pod network's gateway went away, or is told anew")
             except (GatewayAway, OSError) as error:
                 _log.debug("the pod network: %s", error)
@@ -125,6 +128,7 @@ class NamespaceBridge:
                 connection.close()
                 raise
             self.state, self._refusal, self._connection = state, "", connection
+            self._gateway = _process_behind(connection)
             self._times_made += 1
             self._is_up.set()
             return connection
@@ -157,24 +161,20 @@ class NamespaceBridge:
         """Take away a tap, if there is one, and what belonged to it; a gateway that is away hears of it later."""
         async with self._lock:
             if self._ports.pop(name, None) is not None:
-                with contextlib.suppress(OSError, GatewayAway):
+                with contextlib.suppress(OSError, ToolError):
                     await self._tell(messages.request("drop", tap=name), [])
 
     async def command(self, argv: list[str]) -> list[str]:
-        """What starts QEMU in this network. Raises ToolError or OSError."""
+        """What starts QEMU in this network. Raises ToolError."""
         await self._until_up()
-        _, connection = await self._ask(messages.request("hello"), [])
-        with connection:
-            # struct ucred: pid, uid, gid (unix(7)).
-            credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return [*namespace.command(struct.unpack("3i", credentials)[0]), *argv]
+        return [*namespace.command(self._gateway), *argv]
 
     def close(self) -> None:
         """Nothing: the gateway goes on without us."""
 
     async def down(self) -> None:
         """Take everything away. Raises ToolError."""
-        self._ports, self._settled, self.state = {}, None, None
+        self._ports, self._settled, self._refusal, self.state = {}, None, "", None
         self._is_up.clear()
         await self._pod.remove()
 
@@ -208,6 +208,12 @@ def _exchange(root: Path, message: bytes, listeners: list[socket.socket]) -> tup
         raise
     finally:
         os.close(directory)
+
+
+def _process_behind(connection: socket.socket) -> int:
+    """The process that listens there (unix(7), SO_PEERCRED: struct ucred is pid, uid, gid)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
 
 
 async def _closed(connection: socket.socket) -> None:
