@@ -238,8 +238,8 @@ class Network:
             for index, entry in enumerate(interfaces):
                 if entry.segment is not None and not segments.is_private(entry.segment):
                     devices[descriptor(index)] = await self._attach_to_segment(entry, entry.segment)
-            command = _opening(devices, argv)
-            return command if self._bridge.state is None else await self._bridge.command(command)
+            starting = command(argv, devices)
+            return starting if self._bridge.state is None else await self._bridge.command(starting)
         except (ToolError, OSError) as error:
             await self.detach(ref)
             raise ConfigurationError("NetworkFailed", f"its network cards could not be made: {error}") from error
@@ -270,7 +270,7 @@ def descriptor(index: int) -> int:
     return _FIRST_DESCRIPTOR + index
 
 
-def _opening(devices: Mapping[int, Path], argv: list[str]) -> list[str]:
+def command(argv: list[str], devices: Mapping[int, Path]) -> list[str]:
     """The command that opens the devices and then becomes QEMU."""
     if not devices:
         return argv

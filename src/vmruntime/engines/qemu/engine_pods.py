@@ -32,7 +32,6 @@ ENGINE = "qemu"
 LABELS_ANNOTATION = f"{names.GROUP}/labels-of-machine"
 LAUNCH_ANNOTATION = f"{names.GROUP}/launch"
 CONTAINER = "compute"
-MACHINE = "virt-launcher"
 IMPORTER = "importer"
 GATEWAY = "network-gateway"
 
@@ -151,9 +150,9 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": f"{MACHINE}-{ref.name}-{suffix(f'{ref.uid}/{request.launch}')}",
+            "name": f"virt-launcher-{ref.name}-{suffix(f'{ref.uid}/{request.launch}')}",
             "namespace": ref.namespace,
-            "labels": {names.VM_LABEL: ref.name, names.ROLE_LABEL: MACHINE, ENGINE_LABEL: ENGINE},
+            "labels": {names.VM_LABEL: ref.name, names.ROLE_LABEL: "virt-launcher", ENGINE_LABEL: ENGINE},
             "annotations": {
                 LAUNCH_ANNOTATION: launch.to_json(),
                 names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.connect_command(SERIAL_SOCKET)),
@@ -238,7 +237,7 @@ def owner_ref(pod: Obj) -> Ref | None:
 
 
 def is_machine(pod: Obj) -> bool:
-    return _role(pod) == MACHINE
+    return _role(pod) not in (IMPORTER, GATEWAY)
 
 
 def is_gateway(pod: Obj) -> bool:
