@@ -172,7 +172,7 @@ class Network:
         for index, wanted in enumerate(request.interfaces):
             seed = f"{ref.namespace}/{ref.name}/{wanted.name}"
             mac = wanted.mac or network.mac_address(f"{identity.id}/{seed}")
-            entry = replace(wanted, mac=mac, ports=())
+            entry = replace(wanted, mac=mac, ports=(), device="")
             if entry.segment is not None:
                 result.append(replace(entry, device=_segment_device(entry.segment, identity, ref, index)))
                 continue

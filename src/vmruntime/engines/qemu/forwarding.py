@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 
 _CHUNK = 1 << 18
 _CONNECT_SECONDS = 10.0
@@ -56,6 +57,8 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, a
         async with asyncio.timeout(_CONNECT_SECONDS):
             to_guest = await asyncio.open_connection(address, port, limit=_CHUNK)
     except OSError:  # TimeoutError is one
+        # A reset, as from a host that has nobody at this port.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return
     guest_reader, guest_writer = to_guest

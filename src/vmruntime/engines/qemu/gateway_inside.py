@@ -84,19 +84,20 @@ class Server:
 
     async def answer(self, connection: socket.socket) -> None:
         """One exchange; the connection of a `make` is kept until the next one."""
-        asked: Answer = {}
+        ended: socket.socket | None = connection
         try:
             connection.settimeout(SECONDS)
             asked, listeners = await asyncio.to_thread(receive, connection)
             async with self._lock:
                 said = await self._do(asked, listeners)
             await asyncio.to_thread(connection.sendall, json.dumps(said).encode() + b"\n")
-        except (OSError, ValueError) as error:
+            if asked["do"] == "make":
+                self._follower, ended = connection, self._follower
+        except (OSError, ValueError, KeyError) as error:
             _log.warning("a request of the manager: %s", error)
-        if asked.get("do") == "make":
-            self._follower, connection = connection, self._follower or connection
-        if connection is not self._follower:
-            connection.close()
+        finally:
+            if ended is not None:
+                ended.close()
 
     async def _do(self, asked: Answer, listeners: list[socket.socket]) -> Answer:
         try:
