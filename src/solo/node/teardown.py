@@ -21,10 +21,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m solo.node.teardown", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the server's data directory")
     parser.add_argument("--namespace", metavar="NS", help="only pods of this namespace")
+    parser.add_argument("--except", dest="spared", metavar="NAME", help="not the pod of this name")
     parser.add_argument("--grace", type=float, default=10.0, metavar="S", help="seconds to end by themselves")
     args = parser.parse_args()
     found = [(entry, records.load(entry)) for entry in sorted((args.data / "pods").glob("*")) if entry.is_dir()]
-    chosen = [(entry, record) for entry, record in found if record and args.namespace in (None, record.namespace)]
+    chosen = [
+        (entry, record)
+        for entry, record in found
+        if record and args.namespace in (None, record.namespace) and record.name != args.spared
+    ]
     alive = asyncio.run(end_all(chosen, args.grace))
     if alive:
         print(f"these pods have processes that do not die: {', '.join(alive)}", file=sys.stderr)

@@ -14,6 +14,8 @@ NAMESPACE = "vm-system"
 # The Deployment, its service account and its role are all called so; the Deployment is what is left when disabled.
 MANAGER = "vmruntime-controller-manager"
 RUNTIME_NAME = "vmruntime"
+# The pod, in the same namespace, that machines' network leads through where the cluster does not run as root.
+NETWORK_GATEWAY = "pod-network-gateway"
 MANAGER_USER = f"system:serviceaccount:{NAMESPACE}:{MANAGER}"
 
 # Consent to losing VMs on disable. The first spelling is the documented one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -9,14 +10,33 @@ import pytest
 from vmruntime.engines.common import Ref, Settings
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, Segment
-from vmruntime.engines.qemu import host_tools
+from vmruntime.engines.qemu import host_tools, namespace
 from vmruntime.engines.qemu.engine_network import Network
+from vmruntime.engines.qemu.network_state import NetworkState
+
+
+class NoGateway:
+    """A gateway that is never needed."""
+
+    async def ensure(self) -> None:
+        raise AssertionError("a gateway is started")
+
+    async def remove(self) -> None:
+        pass
 
 
 @pytest.fixture
 def humble(tmp_path, monkeypatch):
     monkeypatch.setattr(host_tools, "why_no_rights", lambda: "the cluster does not run as root")
-    return Network(tmp_path, None)
+    monkeypatch.setattr(namespace, "why_not", lambda: "pasta is not installed (package passt)")
+    return Network(tmp_path, None, NoGateway())
+
+
+@pytest.fixture
+def namespaced(humble):
+    """As it is when the gateway is up."""
+    humble._bridge.state = NetworkState("abcde", ipaddress.IPv4Network("10.144.0.0/29"))
+    return humble
 
 
 def request(name: str, *interfaces: Interface, **more) -> MachineRequest:
@@ -50,12 +70,33 @@ def test_further_ports_are_forwarded_too(humble):
 
 async def test_without_rights_only_private_segments_can_be_had(humble):
     assert (await humble.up("", {})).ready
-    assert "does not run as root" in humble.describe().restriction
+    restriction = humble.describe().restriction
+    assert "does not run as root, and pasta is not installed (package passt)" in restriction
     refused = await humble.ensure_segment(Segment("eth1"))
     assert not refused.ready and "does not run as root" in refused.message
     assert (await humble.ensure_segment(Segment("lo"))).ready
     (entry,) = humble.assign(request("a", Interface("eth0", "hidden", segment=Segment("lo"))), {})
     assert entry.device.startswith("239.") and entry.ports == ()
-    assert await humble.attach(Ref("default", "a", "uid-a"), (entry,)) == {}
+    assert await humble.attach(Ref("default", "a", "uid-a"), (entry,), ["qemu"]) == ["qemu"]
     await humble.detach(Ref("default", "a", "uid-a"))
     await humble.down()
+
+
+def test_in_a_namespace_a_machine_has_an_address_there_and_one_on_the_host(namespaced):
+    (first,) = namespaced.assign(request("a"), {})
+    on_host, own = first.addresses
+    assert on_host.startswith("127.") and own.startswith("10.144.0.")
+    assert first.device.startswith("vmtabcde") and first.gateway == "10.144.0.1"
+    assert 22 in {port.guest for port in first.ports}
+    assert namespaced.assign(request("a", first), {})[0].addresses == first.addresses
+    others = {namespaced.assign(request(name), {})[0].addresses[1] for name in "bcd"}
+    assert len({own, *others}) == 4
+
+
+@pytest.mark.parametrize("former", [("127.64.0.9",), ("10.144.0.5",), ("127.64.0.9", "10.144.0.5")])
+def test_of_the_addresses_of_another_form_what_fits_is_kept(namespaced, former):
+    (entry,) = namespaced.assign(request("a", Interface("eth0", "pod-network", True, addresses=former)), {})
+    assert len(entry.addresses) == 2 and set(former) <= set(entry.addresses)
+    namespaced._bridge.state = None
+    (fallen,) = namespaced.assign(request("a", entry), {})
+    assert fallen.addresses == entry.addresses[:1] and not fallen.device

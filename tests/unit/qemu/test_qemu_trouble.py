@@ -50,7 +50,7 @@ async def test_a_failing_disk_is_told(tmp_path, policy: str, errno: int, reason:
     argv += ["-blockdev", blkdebug(errno), "-device", f"virtio-blk-pci,drive=disk0,id=dev-disk0,rerror={policy}"]
     argv += ["-chardev", "socket,id=qmp0,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp0,mode=control"]
     changed = asyncio.Event()
-    network = Network(layout.root, None)
+    network = Network(layout.root, None, None)  # type: ignore[arg-type]
     machines = Machines(layout, OnePod(), network, lambda ref: changed.set())  # type: ignore[arg-type]
     # Its guest begins to run when somebody is there to hear of it.
     process = subprocess.Popen([*argv, "-S"], cwd=layout.make_instance(REF), stdin=subprocess.DEVNULL)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from vmruntime.api.names import NAMESPACE
+from vmruntime.api.names import NAMESPACE, NETWORK_GATEWAY
 from vmruntime.cli.bmctl import control_plane, options, workspace
 from vmruntime.cli.bmctl.workspace import Cluster
 from vmruntime.cli.dispatch import CommandError
@@ -29,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
 def stop(cluster: Cluster, guest_seconds: float) -> None:
     """Stop everything that runs for the cluster; guests get `guest_seconds` to shut down by themselves."""
     control_plane.stop(cluster)
-    # The controller manager first: it would start again what is shut down here.
-    control_plane.stop_pods(cluster, "--namespace", NAMESPACE)
+    # The controller manager first: it would start again what is shut down here. Guests keep their network for that.
+    control_plane.stop_pods(cluster, "--namespace", NAMESPACE, "--except", NETWORK_GATEWAY)
     _shut_guests_down(cluster, guest_seconds)
     control_plane.stop_pods(cluster)
     take_network_down(cluster)

@@ -34,10 +34,11 @@ from vmruntime.engines.qemu import guest_access, hostcheck, live_disks
 from vmruntime.engines.qemu.config import SEED_IMAGE
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_disks import Disks
+from vmruntime.engines.qemu.engine_gateway import ClusterGateway
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
 from vmruntime.engines.qemu.engine_network import Network
-from vmruntime.engines.qemu.engine_pods import Pods, is_machine
+from vmruntime.engines.qemu.engine_pods import Pods, is_gateway, is_machine
 from vmruntime.engines.qemu.guest_agent import Agent, AgentError, AgentRefused
 from vmruntime.engines.qemu.host_tools import ToolError
 
@@ -55,7 +56,7 @@ class QemuEngine:
         self._layout = Layout.of(root.resolve())
         self._pods = Pods(client, self._pod_changed)
         self._disks = Disks(client, self._layout, self._pods, images.resolve())
-        self._network = Network(self._layout.root, self._layout.owner)
+        self._network = Network(self._layout.root, self._layout.owner, ClusterGateway(client, self._layout.root))
         self._machines = Machines(self._layout, self._pods, self._network, self._machine_changed)
         self._listeners: list[Listener] = []
 
@@ -69,18 +70,17 @@ class QemuEngine:
     def _machine_changed(self, ref: Ref) -> None:
         self._tell(Subject.MACHINE, ref.namespace, ref.name)
 
-    def _pod_changed(self, pod: Obj, ref: Ref) -> None:
-        self._tell(Subject.MACHINE if is_machine(pod) else Subject.DISK, ref.namespace, ref.name)
-        if not self._pods.all():
+    def _pod_changed(self, pod: Obj, ref: Ref | None) -> None:
+        if ref is not None:
+            self._tell(Subject.MACHINE if is_machine(pod) else Subject.DISK, ref.namespace, ref.name)
+        if all(map(is_gateway, self._pods.all())):
             self._tell(Subject.ENGINE, "", "")
 
     async def run(self) -> None:
-        keeping = asyncio.create_task(self._network.run())
         try:
             await self._pods.run()
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, self._machines.close(), return_exceptions=True)
+            await asyncio.gather(self._network.close(), self._machines.close(), return_exceptions=True)
 
     async def install(self, settings: Settings) -> Readiness:
         for program in (hostcheck.QEMU, hostcheck.QEMU_IMG):
@@ -117,7 +117,7 @@ class QemuEngine:
 
     async def uninstall(self) -> Readiness:
         await self._pods.synced()
-        pods = self._pods.all()
+        pods = [pod for pod in self._pods.all() if not is_gateway(pod)]
         for pod in pods:
             await self._pods.delete(pod)
         if pods:
@@ -126,6 +126,8 @@ class QemuEngine:
             await self._network.down()
         except ToolError as error:
             return Readiness(False, f"the pod network could not be removed: {error}")
+        if self._pods.all():
+            return Readiness(False, "waiting until the pod network's gateway is gone")
         await asyncio.to_thread(self._layout.remove_cache)
         return Readiness(True)
 

@@ -19,7 +19,7 @@ from vmruntime.engines.machine import (
     MachineTrouble,
 )
 from vmruntime.engines.network import Interface
-from vmruntime.engines.qemu import engine_config, engine_network, kvm
+from vmruntime.engines.qemu import engine_config, kvm
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_drives import IO_ERROR_STATE, Drives
@@ -226,7 +226,7 @@ class Machines:
             raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
         needed.write(directory, self._layout.owner)
         (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
-        devices = await self._network.attach(ref, interfaces)
+        command = await self._network.attach(ref, interfaces, argv)
         launch = Launch(
             accelerator=accelerator,
             interfaces=interfaces,
@@ -240,7 +240,7 @@ class Machines:
             guest_agent=request.guest_agent,
         )
         groups = [group for group in [kvm.device_group()] if group] if accelerator == "kvm" else []
-        pod = machine_pod(request, launch, engine_network.command(argv, devices), self._layout, groups)
+        pod = machine_pod(request, launch, command, self._layout, groups)
         await self._pods.create(ref, pod)
         await self._watch(ref, pod)
 

@@ -1,28 +1,32 @@
-"""The engine's networking: which of two ways machines are on the pod network, and what each card is given.
+"""The engine's networking: which of three ways machines are on the pod network, and what each card is given.
 
-With the rights for it the pod network is a bridge (`pod_bridge`). Without them each card is on QEMU's user-mode
-network, and a list of its ports is forwarded from a loopback address of its own (`network`).
+With the rights for it the pod network is a bridge of the host (`host_bridge`). A cluster that does not run as root has
+the bridge in a namespace of its own (`namespace_bridge`). Where that cannot be, each card is on QEMU's user-mode
+network. In both of the latter a list of a machine's ports is forwarded from a loopback address of its own (`network`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from vmruntime.engines.common import ConfigurationError, Readiness, Ref
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, PodNetwork, Port, Segment
-from vmruntime.engines.qemu import guest_network, host_tools, network, network_state, pod_network, segments
+from vmruntime.engines.qemu import guest_network, host_tools, namespace, network, network_state, pod_network, segments
+from vmruntime.engines.qemu.host_bridge import HostBridge
 from vmruntime.engines.qemu.host_tools import ToolError
+from vmruntime.engines.qemu.namespace_bridge import GatewayAway, GatewayPod, NamespaceBridge
 from vmruntime.engines.qemu.network_state import NetworkState
-from vmruntime.engines.qemu.pod_bridge import PodBridge
 
 _log = logging.getLogger(__name__)
 
-_KEEP_SECONDS = 30.0
+_TRY_AGAIN_SECONDS = 60.0
 # A shell opens them, and one digit is all that every shell understands.
 _FIRST_DESCRIPTOR = 3
 
@@ -30,51 +34,87 @@ Running = Mapping[Ref, tuple[Interface, ...]]
 """The machines that have a process, and the interfaces that each was given."""
 
 
+class Bridge(Protocol):
+    """A pod network that is a bridge: `HostBridge` or `NamespaceBridge`, whose docstrings say more."""
+
+    state: NetworkState | None
+
+    def nameservers(self) -> tuple[str, ...]: ...
+    async def up(self, wanted_subnet: str, ports: dict[str, pod_network.Port]) -> None: ...
+    async def run(self) -> None: ...
+    async def add(self, port: pod_network.Port) -> None: ...
+    async def drop(self, name: str) -> None: ...
+    async def command(self, argv: list[str]) -> list[str]: ...
+    def close(self) -> None: ...
+    async def down(self) -> None: ...
+
+
 class Network:
     """One cluster's networking on this host."""
 
-    def __init__(self, root: Path, owner: int | None) -> None:
-        """`owner`: QEMU's user; None where it is our own."""
+    def __init__(self, root: Path, owner: int | None, gateway: GatewayPod) -> None:
+        """`owner`: QEMU's user; None where it is our own. `gateway`: of the namespace, where there is to be one."""
         self._root = root
         self._owner = owner
-        self._bridge = PodBridge(root)
+        self._bridge: Bridge = HostBridge(root) if owner is not None else NamespaceBridge(root, gateway)
+        self._keeping: asyncio.Task[None] | None = None
         self._restriction = ""
         self._held: dict[str, tuple[Interface, ...]] = {}
         self._reserved: dict[str, set[str]] = {}
         self._wanted: str | None = None
+        self._next_try = 0.0
 
-    async def run(self) -> None:
-        """Keep what was made, until cancelled; then stop answering. Machines keep their network."""
-        try:
-            while True:
-                await asyncio.sleep(_KEEP_SECONDS)
-                try:
-                    await self._bridge.keep()
-                except (ToolError, OSError) as error:
-                    _log.warning("the pod network could not be made again: %s", error)
-        finally:
-            self._bridge.close()
+    async def close(self) -> None:
+        """Stop answering. Machines keep their network."""
+        await self._keep_no_more()
+        self._bridge.close()
 
     async def up(self, wanted_subnet: str, running: Running) -> Readiness:
         """Bring the pod network up as it can be here."""
         if self._bridge.state is not None and wanted_subnet == self._wanted:
             return Readiness(True)
-        self._restriction = host_tools.why_no_rights()
+        if asyncio.get_running_loop().time() < self._next_try:
+            return Readiness(True)
+        self._restriction = await asyncio.to_thread(self._why_no_bridge)
         if self._restriction:
             return Readiness(True)
         self._held.update({ref.uid: interfaces for ref, interfaces in running.items()})
         ports = {port.tap: port for ref, entries in running.items() for port in _ports(ref, entries)}
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._bridge.run())
         try:
             await self._bridge.up(wanted_subnet, ports)
             await self._sweep(running)
         except ValueError as error:
             return Readiness(False, f"pod-network: {error}")
         except (ToolError, OSError) as error:
-            self._restriction = str(error)
-            _log.warning("machines get user-mode networking: %s", error)
+            if ports and isinstance(error, GatewayAway):
+                return Readiness(False, f"pod-network: {error}")
+            await self._give_up(str(error), in_use=bool(ports))
             return Readiness(True)
         self._wanted = wanted_subnet
         return Readiness(True)
+
+    def _why_no_bridge(self) -> str:
+        problem = host_tools.why_no_rights()
+        if problem and self._owner is None and (further := namespace.why_not()):
+            return f"{problem}, and {further}"
+        return problem if self._owner is not None else ""
+
+    async def _give_up(self, problem: str, in_use: bool) -> None:
+        self._restriction = problem
+        self._next_try = asyncio.get_running_loop().time() + _TRY_AGAIN_SECONDS
+        _log.warning("machines get user-mode networking: %s", problem)
+        await self._keep_no_more()
+        if not in_use:
+            with contextlib.suppress(ToolError, OSError):
+                await self._bridge.down()
+
+    async def _keep_no_more(self) -> None:
+        task, self._keeping = self._keeping, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _sweep(self, running: Running) -> None:
         """Remove cards on segments of machines that ended while nobody looked."""
@@ -87,8 +127,9 @@ class Network:
     async def down(self) -> None:
         """Take all of it away from the host. Raises ToolError."""
         self._held.clear()
-        if not host_tools.why_no_rights():
-            await self._bridge.down()
+        self._next_try = 0.0
+        await self._keep_no_more()
+        await self._bridge.down()
         self._wanted = None
 
     def describe(self) -> PodNetwork:
@@ -101,7 +142,7 @@ class Network:
                 subnet="10.0.2.0/24", gateway="10.0.2.2", nameservers=("10.0.2.3",), restriction=restriction
             )
         gateway = pod_network.gateway(state.subnet)
-        return PodNetwork(str(state.subnet), gateway, host_tools.nameservers())
+        return PodNetwork(str(state.subnet), gateway, self._bridge.nameservers())
 
     async def ensure_segment(self, segment: Segment) -> Readiness:
         if segments.is_private(segment):
@@ -131,7 +172,7 @@ class Network:
         for index, wanted in enumerate(request.interfaces):
             seed = f"{ref.namespace}/{ref.name}/{wanted.name}"
             mac = wanted.mac or network.mac_address(f"{identity.id}/{seed}")
-            entry = replace(wanted, mac=mac, ports=())
+            entry = replace(wanted, mac=mac, ports=(), device="")
             if entry.segment is not None:
                 result.append(replace(entry, device=_segment_device(entry.segment, identity, ref, index)))
                 continue
@@ -153,21 +194,22 @@ class Network:
 
     def _on_pod_network(self, entry: Interface, used: set[str], seed: str, ports: tuple[int, ...]) -> Interface:
         state = self._bridge.state
-        former = entry.addresses[0] if entry.addresses else ""
+        subnet = state.subnet if state is not None else None
+        on_host = next(filter(_is_loopback, entry.addresses), "")
+        former = next((address for address in entry.addresses if not _is_loopback(address)), "")
+        made = replace(entry, addresses=())
         try:
-            if state is None or state.subnet is None:
-                address = former if _is_loopback(former) else network.allocate_address(used, seed)
-                return replace(entry, addresses=(address,), ports=self._forwards(address, ports))
-            fits = former and former not in used and pod_network.contains(state.subnet, former)
-            address = former if fits else pod_network.allocate(state.subnet, used, seed)
+            if self._owner is None or subnet is None:
+                on_host = on_host or network.allocate_address(used, seed)
+                made = replace(made, addresses=(on_host,), ports=self._forwards(on_host, ports))
+            if subnet is not None:
+                fits = former and former not in used and pod_network.contains(subnet, former)
+                address = former if fits else pod_network.allocate(subnet, used, seed)
+                made = replace(made, addresses=(*made.addresses, address), gateway=pod_network.gateway(subnet))
+                made = replace(made, nameservers=self._bridge.nameservers())
         except ValueError as error:
             raise ConfigurationError("NoAddress", str(error)) from error
-        return replace(
-            entry,
-            addresses=(address,),
-            gateway=pod_network.gateway(state.subnet),
-            nameservers=host_tools.nameservers(),
-        )
+        return made
 
     def _forwards(self, address: str, further: tuple[int, ...]) -> tuple[Port, ...]:
         """The usual ports of the guest, and further ones, that are forwarded.
@@ -183,8 +225,8 @@ class Network:
                 pairs[moved] = guest
         return tuple(Port(guest, host) for host, guest in sorted(pairs.items(), key=lambda pair: pair[1]))
 
-    async def attach(self, ref: Ref, interfaces: tuple[Interface, ...]) -> dict[int, Path]:
-        """Make the taps; devices that QEMU has to be given open, by the number of their descriptor.
+    async def attach(self, ref: Ref, interfaces: tuple[Interface, ...], argv: list[str]) -> list[str]:
+        """Make the taps; the command that starts QEMU with them, by this command line of it.
 
         ConfigurationError if one cannot be made.
         """
@@ -196,10 +238,11 @@ class Network:
             for index, entry in enumerate(interfaces):
                 if entry.segment is not None and not segments.is_private(entry.segment):
                     devices[descriptor(index)] = await self._attach_to_segment(entry, entry.segment)
+            starting = command(argv, devices)
+            return starting if self._bridge.state is None else await self._bridge.command(starting)
         except (ToolError, OSError) as error:
             await self.detach(ref)
             raise ConfigurationError("NetworkFailed", f"its network cards could not be made: {error}") from error
-        return devices
 
     async def _attach_to_segment(self, entry: Interface, segment: Segment) -> Path:
         readiness = await self.ensure_segment(segment)
@@ -237,7 +280,16 @@ def command(argv: list[str], devices: Mapping[int, Path]) -> list[str]:
 
 def _ports(ref: Ref, interfaces: Iterable[Interface]) -> list[pod_network.Port]:
     return [
-        pod_network.Port(entry.device, entry.mac, entry.addresses[0], ref.name, entry.any_mac, entry.any_address)
+        pod_network.Port(
+            tap=entry.device,
+            mac=entry.mac,
+            address=entry.addresses[-1],
+            hostname=ref.name,
+            any_mac=entry.any_mac,
+            any_address=entry.any_address,
+            host_address=entry.addresses[0] if entry.ports else "",
+            forwards=tuple((port.host, port.guest) for port in entry.ports),
+        )
         for entry in interfaces
         if entry.segment is None and entry.device and entry.addresses
     ]

@@ -33,6 +33,7 @@ LABELS_ANNOTATION = f"{names.GROUP}/labels-of-machine"
 LAUNCH_ANNOTATION = f"{names.GROUP}/launch"
 CONTAINER = "compute"
 IMPORTER = "importer"
+GATEWAY = "network-gateway"
 
 _OWN_LABELS = frozenset({names.VM_LABEL, names.ROLE_LABEL, ENGINE_LABEL})
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -200,6 +201,18 @@ def import_pod(ref: Ref, argv: list[str], env: list[Obj], directory: str, attemp
     }
 
 
+def gateway_pod(argv: list[str], directory: str, version: str) -> Obj:
+    """The pod of the pod network's gateway. It has no owner: the engine removes it with the network."""
+    labels = {names.ROLE_LABEL: GATEWAY, ENGINE_LABEL: ENGINE, "app.kubernetes.io/version": version}
+    spec = _pod_spec(_container("gateway", argv, directory))
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": names.NETWORK_GATEWAY, "namespace": names.NAMESPACE, "labels": labels},
+        "spec": {**spec, "restartPolicy": "Always"},
+    }
+
+
 def _container(name: str, argv: list[str], directory: str) -> Obj:
     # Some of it is somebody's text, such as a URL: `$(NAME)` in it refers to no variable, which may hold a password.
     command = [word.replace("$", "$$") for word in argv]
@@ -224,7 +237,15 @@ def owner_ref(pod: Obj) -> Ref | None:
 
 
 def is_machine(pod: Obj) -> bool:
-    return str(dig(pod, "metadata", "labels", names.ROLE_LABEL)) != IMPORTER
+    return _role(pod) not in (IMPORTER, GATEWAY)
+
+
+def is_gateway(pod: Obj) -> bool:
+    return _role(pod) == GATEWAY
+
+
+def _role(pod: Obj) -> str:
+    return str(dig(pod, "metadata", "labels", names.ROLE_LABEL))
 
 
 def has_ended(pod: Obj) -> bool:
@@ -278,8 +299,8 @@ def started_at(pod: Obj) -> str:
 class Pods:
     """The engine's pods in all namespaces, by the uid of what they are of; one just created counts at once."""
 
-    def __init__(self, client: AsyncClient, changed: Callable[[Obj, Ref], None]) -> None:
-        """`changed` is called with every pod that came, changed or went, and with what it is of."""
+    def __init__(self, client: AsyncClient, changed: Callable[[Obj, Ref | None], None]) -> None:
+        """`changed` is called with every pod that came, changed or went, and with what it is of, if it is of one."""
         self._client = client
         self._changed = changed
         self._books: dict[str, dict[str, Obj]] = {}
@@ -299,8 +320,11 @@ class Pods:
 
     def _handle(self, event: str, pod: Obj, old: Obj | None) -> None:
         ref = owner_ref(pod)
-        if ref is None:
-            return
+        if ref is not None:
+            self._keep_book(event, pod, ref)
+        self._changed(pod, ref)
+
+    def _keep_book(self, event: str, pod: Obj, ref: Ref) -> None:
         unseen = self._unseen.get(ref.uid)
         if unseen is not None and name_of(unseen[0]) == name_of(pod):
             del self._unseen[ref.uid]
@@ -311,7 +335,6 @@ class Pods:
                 del self._books[ref.uid]
         else:
             book[name_of(pod)] = pod
-        self._changed(pod, ref)
 
     async def of(self, ref: Ref) -> list[Obj]:
         """The pods of a machine or disk: those that live first, then those that are ending, then those that ended.

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,19 @@ def why_no_rights() -> str:
     effective = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
     if not effective >> _CAP_NET_ADMIN & 1:
         return "root lacks the capability NET_ADMIN here"
-    if shutil.which(IP) is None or not nftables.is_there():
-        return f"{IP} or {nftables.LIBRARY} is not installed (packages {PACKAGES})"
+    if problem := missing_tools():
+        return problem
     if not _TUN.exists():
         return f"{_TUN} does not exist"
     if not os.access(_SYSCTLS / FORWARDING, os.W_OK):
         return "/proc/sys is read-only"
+    return ""
+
+
+def missing_tools() -> str:
+    """What is not installed of the tools that make networks, in words; empty if all of it is."""
+    if shutil.which(IP) is None or not nftables.is_there():
+        return f"{IP} or {nftables.LIBRARY} is not installed (packages {PACKAGES})"
     return ""
 
 
@@ -156,12 +164,12 @@ async def routes() -> list[str]:
 
 
 def interfaces(prefix: str = "") -> list[str]:
-    """The names of the host's network interfaces that begin so."""
-    return sorted(path.name for path in Path("/sys/class/net").glob(f"{prefix}*"))
+    """The names of the network interfaces that begin so, in the namespace that this process is in."""
+    return sorted(name for _, name in socket.if_nameindex() if name.startswith(prefix))
 
 
 def interface_exists(name: str) -> bool:
-    return Path("/sys/class/net", name).exists()
+    return name in interfaces()
 
 
 def nameservers(files: Iterable[str] = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")) -> tuple[str, ...]:

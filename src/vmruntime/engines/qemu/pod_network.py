@@ -1,8 +1,10 @@
-"""The pod network of a host whose agent is root: its subnet, its addresses and its rules. Pure.
+"""The pod network as a bridge: its subnet, its addresses and its rules. Pure.
 
     guest ── tap ──┐
     guest ── tap ──┤ bridge vmrtID, first address of the subnet ── host ── masquerade ── outwards
     guest ── tap ──┘
+
+Where the cluster does not run as root, "host" is a namespace of its own (`gateway`).
 
 A guest may send from its own MAC and IPv4 address only; IPv6 does not exist here. From outside the host nothing gets in
 but answers: the host did not expose its machines before, and does not by being a router.
@@ -32,7 +34,10 @@ _OUR_BRIDGES = "vmrt*"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked."""
+    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked.
+
+    In a namespace: `forwards` are pairs of a port of `host_address` on the host and the guest's port that it leads to.
+    """
 
     tap: str
     mac: str
@@ -40,6 +45,8 @@ class Port:
     hostname: str = ""
     any_mac: bool = False
     any_address: bool = False
+    host_address: str = ""
+    forwards: tuple[tuple[int, int], ...] = ()
 
 
 def tap_name(prefix: str, uid: str, index: int) -> str:
