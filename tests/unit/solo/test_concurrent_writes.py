@@ -10,8 +10,10 @@ from kube.machinery.errors import StatusError
 from solo.auth.user import MASTERS, User
 from solo.registry import registry as module
 from solo.registry.builtins import builtin_kinds
+from solo.registry.bulk import delete_all
 from solo.registry.catalog import Catalog
 from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.evictions import evict
 from solo.registry.objects import copy
 from solo.registry.registry import Applied, Registry
 from solo.store import Key, Store
@@ -133,3 +135,60 @@ async def test_changes_at_once_are_computed_once_each(world):
     await asyncio.gather(*(world.put("x", f"k{number}") for number in range(25)))
     assert len(world.store.get(KEY).obj["data"]) == 26
     assert len(world.asked) == 25
+
+
+@pytest.fixture
+async def pod(world):
+    """A running pod `a`, whose writes are thought about from now on; a function that changes it."""
+    kind = world.kind = world.registry.catalog.lookup("", "v1", "pods")
+    spec = {"containers": [{"name": "c", "image": "host"}]}
+    obj = {"metadata": {"name": "a", "labels": {"app": "a"}}, "spec": spec}
+    await world.registry.create(kind, "ns", "", obj, RequestContext(ADMIN))
+
+    async def change(subresource="", **parts):
+        def changed(present):
+            return {**copy(present), **{part: {**present[part], **value} for part, value in parts.items()}}
+
+        return await world.registry.update(kind, "ns", "a", changed, RequestContext(ADMIN), subresource=subresource)
+
+    ready = [{"type": "Ready", "status": "True"}]
+    await change("status", status={"phase": "Running", "conditions": ready})
+    return change
+
+
+async def test_a_status_keeps_what_came_in_between(world, pod):
+    world.thoughts = [lambda: pod(metadata={"labels": {"app": "b"}})]
+    stored = await pod("status", status={"message": "m"})
+    assert (stored.obj["metadata"]["labels"], stored.obj["status"]["message"]) == ({"app": "b"}, "m")
+
+
+async def test_an_eviction_that_is_overtaken_takes_its_budget_once(world, pod):
+    budgets = world.registry.catalog.lookup("policy", "v1", "poddisruptionbudgets")
+    obj = {"metadata": {"name": "b"}, "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": "a"}}}}
+    await world.registry.create(budgets, "ns", "", obj, RequestContext(ADMIN))
+    status = {"observedGeneration": 1, "disruptionsAllowed": 5, "currentHealthy": 5, "desiredHealthy": 0}
+    allow = lambda present: {**copy(present), "status": status}  # noqa: E731
+    await world.registry.update(budgets, "ns", "b", allow, RequestContext(ADMIN), subresource="status")
+    world.asked.clear()
+    world.thoughts = [lambda: pod(metadata={"annotations": {"a": "b"}})]
+    await evict(world.registry, world.kind, "ns", "a", DeleteOptions(grace=0), RequestContext(ADMIN))
+    assert world.store.get(Key("pods", "ns", "a")) is None
+    assert [operation for operation, _ in world.asked] == ["DELETE", "UPDATE", "DELETE"]
+    left = world.store.get(Key("poddisruptionbudgets.policy", "ns", "b")).obj["status"]
+    assert left["disruptionsAllowed"] == 4
+
+
+async def test_a_collection_goes_although_others_write_into_it(world):
+    world.thoughts = [lambda: world.put("1")]
+    items = world.store.list("configmaps", "ns")[0]
+    deleted = await delete_all(world.registry, world.kind, items, DeleteOptions(), RequestContext(ADMIN))
+    assert [stored.key for stored in deleted] == [KEY]
+    assert world.store.count("configmaps") == 0
+
+
+async def test_a_dry_run_is_not_overtaken(world):
+    world.thoughts = [lambda: world.put("1")]
+    put = lambda present: {**copy(present), "data": {"k": "2"}}  # noqa: E731
+    shown = await world.registry.update(world.kind, "ns", "a", put, RequestContext(ADMIN, dry_run=True))
+    assert shown["data"] == {"k": "2"}
+    assert world.store.get(KEY).obj["data"] == {"k": "1"}
