@@ -21,6 +21,7 @@ from solo.http.paths import RequestInfo
 from solo.registry import scale
 from solo.registry.bindings import bind
 from solo.registry.bootstrap import ensure_default_account
+from solo.registry.builtin_schema import BuiltinSchema
 from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
@@ -36,6 +37,9 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 _FALSE = ("false", "0")
+_DELETE_OPTIONS = BuiltinSchema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "DeleteOptions", "v1")
+_EVICTION = BuiltinSchema("io.k8s.api.policy.v1.Eviction", "Eviction", "v1")
+_BINDING = BuiltinSchema("io.k8s.api.core.v1.Binding", "Binding", "v1")
 BODY_SECONDS = 60.0
 """A body that takes longer is given up; kube-apiserver gives a whole request as much."""
 
@@ -227,6 +231,7 @@ class Writer:
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:
         body = await read_body(call.request)
         given: Obj = bodies.decode_object(body, call.media_type, "DeleteOptions") if body.strip() else {}
+        _DELETE_OPTIONS.decode(given)
         context = call.context("DeleteOptions")
         context.dry_run = context.dry_run or check_dry_run(list(given.get("dryRun") or []), "DeleteOptions")
         return DeleteOptions.read(given, dict(call.request.query)), context
@@ -235,6 +240,7 @@ class Writer:
         """POST pods/eviction: a deletion with the options that the Eviction brings, if budgets allow it."""
         body = await read_body(call.request)
         given = bodies.decode_object(body, call.media_type, "Eviction")
+        _EVICTION.decode(given)
         context = call.context("CreateOptions")
         options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
         info = call.info
@@ -248,6 +254,7 @@ class Writer:
     async def bind(self, call: Call) -> web.Response:
         """POST pods/binding: a scheduler says on which node a pod is to run."""
         given = bodies.decode_object(await read_body(call.request), call.media_type, "Binding")
+        _BINDING.decode(given)
         context, info = call.context("CreateOptions"), call.info
         await bind(self._registry, call.kind, info.namespace, info.name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

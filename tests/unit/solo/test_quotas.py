@@ -172,7 +172,7 @@ async def test_a_claim_asks_for_something(world, size):
 
 async def test_a_pod_asks_for_nothing_negative(world):
     problem = await refused(world.pod("p", {"requests": {"cpu": "-1"}}))
-    assert "resources.requests.cpu: Invalid value" in problem.message
+    assert "resources.requests[cpu]: Invalid value" in problem.message
 
 
 async def test_sums_are_those_of_a_new_count(world):
