@@ -9,10 +9,14 @@ import base64
 import hashlib
 import json
 import socket
+import struct
 import time
+
+from kube.machinery.protobuf import MAGIC, decode_unknown
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 TARGET = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 PREFIX = "autoscaling.alpha.kubernetes.io/"
 
 
@@ -176,3 +180,56 @@ def test_a_webhook_that_does_not_answer(wire, namespace):
         assert f'Post "{url}?timeout=1s": context deadline exceeded' in failed["message"]
         assert wire("DELETE", f"{hooks}/{namespace}")[0] == 200
     assert wire("GET", f"{configmaps}/a")[0] == 404
+
+
+def said(value: object) -> object:
+    """A value without what is empty, of which a Go client's objects do not tell whether it was there."""
+    if isinstance(value, dict):
+        return {key: found for key, item in value.items() if (found := said(item)) not in ("", 0, {}, [], None)}
+    return [said(item) for item in value] if isinstance(value, list) else value
+
+
+def test_clients_that_accept_nothing_but_protobuf(wire, cluster, namespace, gears):
+    """client-go should negotiate: lists, objects and watches of built-in kinds in protobuf; custom ones are refused."""
+    only = {"Accept": PROTOBUF}
+    discovered = {"Accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
+    groups = [each for root in ("/api", "/apis") for each in wire("GET", root, headers=discovered)[1]["items"]]
+    compared = 0
+    for group in groups:
+        name = group["metadata"].get("name") or ""
+        if "." in name and not name.endswith(".k8s.io"):
+            continue  # custom resources
+        for version in group["versions"]:
+            base = f"/apis/{name}/{version['version']}" if name else f"/api/{version['version']}"
+            for resource in version["resources"]:
+                if "list" not in resource["verbs"]:
+                    continue
+                listed = wire("GET", f"{base}/{resource['resource']}")[1]
+                connection, answer = wire.open("GET", f"{base}/{resource['resource']}", headers=only)
+                assert (answer.status, answer.headers["Content-Type"]) == (200, PROTOBUF), resource
+                read = decode_unknown(answer.read())[2]
+                connection.close()
+                items = [
+                    {key: each[key] for key in each if key not in ("apiVersion", "kind")} for each in listed["items"]
+                ]
+                if read["metadata"]["resourceVersion"] == listed["metadata"]["resourceVersion"]:
+                    compared += 1
+                    assert said(read.get("items", [])) == said(items), resource
+    assert compared > 40
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    version = wire("GET", path)[1]["metadata"]["resourceVersion"]
+    connection, answer = wire.open("POST", path, {"metadata": {"name": "a"}, "data": {"b": "c"}}, only)
+    assert decode_unknown(answer.read())[2]["data"] == {"b": "c"}
+    connection.close()
+    connection, answer = wire.open("GET", f"{path}?watch=true&resourceVersion={version}", headers=only)
+    assert answer.headers["Content-Type"] == f"{PROTOBUF};stream=watch"
+    (size,) = struct.unpack(">I", answer.read(4))
+    frame = answer.read(size)
+    assert frame.startswith(b"\n\x05ADDED")
+    assert decode_unknown(frame[frame.index(MAGIC) :])[2]["data"] == {"b": "c"}
+    connection.close()
+    both = {"Accept": f"{PROTOBUF},application/json"}
+    assert wire("GET", path, headers=both)[1]["kind"] == "ConfigMapList"
+    gear = f"/apis/gears.example.com/v1/namespaces/{namespace}/gears"
+    assert wire("GET", gear, headers=only)[0] == wire("GET", f"{gear}?watch=true", headers=only)[0] == 406
+    assert wire("GET", gear, headers=both)[0] == 200

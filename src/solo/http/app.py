@@ -191,7 +191,7 @@ class Api:
         obj.setdefault("apiVersion", review.api_version)
         if (obj["apiVersion"], obj["kind"]) != (review.api_version, review.kind):
             raise errors.bad_request(f"the object must be a {review.kind} of {review.api_version}")
-        output = choose_output(request.headers.get("Accept") or "", transforms=False)
+        output = choose_output(request.headers.get("Accept") or "", transforms=False, protobuf=True)
         answer = self._reviews.answer(review.plural, obj, info.namespace, user)
         return responses.value(answer, Output(output.media_type), 201)
 
@@ -200,7 +200,8 @@ class Api:
     async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
         if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
             return await self._stream(request, info, kind, user)
-        call = Call(request, info, kind, user, choose_output(request.headers.get("Accept") or ""))
+        output = choose_output(request.headers.get("Accept") or "", protobuf=not kind.custom)
+        call = Call(request, info, kind, user, output)
         if info.subresource:
             return await self._subresource(call)
         if info.verb == "list" or info.verb == "watch":
