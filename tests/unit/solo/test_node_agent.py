@@ -347,12 +347,6 @@ async def test_credentials_that_the_user_could_not_reach_are_an_error(api, agent
     assert "no search permission" in waiting["message"], "directories of tests are closed to others"
 
 
-async def test_a_pod_that_no_node_takes_says_so(api, agent):
-    path = api.pod("p", "true", nodeName="", nodeSelector={"no": "match"})
-    condition = await until(lambda: api.status(path).get("conditions"))
-    assert condition[0]["reason"] == "Unschedulable"
-
-
 async def test_the_object_goes_only_when_nothing_of_the_pod_is_left(api, agent, root, monkeypatch):
     left = []
     monkeypatch.setattr(Api, "remove", lambda self, path: left.extend(root.iterdir()))
