@@ -85,6 +85,11 @@ def test_a_status_names_the_generation_that_it_is_about(wire, namespace):
     made["metadata"]["generation"] = 100
     assert wire("POST", path, made)[1]["metadata"]["generation"] == 1
     until(lambda: wire("GET", f"{path}/p")[1]["status"].get("observedGeneration") == 1)
+    # A negative grace period stands for one second, which is the only thing that it can become.
+    code, odd = wire("POST", path, pod("odd", terminationGracePeriodSeconds=-1))
+    assert (code, odd["spec"]["terminationGracePeriodSeconds"]) == (201, -1)
+    assert wire("PATCH", f"{path}/odd", {"spec": {"terminationGracePeriodSeconds": 2}}, MERGE)[0] == 422
+    assert wire("DELETE", f"{path}/odd")[1]["metadata"]["deletionGracePeriodSeconds"] == 1
     image = {"spec": {"containers": [{"name": "c", "image": "host:2"}]}}
     assert wire("PATCH", f"{path}/p", image, STRATEGIC)[1]["metadata"]["generation"] == 2
     until(lambda: wire("GET", f"{path}/p")[1]["status"]["observedGeneration"] == 2)

@@ -38,7 +38,7 @@ class SchedulingController:
             self._queue.add(place)
 
     def _on_node(self, kind: str, node: Obj, old: Obj | None) -> None:
-        if old is None or node["metadata"].get("labels") != old["metadata"].get("labels"):
+        if old is None or _facts(node) != _facts(old):
             for place in self._waiting:
                 self._queue.add(place)
 
@@ -49,9 +49,10 @@ class SchedulingController:
             return None
         nodes = (await self._client.list(NODES))["items"]
         for node in nodes:
-            metadata = node["metadata"]
-            if node_selected(pod["spec"], metadata.get("labels") or {}, metadata["name"]):
-                await self._bind(pod, metadata["name"])
+            labels, closed = _facts(node)
+            name = node["metadata"]["name"]
+            if not closed and node_selected(pod["spec"], labels, name):
+                await self._bind(pod, name)
                 return None
         await self._report(pod, len(nodes))
         return None
@@ -82,6 +83,11 @@ class SchedulingController:
         namespace, name = place_of(pod)
         await self._client.patch(PODS, name, body, namespace, subresource="status")
         await self._events.event(pod, "Warning", "FailedScheduling", condition["message"])
+
+
+def _facts(node: Obj) -> tuple[dict[str, str], bool]:
+    """What decides about a node: its labels, and whether it is closed to new pods."""
+    return node["metadata"].get("labels") or {}, bool((node.get("spec") or {}).get("unschedulable"))
 
 
 def _waits(pod: Obj) -> bool:

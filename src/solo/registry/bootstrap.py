@@ -243,8 +243,7 @@ async def _replace(registry: Registry, obj: Obj) -> None:
     else:
 
         def renewed(old: Obj) -> Obj:
-            metadata = {**old["metadata"], "labels": obj["metadata"]["labels"]}
-            renewed: Obj = copy({**old, **obj, "metadata": metadata})
+            renewed: Obj = copy({**old, **obj, "metadata": {**old["metadata"], **obj["metadata"]}})
             return renewed
 
         await registry.update(kind, namespace, name, renewed, RequestContext(SYSTEM))

@@ -15,9 +15,11 @@ from solo.registry.rules import (
     core,
     devices,
     jobs,
+    network,
     quotas,
     rbac,
     services,
+    storage,
     workloads,
 )
 from solo.registry.rules.pods import PodStrategy
@@ -66,7 +68,6 @@ _VERSIONS = {"autoscaling": "v2"}
 _Row = tuple[str, str, str, bool, type[BuiltinStrategy], str, str, tuple[Subresource, ...]]
 _PLAIN = BuiltinStrategy
 _WITH_STATUS = core.StatusObjectStrategy
-_WITH_GENERATION = core.GenerationStrategy
 _APPS = workloads.WorkloadStrategy
 _RETURNING = cluster.ReturningStrategy
 _RBAC = "rbac.authorization.k8s.io"
@@ -75,13 +76,13 @@ _FLOW = "flowcontrol.apiserver.k8s.io"
 
 _ROWS: tuple[_Row, ...] = (
     ("", "configmaps", "ConfigMap", True, config.ConfigStrategy, "cm", "", ()),
-    ("", "endpoints", "Endpoints", True, _PLAIN, "ep", "", ()),
+    ("", "endpoints", "Endpoints", True, network.EndpointsStrategy, "ep", "", ()),
     ("", "events", "Event", True, core.EventStrategy, "ev", "", ()),
     ("", "limitranges", "LimitRange", True, quotas.LimitRangeStrategy, "limits", "", ()),
     ("", "namespaces", "Namespace", False, core.NamespaceStrategy, "ns", "", (_FINALIZE, STATUS)),
     ("", "nodes", "Node", False, core.NodeStrategy, "no", "", (STATUS,)),
-    ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, core.ClaimStrategy, "pvc", "", (STATUS,)),
-    ("", "persistentvolumes", "PersistentVolume", False, core.VolumeStrategy, "pv", "", (STATUS,)),
+    ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.ClaimStrategy, "pvc", "", (STATUS,)),
+    ("", "persistentvolumes", "PersistentVolume", False, storage.VolumeStrategy, "pv", "", (STATUS,)),
     ("", "podtemplates", "PodTemplate", True, workloads.TemplateStrategy, "", "", ()),
     ("", "replicationcontrollers", "ReplicationController", True, workloads.ReplicationStrategy, "rc", "all",
      (SCALE, STATUS)),
@@ -101,14 +102,14 @@ _ROWS: tuple[_Row, ...] = (
     ("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest", False,
      cluster.SigningRequestStrategy, "csr", "", (_APPROVAL, STATUS)),
     ("coordination.k8s.io", "leases", "Lease", True, core.LeaseStrategy, "", "", ()),
-    ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, _PLAIN, "", "", ()),
+    ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, network.EndpointSliceStrategy, "", "", ()),
     (_FLOW, "flowschemas", "FlowSchema", False, cluster.FlowSchemaStrategy, "", "", (STATUS,)),
     (_FLOW, "prioritylevelconfigurations", "PriorityLevelConfiguration", False, cluster.PriorityLevelStrategy, "", "",
      (STATUS,)),
-    ("networking.k8s.io", "ingressclasses", "IngressClass", False, core.SpecStrategy, "", "", ()),
-    ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
+    ("networking.k8s.io", "ingressclasses", "IngressClass", False, network.IngressClassStrategy, "", "", ()),
+    ("networking.k8s.io", "ingresses", "Ingress", True, network.IngressStrategy, "ing", "", (STATUS,)),
     ("networking.k8s.io", "ipaddresses", "IPAddress", False, cluster.AddressStrategy, "ip", "", ()),
-    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, core.SpecStrategy, "netpol", "", ()),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, network.NetworkPolicyStrategy, "netpol", "", ()),
     ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
@@ -120,7 +121,7 @@ _ROWS: tuple[_Row, ...] = (
     ("storage.k8s.io", "csidrivers", "CSIDriver", False, cluster.DriverStrategy, "", "", ()),
     ("storage.k8s.io", "csinodes", "CSINode", False, _RETURNING, "", "", ()),
     ("storage.k8s.io", "csistoragecapacities", "CSIStorageCapacity", True, _PLAIN, "", "", ()),
-    ("storage.k8s.io", "storageclasses", "StorageClass", False, core.StorageClassStrategy, "sc", "", ()),
+    ("storage.k8s.io", "storageclasses", "StorageClass", False, storage.StorageClassStrategy, "sc", "", ()),
     ("storage.k8s.io", "volumeattachments", "VolumeAttachment", False, cluster.AttachmentStrategy, "", "", (STATUS,)),
     ("storage.k8s.io", "volumeattributesclasses", "VolumeAttributesClass", False, cluster.AttributesClassStrategy,
      "vac", "", ()),

@@ -1,4 +1,4 @@
-"""The plain kinds: namespaces, events, leases, storage as objects."""
+"""The plain kinds: namespaces, events, leases, claims, priorities."""
 
 from __future__ import annotations
 
@@ -240,29 +240,6 @@ class ClaimStrategy(StatusObjectStrategy):
         except ValueError as problem:
             wrong = str(problem)
         return [cause("FieldValueInvalid", "spec.resources[storage]", wrong, quote(str(asked)))] if wrong else []
-
-
-class VolumeStrategy(StatusObjectStrategy):
-    """PersistentVolumes, as objects."""
-
-    returns_deleted = True
-    defaults: Mapping[str, Any] = {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"}
-
-    def prepare_create(self, obj: Obj) -> None:
-        obj["status"] = {"phase": "Pending"}
-
-
-class StorageClassStrategy(BuiltinStrategy):
-    """StorageClasses."""
-
-    returns_deleted = True
-
-    def default(self, obj: Obj) -> None:
-        obj.setdefault("reclaimPolicy", "Delete")
-        obj.setdefault("volumeBindingMode", "Immediate")
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        return [] if obj.get("provisioner") else [cause("FieldValueRequired", "provisioner")]
 
 
 _SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}

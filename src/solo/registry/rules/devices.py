@@ -100,7 +100,7 @@ def _requests(spec: Obj) -> Iterator[tuple[str, Obj]]:
 
 def _default_claim(spec: Obj) -> None:
     for _, request in _requests(spec):
-        request.setdefault("allocationMode", "ExactCount")
+        request["allocationMode"] = request.get("allocationMode") or "ExactCount"
         if request["allocationMode"] == "ExactCount" and not request.get("count"):
             request["count"] = 1
 

@@ -83,10 +83,7 @@ def _is_address(text: str) -> bool:
 
 
 def _numbers(spec: Obj, field: str) -> Iterator[Cause]:
-    grace, deadline = spec.get("terminationGracePeriodSeconds"), spec.get("activeDeadlineSeconds")
-    if grace is not None and grace < 0:
-        detail = "must be greater than or equal to 0"
-        yield cause("FieldValueInvalid", f"{field}.terminationGracePeriodSeconds", detail, str(grace))
+    deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= _MAX_INT32:
         detail = f"must be between 1 and {_MAX_INT32}, inclusive"
         yield cause("FieldValueInvalid", f"{field}.activeDeadlineSeconds", detail, str(deadline))

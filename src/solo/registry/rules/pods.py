@@ -21,6 +21,9 @@ _IMMUTABLE = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 _TOLERATION_SECONDS = 300
+_LEAST_GRACE = 1
+"""Seconds. What a negative grace period stands for."""
+
 SCHEDULER = "default-scheduler"
 
 
@@ -84,7 +87,7 @@ class PodStrategy(BuiltinStrategy):
         if old is None and obj["spec"].get("ephemeralContainers"):
             detail = "cannot be set on create"
             causes.append(cause("FieldValueForbidden", "spec.ephemeralContainers", detail))
-        if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
+        if old is not None and _frozen(obj["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
             causes.append(cause("FieldValueForbidden", "spec", _IMMUTABLE))
         if old is not None:
             before = [gate["name"] for gate in old["spec"].get("schedulingGates") or []]
@@ -104,7 +107,7 @@ class PodStrategy(BuiltinStrategy):
             grace = int(dig(obj, "spec", "terminationGracePeriodSeconds") or 0)
         if not dig(obj, "spec", "nodeName") or dig(obj, "status", "phase") in ("Succeeded", "Failed"):
             grace = 0
-        return max(grace, 0)
+        return grace if grace >= 0 else _LEAST_GRACE
 
 
 def _gated() -> Obj:
@@ -133,9 +136,11 @@ def _tolerate(spec: Obj) -> None:
             )
 
 
-def _frozen(spec: Obj) -> Obj:
-    """The part of a spec that cannot change once the pod exists."""
+def _frozen(spec: Obj, old: Obj) -> Obj:
+    """The part of a spec that cannot change once the pod exists; `old` is what it was."""
     frozen: Obj = copy(spec)
+    if old["terminationGracePeriodSeconds"] < 0 and spec["terminationGracePeriodSeconds"] == _LEAST_GRACE:
+        frozen["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
     for key in ("activeDeadlineSeconds", "schedulingGates", "tolerations"):
         frozen.pop(key, None)
     for key in ("containers", "initContainers"):

@@ -124,8 +124,8 @@ class ServiceStrategy(BuiltinStrategy):
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
-        spec.setdefault("type", "ClusterIP")
-        spec.setdefault("sessionAffinity", "None")
+        spec["type"] = spec.get("type") or "ClusterIP"
+        spec["sessionAffinity"] = spec.get("sessionAffinity") or "None"
         if spec["sessionAffinity"] == "None":
             spec.pop("sessionAffinityConfig", None)
         elif spec["sessionAffinity"] == "ClientIP":
@@ -138,7 +138,7 @@ class ServiceStrategy(BuiltinStrategy):
         if spec["type"] == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
         for port in spec.get("ports") or []:
-            port.setdefault("protocol", "TCP")
+            port["protocol"] = port.get("protocol") or "TCP"
             if port.get("port") and not port.get("targetPort"):
                 port["targetPort"] = port["port"]
 
