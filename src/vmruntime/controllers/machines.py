@@ -46,6 +46,8 @@ _EVENTS = {
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
 }
+# What others that wait for room, or for neighbours, go by.
+_COUNTS_FOR_OTHERS = (("status", "podName"), ("metadata", "labels"), ("spec", "scheduling"))
 _TROUBLES = (NO_SPACE, IO_ERROR)
 
 
@@ -88,6 +90,7 @@ class MachineController:
             self._gone.setdefault(key, []).append(vm)
         if event == "DELETED" or (dig(old, "status", "podName") and not dig(vm, "status", "podName")):
             self._enqueue_sharers(vm)
+        if event == "DELETED" or any(dig(old, *path) != dig(vm, *path) for path in _COUNTS_FOR_OTHERS):
             self._enqueue_waiting_for_room()
         self.queue.add(key)
 

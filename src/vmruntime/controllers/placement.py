@@ -13,6 +13,7 @@ from kube.machinery.quantity import quantity_to_int
 from kube.machinery.selectors import Requirement
 from vmruntime.api import names, virtualmachine
 from vmruntime.api.meta import Obj, dig, name_of
+from vmruntime.controllers import neighbours
 from vmruntime.controllers.machine_decide import Problem
 
 _MIB = 1 << 20
@@ -28,9 +29,15 @@ _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": 
 _UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
-def node_problem(vm: Obj, nodes: Collection[Obj]) -> Problem | None:
-    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one."""
-    reasons = [_refusal(vm, node) for node in nodes]
+def node_problem(vm: Obj, nodes: Collection[Obj], beside: Collection[Obj] = ()) -> Problem | None:
+    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one.
+
+    `beside` are the other machines that run.
+    """
+    try:
+        reasons = [_refusal(vm, node, beside) for node in nodes]
+    except ValueError as exc:
+        return Problem(virtualmachine.ERROR_CONFIGURATION, "InvalidSpec", f"spec.scheduling.affinity: {exc}")
     if any(not reason for reason in reasons):
         return None
     counted = Counter(reasons)
@@ -70,7 +77,7 @@ def _mib(count: int) -> str:
     return f"{count // _MIB} MiB"
 
 
-def _refusal(vm: Obj, node: Obj) -> str:
+def _refusal(vm: Obj, node: Obj, beside: Collection[Obj]) -> str:
     """Why not this node; nothing if it will do."""
     scheduling: Obj = dig(vm, "spec", "scheduling", default={})
     labels: Obj = dig(node, "metadata", "labels", default={})
@@ -85,7 +92,7 @@ def _refusal(vm: Obj, node: Obj) -> str:
         if taint.get("effect") != "PreferNoSchedule" and not _tolerated(taint, tolerations):
             value = f": {taint['value']}" if taint.get("value") else ": "
             return f"had untolerated taint {{{taint.get('key')}{value}}}"
-    return ""
+    return neighbours.refusal(vm, labels, beside)
 
 
 def _selected(scheduling: Obj, labels: Mapping[str, str], name: str) -> bool:
