@@ -111,7 +111,8 @@ class MachineController:
         before, after = dig(old, "status", "phase"), dig(disk, "status", "phase")
         if event == "MODIFIED" and before == after and is_deleting(disk) == is_deleting(old or {}):
             return
-        self._enqueue_users(namespace_of(disk), name_of(disk))
+        for name in (name_of(disk), virtualmachinedisk.clone_name(disk)):
+            self._enqueue_users(namespace_of(disk), name)
 
     def _type_changed(self, event: str, machine_type: Obj, old: Obj | None) -> None:
         for vm in self._stack.machines.items():
