@@ -123,17 +123,64 @@ def scheduling() -> Obj:
                 "maxProperties": 64,
             },
             "tolerations": array("Taints that the machine does not mind.", toleration, maxItems=64),
-            "affinity": struct("Affinity.", {"nodeAffinity": node_affinity}),
+            "affinity": struct(
+                "Affinity.",
+                {
+                    "nodeAffinity": node_affinity,
+                    "podAffinity": _neighbours("beside which it may start"),
+                    "podAntiAffinity": _neighbours("beside which it must not start"),
+                },
+            ),
         },
     )
 
 
-def _node_term() -> Obj:
-    operators = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    requirement = struct(
+def _neighbours(which: str) -> Obj:
+    """`podAffinity` or `podAntiAffinity`; `namespaceSelector` and what Kubernetes added later are not there."""
+    selector = struct(
+        "Labels of the VirtualMachines; an empty one selects all, none where it is left out.",
+        {
+            "matchLabels": {
+                "type": "object",
+                "description": "Labels that they have.",
+                "additionalProperties": {"type": "string"},
+                "maxProperties": 64,
+            },
+            "matchExpressions": array(
+                "Requirements.", _requirement("Key of a label.", ["In", "NotIn", "Exists", "DoesNotExist"]), maxItems=16
+            ),
+        },
+    )
+    term = struct(
+        "Machines, and what counts as beside.",
+        {
+            "labelSelector": selector,
+            "namespaces": array(
+                "Their namespaces; the machine's own where it is left out.", string("A name."), maxItems=64
+            ),
+            "topologyKey": string("Label of nodes that makes those with equal values one place.", minLength=1),
+        },
+        required=["topologyKey"],
+    )
+    weighted = struct(
+        "A wish; of no effect on one node.",
+        {"weight": integer("From 1 to 100.", minimum=1, maximum=100), "podAffinityTerm": term},
+        required=["weight", "podAffinityTerm"],
+    )
+    return struct(
+        f"Rules about the machines {which}.",
+        {
+            "requiredDuringSchedulingIgnoredDuringExecution": array("All of these count.", term, maxItems=16),
+            "preferredDuringSchedulingIgnoredDuringExecution": array("Wishes.", weighted, maxItems=16),
+        },
+    )
+
+
+def _requirement(key: str, operators: list[str]) -> Obj:
+    return struct(
         "A requirement.",
         {
-            "key": string("Key of a label, or metadata.name as a field.", minLength=1, maxLength=317),
+            "key": string(key, minLength=1, maxLength=317),
             "operator": string("How key and values relate.", enum=operators),
             "values": array(
                 "Values; one whole number for Gt and Lt, none for Exists and DoesNotExist.",
@@ -156,6 +203,11 @@ def _node_term() -> Obj:
             ]
         },
     )
+
+
+def _node_term() -> Obj:
+    operators = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    requirement = _requirement("Key of a label, or metadata.name as a field.", operators)
     return struct(
         "Requirements that hold together.",
         {

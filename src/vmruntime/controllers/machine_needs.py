@@ -63,7 +63,8 @@ class MachineNeeds:
 
     def _room_problem(self, vm: Obj) -> Problem | None:
         nodes = self._stack.nodes.items()
-        if problem := placement.node_problem(vm, nodes):
+        others = (other for other in self._stack.machines.items() if uid_of(other) != uid_of(vm))
+        if problem := placement.node_problem(vm, nodes, list(self._holders(others))):
             return problem
         try:
             needed = self._memory(vm)

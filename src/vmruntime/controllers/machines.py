@@ -46,6 +46,8 @@ _EVENTS = {
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
 }
+# What others that wait for room, or for neighbours, go by.
+_COUNTS_FOR_OTHERS = (("status", "podName"), ("metadata", "labels"), ("spec", "scheduling"))
 _TROUBLES = (NO_SPACE, IO_ERROR)
 
 
@@ -88,6 +90,7 @@ class MachineController:
             self._gone.setdefault(key, []).append(vm)
         if event == "DELETED" or (dig(old, "status", "podName") and not dig(vm, "status", "podName")):
             self._enqueue_sharers(vm)
+        if event == "DELETED" or any(dig(old, *path) != dig(vm, *path) for path in _COUNTS_FOR_OTHERS):
             self._enqueue_waiting_for_room()
         self.queue.add(key)
 
@@ -108,7 +111,8 @@ class MachineController:
         before, after = dig(old, "status", "phase"), dig(disk, "status", "phase")
         if event == "MODIFIED" and before == after and is_deleting(disk) == is_deleting(old or {}):
             return
-        self._enqueue_users(namespace_of(disk), name_of(disk))
+        for name in (name_of(disk), virtualmachinedisk.clone_name(disk)):
+            self._enqueue_users(namespace_of(disk), name)
 
     def _type_changed(self, event: str, machine_type: Obj, old: Obj | None) -> None:
         for vm in self._stack.machines.items():

@@ -13,6 +13,7 @@ from kube.machinery.placement import node_selected, tolerated
 from kube.machinery.quantity import quantity_to_int
 from vmruntime.api import names, virtualmachine
 from vmruntime.api.meta import Obj, dig, name_of
+from vmruntime.controllers import neighbours
 from vmruntime.controllers.machine_decide import Problem
 
 _MIB = 1 << 20
@@ -27,9 +28,15 @@ _RESERVED_LIMIT = 1024 * _MIB
 _UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
-def node_problem(vm: Obj, nodes: Collection[Obj]) -> Problem | None:
-    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one."""
-    reasons = [_refusal(vm, node) for node in nodes]
+def node_problem(vm: Obj, nodes: Collection[Obj], beside: Collection[Obj] = ()) -> Problem | None:
+    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one.
+
+    `beside` are the other machines that run.
+    """
+    try:
+        reasons = [_refusal(vm, node, beside) for node in nodes]
+    except ValueError as exc:
+        return Problem(virtualmachine.ERROR_CONFIGURATION, "InvalidSpec", f"spec.scheduling.affinity: {exc}")
     if any(not reason for reason in reasons):
         return None
     counted = Counter(reasons)
@@ -69,7 +76,7 @@ def _mib(count: int) -> str:
     return f"{count // _MIB} MiB"
 
 
-def _refusal(vm: Obj, node: Obj) -> str:
+def _refusal(vm: Obj, node: Obj, beside: Collection[Obj]) -> str:
     """Why not this node; nothing if it will do."""
     scheduling: Obj = dig(vm, "spec", "scheduling", default={})
     labels: Obj = dig(node, "metadata", "labels", default={})
@@ -84,4 +91,4 @@ def _refusal(vm: Obj, node: Obj) -> str:
         if taint.get("effect") != "PreferNoSchedule" and not tolerated(taint, tolerations):
             value = f": {taint['value']}" if taint.get("value") else ": "
             return f"had untolerated taint {{{taint.get('key')}{value}}}"
-    return ""
+    return neighbours.refusal(vm, labels, beside)

@@ -158,6 +158,10 @@ def test_the_predefined_type_stays_as_it_is() -> None:
         ({"scheduling": affinity("In")}, "In and NotIn need values"),
         ({"scheduling": affinity("Gt", "many")}, "Gt and Lt need one whole number"),
         ({"scheduling": affinity("Near")}, "operator"),
+        (
+            {"scheduling": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}}},
+            "topologyKey: Required value",
+        ),
         ({"osType": "linux"}, '"Linux"'),
         ({"disks": [{"virtualMachineDiskName": "a"}, {"virtualMachineDiskName": "a"}]}, "Duplicate value"),
         (
