@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from solo.node import procfs
-from solo.node.launch import CAPABILITIES, Launch, LaunchError, can_name_host, fork_gated
+from solo.node.launch import CAPABILITIES, Launch, LaunchError, fork_gated
+from solo.node.libc import is_system_administrator
 from solo.node.reaper import ExitWatch, exit_code
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -139,7 +140,7 @@ async def test_another_process_with_the_same_number_is_not_mistaken():
         ExitWatch(os.getpid(), stat.start_ticks - 1)
 
 
-@pytest.mark.skipif(not can_name_host(), reason="needs CAP_SYS_ADMIN")
+@pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
 async def test_a_host_name_of_its_own(tmp_path):
     before = os.uname().nodename
     status, output = await run(tmp_path, ["uname", "-n"], hostname="worker-0")
