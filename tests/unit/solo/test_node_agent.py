@@ -294,7 +294,7 @@ async def test_volumes_are_mounted_follow_their_objects_and_outlive_the_agent(ap
                 await asyncio.sleep(0.02)
     api.remove(settings)
     async with running_agent(api, root) as agent:
-        await until(lambda: agent.streams._find("default", "p"))
+        await until(lambda: (found := agent.streams._find("default", "p")) and found.containers["c"].running)
         assert await says(agent, "cat", f"{tmp_path}/m/a", f"{tmp_path}/e/pid") == "two" + pid
         api.mark_deleted(path, grace=0)
         await until(lambda: path not in api.objects)
