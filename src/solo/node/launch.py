@@ -217,26 +217,31 @@ def _child(launch: Launch, candidates: list[str], gate: int, errors: int) -> NoR
 
 
 class GatedProcess:
-    """A forked process that waits for `release` to run its program; `abandon` sends it away."""
+    """A forked process that waits for `release` to run its program; `abandon` sends it away.
+
+    `watch` tells of its end. It is there from the beginning, so that no process runs that cannot be watched.
+    """
 
     def __init__(self, pid: int, gate: int, errors: int) -> None:
+        """Raises OSError when the process cannot be watched."""
         stat = read_stat(pid)
         self.pid = pid
         self.start_ticks = stat.start_ticks if stat else 0
         self._gate = gate
         self._errors = errors
+        self.watch = ExitWatch(pid, self.start_ticks)
 
     def abandon(self) -> None:
         """Let the process leave without running anything, and reap it, which takes microseconds."""
         os.close(self._gate)
         os.close(self._errors)
+        self.watch.close()
         os.waitpid(self.pid, 0)
 
-    def kill(self) -> ExitWatch:
+    def kill(self) -> None:
         """End it wherever it is; it is reaped when it is gone, which can take long if it hangs in the kernel."""
-        watch = ExitWatch(self.pid, self.start_ticks)
-        os.kill(self.pid, signal.SIGKILL)
-        return watch
+        if not self.watch.ended:
+            os.kill(self.pid, signal.SIGKILL)
 
     async def release(self, timeout: float = 10.0) -> None:
         """Open the gate and wait until the program runs.
@@ -260,15 +265,16 @@ class GatedProcess:
             loop.remove_reader(self._errors)
             os.close(self._errors)
         if report:
+            self.kill()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REAP_SECONDS):
-                    await self.kill().wait()
+                    await self.watch.wait()
             stage, number, subject = report.decode(errors="replace").split("\0", 2)
             raise LaunchError(stage, int(number), subject)
 
 
 def fork_gated(launch: Launch) -> GatedProcess:
-    """Fork a process that runs `launch` once it is released. Costs a few milliseconds; OSError when fork fails."""
+    """Fork a process that runs `launch` once it is released. Costs a few milliseconds; OSError when that fails."""
     candidates = _candidates(launch)
     gate_read, gate_write = os.pipe()
     errors_read, errors_write = os.pipe()
@@ -288,4 +294,10 @@ def fork_gated(launch: Launch) -> GatedProcess:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(gate_read)
         os.close(errors_write)
-    return GatedProcess(pid, gate_write, errors_read)
+    try:
+        return GatedProcess(pid, gate_write, errors_read)
+    except OSError:
+        os.close(gate_write)
+        os.close(errors_read)
+        os.waitpid(pid, 0)
+        raise

@@ -16,7 +16,7 @@ from solo.node.launch import Launch, LaunchError, fork_gated
 from solo.node.libc import is_system_administrator
 from solo.node.mounts import Mount
 from solo.node.payload import File
-from solo.node.reaper import ExitWatch, exit_code
+from solo.node.reaper import exit_code
 
 needs_mounts = pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
 
@@ -142,7 +142,7 @@ async def run(tmp_path, script: str, *mounts: Mount, **fields) -> tuple[int, str
         fds = {"stdin": nothing.fileno(), "stdout": out.fileno(), "stderr": out.fileno()}
         process = fork_gated(Launch(["sh", "-c", script], env, "/", **fds, mounts=mounts, **fields))
         await process.release()
-        status = await ExitWatch(process.pid, process.start_ticks).wait()
+        status = await process.watch.wait()
         out.seek(0)
         return exit_code(status)[0], out.read().decode()
 
@@ -213,4 +213,5 @@ async def test_a_process_beside_sees_the_same_mounts(tmp_path, source):
     assert await run(tmp_path, f"cat {target}/file", beside=(first.pid, first.start_ticks)) == (0, "content\n")
     with pytest.raises(LaunchError, match="join the mounts"):
         await run(tmp_path, "true", beside=(first.pid, first.start_ticks + 1))
-    await first.kill().wait()
+    first.kill()
+    await first.watch.wait()
