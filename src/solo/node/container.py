@@ -183,9 +183,13 @@ class Container:
             raise
         await process.release()
         record.confirmed = True
-        self._save()
+        try:
+            self._save()
+        except OSError as error:
+            # It runs, and is on record; another agent will know it by its environment.
+            log.error("the start of container %s cannot be confirmed: %s", self.marker, error)
         self.waiting = None
-        self._supervise(ExitWatch(record.pid, record.start_ticks))
+        self._supervise(process.watch)
 
     def _supervise(self, watch: ExitWatch) -> None:
         self._watch = watch

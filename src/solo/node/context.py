@@ -15,6 +15,7 @@ from kube.client.events import EventRecorder
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.node.cgroups import Hierarchies
+from solo.node.libc import is_system_administrator
 from solo.node.logkeeper import LogKeeper
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ Obj = dict[str, Any]
 
 @dataclass(slots=True)
 class NodeContext:
-    """One node agent's surroundings. `memory` is the machine's, in bytes."""
+    """One node agent's surroundings. `memory` is the machine's, in bytes; an administrator can make namespaces."""
 
     client: AsyncClient
     recorder: EventRecorder
@@ -35,6 +36,7 @@ class NodeContext:
     hierarchies: Hierarchies
     memory: int
     uid: int = field(default_factory=os.geteuid)
+    is_administrator: bool = field(default_factory=is_system_administrator)
     log_keeper: LogKeeper = field(default_factory=LogKeeper)
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
 

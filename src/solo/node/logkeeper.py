@@ -43,7 +43,7 @@ class LogKeeper:
     async def _rotate(self, path: Path) -> None:
         try:
             if await logs.rotate(path):
-                log.info("rotated the log %s", path)
+                log.debug("rotated the log %s", path)
         except OSError as error:
             log.error("the log %s cannot be rotated: %s", path, error)
         finally:

@@ -13,7 +13,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from solo.http.streams import Excerpt
@@ -206,8 +206,10 @@ class _Part:
             self._times = None
 
     def close(self) -> None:
-        """Close the files."""
-        os.close(self.fd)
+        """Close the files. May be called again."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
         self._close_times()
 
 
@@ -286,8 +288,12 @@ class LogReader:
             begin = end
         return b"".join(shown)
 
-    async def stream(self, ended: Callable[[], Awaitable[object]] | None) -> AsyncIterator[bytes]:
+    def stream(self, ended: Callable[[], Awaitable[object]] | None) -> LogStream:
         """The log from here; with `ended`, new content as well until that has come to pass. Closes the files."""
+        return LogStream(self, ended)
+
+    async def chunks(self, ended: Callable[[], Awaitable[object]] | None) -> AsyncGenerator[bytes, None]:
+        """What `stream` gives."""
         watch, end = None, None
         try:
             if ended is not None:
@@ -311,3 +317,22 @@ class LogReader:
             if watch is not None:
                 watch.close()
             self.close()
+
+
+class LogStream:
+    """An async iterator over a log. Unlike a generator it closes the files also if nobody has begun to read."""
+
+    def __init__(self, reader: LogReader, ended: Callable[[], Awaitable[object]] | None) -> None:
+        self._reader = reader
+        self._chunks = reader.chunks(ended)
+
+    def __aiter__(self) -> LogStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._chunks.aclose()
+        self._reader.close()

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import replace
 from typing import Any
 
 from kube.client.errors import ConnectionFailed
-from kube.machinery.durations import now_rfc3339, parse_rfc3339
+from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS
-from solo.node import lifecycle, podspec, records, status
+from solo.node import lifecycle, podspec, records, volumespec
 from solo.node.cgroups import ContainerGroup
 from solo.node.container import Container
 from solo.node.context import NodeContext
 from solo.node.environment import ConfigError
 from solo.node.exec import run as run_command
 from solo.node.health import Health
-from solo.node.launch import Launch, LaunchError, can_name_host
+from solo.node.launch import Launch, LaunchError
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
 from solo.node.probes import CannotAskError, run_action
+from solo.node.publisher import StatusPublisher
 from solo.node.status import NODE_IP
+from solo.node.volumes import MountError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class PodWorker:
         self._context = context
         self._wake = asyncio.Event()
         self.removed = False
-        self._written: Obj = pod.get("status") or {}
+        self._publisher = StatusPublisher(context, pod)
         self._told: set[tuple[str, str]] = set()
         self._health: dict[str, Health] = {}
         known = records.load(self.directory)
@@ -147,9 +150,10 @@ class PodWorker:
             return await self._delete()
         if self.record.failed_reason:
             return await self._fail()
-        if self._written.get("phase") in ("Succeeded", "Failed"):
+        if self._publisher.written.get("phase") in ("Succeeded", "Failed"):
             return None
         refused = podspec.refusals(self.pod, agent_uid=self._context.uid)
+        refused += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
         if refused and not any(container.running for container in self.containers.values()):
             self._refuse(refused)
             await self._publish()
@@ -175,13 +179,13 @@ class PodWorker:
     async def _leave(self) -> float | None:
         if not self._stop_all(_REMOVED_GRACE):
             return None
-        self._remove_remains()
+        await self._remove_remains()
         return -1
 
-    def _remove_remains(self) -> None:
+    async def _remove_remains(self) -> None:
         for container in self.containers.values():
             container.group.remove()
-        self.planner.remove_directory()
+        await self.planner.remove_directory()
 
     async def _delete(self) -> float | None:
         if not self._stop_all(podspec.grace_period(self.pod)):
@@ -190,7 +194,9 @@ class PodWorker:
         await self._publish()
         metadata = self.pod["metadata"]
         if not metadata.get("finalizers"):
-            self._remove_remains()  # First: who sees that the object is gone may rely on everything of it being gone.
+            await (
+                self._remove_remains()
+            )  # First: who sees that the object is gone may rely on everything of it being gone.
         try:
             await self._context.client.delete(PODS, metadata["name"], metadata["namespace"], grace=0, uid=self.uid)
         except StatusError as error:
@@ -207,7 +213,7 @@ class PodWorker:
     def _deadline(self) -> float | None:
         """Seconds until activeDeadlineSeconds are over; marks the pod as failed when they are."""
         limit = self.pod["spec"].get("activeDeadlineSeconds")
-        began = self._written.get("startTime")
+        began = self._publisher.written.get("startTime")
         if limit is None or not began:
             return None
         left = parse_rfc3339(began).timestamp() + float(limit) - time.time()
@@ -231,6 +237,8 @@ class PodWorker:
         """Start what is due, init containers one after the other first. Returns seconds until the next start."""
         try:
             await self.planner.prepare()
+        except MountError as error:
+            return self._cannot_prepare("ContainerCreating", str(error), "FailedMount")
         except ConfigError as error:
             return self._cannot_prepare("CreateContainerConfigError", str(error))
         except (StatusError, OSError) as error:
@@ -246,8 +254,8 @@ class PodWorker:
             wait = _sooner(wait, due)
         return wait
 
-    def _cannot_prepare(self, reason: str, message: str) -> float:
-        self._tell_once("Failed", message)
+    def _cannot_prepare(self, reason: str, message: str, event: str = "Failed") -> float:
+        self._tell_once(event, message)
         for container in self.containers.values():
             if not container.running:
                 container.waiting = (reason, message)
@@ -285,7 +293,9 @@ class PodWorker:
             problems = container.group.prepare(memory=podspec.memory_limit(spec), cpu=podspec.cpu_limit(spec))
             for problem in problems:
                 self._tell_once("LimitNotEnforced", f"container {container.name}: {problem}")
-            if plan.hostname and not can_name_host():
+            for limit in volumespec.not_enforced(self.pod):
+                self._tell_once("LimitNotEnforced", limit)
+            if plan.hostname and not self._context.is_administrator:
                 text = f"processes have the host's name, not {plan.hostname}: that takes a cluster that runs as root"
                 self._tell_once("HostnameNotSet", text)
             await container.start(plan)
@@ -331,7 +341,9 @@ class PodWorker:
     async def beside(self, container: Container, command: list[str]) -> Launch:
         """A process beside a running container: its environment, directory, identity and limits."""
         plan = await self.planner.exec_plan(container.spec, command)
-        return replace(plan, join=container.group.join_files())
+        record = container.record
+        beside = (record.pid, record.start_ticks) if plan.mounts else (0, 0)
+        return replace(plan, join=container.group.join_files(), mounts=(), beside=beside)
 
     async def _run_beside(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
         try:
@@ -360,14 +372,14 @@ class PodWorker:
     # --- status and credentials ---
 
     async def _renew(self) -> float | None:
-        credentials = self.planner.credentials
-        if credentials is None:
-            return None
-        left = credentials.renew_at - time.time()
-        if left <= 0:
-            await credentials.renew()
-            left = credentials.renew_at - time.time()
-        return left
+        """Renew what is due. Returns seconds until something is due again."""
+        if self.planner.renew_at <= time.time():
+            try:
+                await self.planner.renew()
+            except MountError as error:
+                self._tell_once("FailedMount", str(error))  # The volume stays as it is.
+        due = self.planner.renew_at
+        return None if due == math.inf else max(0.0, due - time.time())
 
     async def _publish(self) -> None:
         """Write the status, when it differs from what was written last."""
@@ -379,26 +391,7 @@ class PodWorker:
         views = {name: container.view for name, container in self.containers.items()}
         given_up = record.failed_reason and not any(container.running for container in self.containers.values())
         failed = (record.failed_reason, record.failed_message) if given_up else None
-        wanted = status.build({**self.pod, "status": self._conditions_base()}, views, now_rfc3339(), failed=failed)
-        patch = status.changes(self._written, wanted)
-        if not patch:
-            return
-        metadata = self.pod["metadata"]
-        body = {"metadata": {"uid": self.uid}, "status": patch}
-        try:
-            await self._context.client.patch(PODS, metadata["name"], body, metadata["namespace"], subresource="status")
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
-            log.debug("pod %s is gone, its status is not written", self._label)
-        self._written = wanted
-
-    def _conditions_base(self) -> Obj:
-        """Our last status with the conditions that others may have added since."""
-        own = {entry["type"] for entry in self._written.get("conditions") or []}
-        current = (self.pod.get("status") or {}).get("conditions") or []
-        foreign = [entry for entry in current if entry.get("type") not in own]
-        return {**self._written, "conditions": [*(self._written.get("conditions") or []), *foreign]}
+        await self._publisher.publish(self.pod, views, failed)
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:

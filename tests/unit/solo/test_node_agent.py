@@ -24,6 +24,7 @@ from solo.http.streams import STDOUT, LogOptions
 from solo.node import procfs
 from solo.node.agent import NodeAgent
 from solo.node.cgroups import ContainerGroup, find_hierarchies
+from solo.node.libc import is_system_administrator
 
 
 class Api:
@@ -205,6 +206,7 @@ def root(tmp_path):
 @pytest.fixture
 async def api():
     async with Api().serve() as made:
+        made.put("/api/v1/namespaces/default/serviceaccounts/default", {"metadata": {"name": "default"}})
         yield made
 
 
@@ -238,7 +240,7 @@ async def test_from_object_to_process_with_one_status_write(api, agent, root):
 
 @pytest.mark.parametrize("able", [True, False])
 async def test_a_pod_with_a_host_name_runs_and_is_told_if_it_has_none(api, agent, monkeypatch, able):
-    monkeypatch.setattr("solo.node.pod.can_name_host", lambda: able)
+    agent._context.is_administrator = able
     path = api.pod("p", "sleep", "600", hostname="worker-0", subdomain="workers")
     await until(lambda: "running" in api.state(path))
     await until(lambda: api.events("Started"))
@@ -253,6 +255,50 @@ async def test_exec_sees_the_environment_of_the_container(api, agent):
     await session.close()
     with pytest.raises(StatusError, match="not valid for pod"):
         await agent.streams.exec("default", "p", "nope", ["true"], tty=False, stdin=False)
+
+
+async def says(agent, *command: str) -> str:
+    session = await agent.streams.exec("default", "p", "", list(command), tty=False, stdin=False)
+    output = b""
+    while (chunk := await session.read()) is not None:
+        output += chunk[1]
+    await session.close()
+    return output.decode()
+
+
+@pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
+async def test_volumes_are_mounted_follow_their_objects_and_outlive_the_agent(api, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("solo.node.volumes.REFRESH_SECONDS", 0.05)
+    settings = "/api/v1/namespaces/default/configmaps/settings"
+    made = {
+        "volumes": [{"name": "m", "configMap": {"name": "settings"}}, {"name": "e", "emptyDir": {"sizeLimit": "1Mi"}}],
+        "container": {
+            "volumeMounts": [
+                {"name": "m", "mountPath": str(tmp_path / "m")},
+                {"name": "e", "mountPath": str(tmp_path / "e")},
+            ]
+        },
+    }
+    async with running_agent(api, root) as agent:
+        path = api.pod("p", "sh", "-c", f"echo $$$$ > {tmp_path}/e/pid; exec sleep 600", **made)
+        await until(lambda: "configmap" in api.state(path).get("waiting", {}).get("message", ""))
+        assert 'volume "m": configmap "settings" not found' in (await until(lambda: api.events("FailedMount")))[0]
+        api.put(settings, {"metadata": {"name": "settings", "namespace": "default"}, "data": {"a": "one"}})
+        await until(lambda: "running" in api.state(path))
+        assert await says(agent, "cat", f"{tmp_path}/m/a") == "one"
+        pid = await says(agent, "cat", f"{tmp_path}/e/pid")
+        assert api.events("LimitNotEnforced") and list((tmp_path / "e").iterdir()) == []
+        api.put(settings, {**api.objects[settings], "data": {"a": "two"}})
+        async with asyncio.timeout(8):
+            while await says(agent, "cat", f"{tmp_path}/m/a") != "two":
+                await asyncio.sleep(0.02)
+    api.remove(settings)
+    async with running_agent(api, root) as agent:
+        await until(lambda: (found := agent.streams._find("default", "p")) and found.containers["c"].running)
+        assert await says(agent, "cat", f"{tmp_path}/m/a", f"{tmp_path}/e/pid") == "two" + pid
+        api.mark_deleted(path, grace=0)
+        await until(lambda: path not in api.objects)
+    assert list(root.iterdir()) == []
 
 
 async def test_deletion_is_graceful_and_final(api, agent, root):
@@ -330,7 +376,7 @@ async def test_probes_make_ready_and_restart(api, agent, tmp_path):
 
 
 async def test_credentials_are_written_for_the_pod_alone(api, agent, root):
-    path = api.pod("p", "sh", "-c", "cat $KUBECONFIG; sleep 600", automountServiceAccountToken=True)
+    path = api.pod("p", "sh", "-c", "cat $KUBECONFIG; sleep 600", automountServiceAccountToken=None)
     await until(lambda: "running" in api.state(path))
     directory = root / api.objects[path]["metadata"]["uid"]
     assert (directory / "token").read_text() == "secret-token"
@@ -342,7 +388,7 @@ async def test_credentials_are_written_for_the_pod_alone(api, agent, root):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 async def test_a_token_is_renewed_when_the_clock_is_set_past_its_end(api, root, monkeypatch):
     monkeypatch.setattr("solo.node.agent._LOOK_SECONDS", 0.02)
-    path = api.pod("p", "sleep", "600", automountServiceAccountToken=True)
+    path = api.pod("p", "sleep", "600", automountServiceAccountToken=None)
     async with running_agent(api, root):
         await until(lambda: "running" in api.state(path))
         token = root / api.objects[path]["metadata"]["uid"] / "token"
@@ -356,7 +402,7 @@ async def test_a_token_is_renewed_when_the_clock_is_set_past_its_end(api, root, 
 
 async def test_credentials_that_the_user_could_not_reach_are_an_error(api, agent, root):
     context = {"runAsUser": 60800}
-    path = api.pod("p", "true", securityContext=context, automountServiceAccountToken=True)
+    path = api.pod("p", "true", securityContext=context, automountServiceAccountToken=None)
     waiting = await until(lambda: api.state(path).get("waiting"))
     assert "no search permission" in waiting["message"], "directories of tests are closed to others"
 

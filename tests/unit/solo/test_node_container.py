@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -91,6 +92,22 @@ async def test_a_start_that_fails_leaves_the_record_as_it_was(rig):
         await rig.container.start(rig.plan("no-such-program"))
     assert rig.record.containers["c"].restarts == 0 and rig.record.containers["c"].terminated == before
     assert not rig.container.running
+
+
+async def test_a_disk_that_fills_up_between_fork_and_exec_loses_no_process(rig, monkeypatch, caplog):
+    saves = iter([None, OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def save():
+        if (error := next(saves)) is not None:
+            raise error
+
+    monkeypatch.setattr(rig.container, "_save", save)
+    await rig.container.start(rig.plan("sleep", "600"))
+    assert rig.container.running and rig.processes() == [rig.container.record.pid]
+    assert "No space left" in caplog.text
+    rig.container.stop(0)
+    await rig.ended()
+    assert rig.processes() == []
 
 
 async def test_what_the_main_process_leaves_behind_dies_with_it(rig):

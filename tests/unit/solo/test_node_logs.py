@@ -141,6 +141,13 @@ async def test_follow_goes_on_over_a_rotation_until_the_end(log):
     assert await asyncio.wait_for(reader, 30) == "one\ntwo\nthree\n"
 
 
+async def test_a_reader_that_never_begins_closes_everything(log):
+    write(log, "one\n")
+    before = len(os.listdir("/proc/self/fd"))
+    await logs.LogReader(log, Excerpt()).stream(asyncio.Event().wait).aclose()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_a_follower_that_leaves_closes_everything(log):
     write(log, "one\n")
     before = len(os.listdir("/proc/self/fd"))

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
-from solo.node import environment, lifecycle, podspec, status
+from solo.node import environment, lifecycle, podspec, status, volumespec
 from solo.node.cgroups import ContainerGroup, find_hierarchies
 from solo.node.environment import ConfigError
 from solo.node.launch import CAPABILITIES
@@ -31,7 +31,7 @@ def test_an_ordinary_pod_is_not_refused():
     mounts = [{"name": "h", "mountPath": "/srv"}, {"name": "kube-api-access-x", "mountPath": "/var/run/secrets"}]
     context = {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}
     made = pod({"volumeMounts": mounts, "securityContext": context}, volumes=volumes, hostNetwork=True)
-    assert podspec.refusals(made, agent_uid=0) == []
+    assert podspec.refusals(made, agent_uid=0) == volumespec.refusals(made, can_mount=False) == []
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,6 @@ def test_an_ordinary_pod_is_not_refused():
     [
         ({"image": "nginx"}, {}, "ErrImageNeverPull", 'use image "host"'),
         ({"command": []}, {}, "CreateContainerConfigError", "no command specified"),
-        ({}, {"volumes": [{"name": "v", "emptyDir": {}}]}, "ContainerCreating", "only hostPath"),
         ({}, {"hostAliases": [{"ip": "1.2.3.4"}]}, "CreateContainerConfigError", "hostAliases"),
         ({"securityContext": {"readOnlyRootFilesystem": True}}, {}, "CreateContainerConfigError", "readOnlyRoot"),
         ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, {}, "CreateContainerConfigError", "secc"),
@@ -63,10 +62,50 @@ def test_what_cannot_be_honoured_is_refused(container, spec, reason, text):
     "mount",
     [{"mountPath": "/elsewhere"}, {"mountPath": "/srv", "subPath": "x"}, {"mountPath": "/srv", "readOnly": True}],
 )
-def test_a_host_path_appears_only_at_its_own_path(mount):
+def test_without_root_a_host_path_appears_only_at_its_own_path(mount):
     made = pod({"volumeMounts": [{"name": "h", **mount}]}, volumes=[{"name": "h", "hostPath": {"path": "/srv"}}])
-    (refusal,) = podspec.refusals(made, agent_uid=0)
-    assert refusal.event_reason == "FailedMount"
+    (refusal,) = volumespec.refusals(made, can_mount=False)
+    assert refusal.event_reason == "FailedMount" and "runs as root" in refusal.message
+    assert volumespec.refusals(made, can_mount=True) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "mount", "text"),
+    [
+        ({"nfs": {"server": "s", "path": "/"}}, {}, "only hostPath, emptyDir"),
+        ({"emptyDir": {"medium": "Memory"}}, {}, "emptyDir.medium Memory"),
+        ({"projected": {"sources": [{"clusterTrustBundle": {}}]}}, {}, "sources.clusterTrustBundle"),
+        ({"emptyDir": {}}, {"mountPath": "/"}, "neither the root"),
+        ({"emptyDir": {}}, {"mountPath": "/proc/x"}, "nor in /proc"),
+        ({"emptyDir": {}}, {"mountPath": "x"}, "absolute"),
+        ({"emptyDir": {}}, {"mountPropagation": "Bidirectional"}, "Bidirectional"),
+    ],
+)
+def test_volumes_that_cannot_be_had_are_named(source, mount, text):
+    mount = {"name": "v", "mountPath": "/v", **mount}
+    made = pod({"volumeMounts": [mount]}, volumes=[{"name": "v", **source}])
+    (refusal,) = volumespec.refusals(made, can_mount=True)
+    assert 'volume "v"' in refusal.message and text in refusal.message
+
+
+def test_a_volume_needs_root_unless_nothing_mounts_it():
+    volume = {"name": "v", "emptyDir": {}}
+    assert volumespec.refusals(pod(volumes=[volume]), can_mount=False) == []
+    (refusal,) = volumespec.refusals(
+        pod({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, volumes=[volume]), can_mount=False
+    )
+    assert "needs a cluster that runs as root" in refusal.message
+
+
+def test_the_token_is_mounted_in_pods_that_have_mounts_or_ask_for_it():
+    plain = pod()
+    assert volumespec.with_token(plain) is plain
+    asking = volumespec.with_token(pod(automountServiceAccountToken=True))
+    (mount,) = asking["spec"]["containers"][0]["volumeMounts"]
+    assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    mounts = [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": volumespec.TOKEN_DIRECTORY + "/"}]
+    own = volumespec.with_token(pod({"volumeMounts": mounts}, volumes=[{"name": "v", "emptyDir": {}}]))
+    assert own["spec"]["containers"][0]["volumeMounts"] == mounts, "what the pod mounts there itself stays"
 
 
 def test_identity_of_container_over_pod():
