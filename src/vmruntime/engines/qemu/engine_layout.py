@@ -7,6 +7,9 @@
     ROOT/instances/NAMESPACE_NAME_UID/              a machine: sockets, start-up data
     ROOT/console.py                                 what connects to a machine's sockets from inside its pod
 
+Disks, and what machines start with, are on stable storage before anybody is told of them. The rest can be lost in a
+power cut: the cache is not believed after one, an import begins again, `console.py` is written anew where it differs.
+
 Where the manager is root, QEMU runs as an unprivileged user: it may pass through the upper directories but not list
 them, owns its instance directory, and reaches disks by their exact relative path only.
 """

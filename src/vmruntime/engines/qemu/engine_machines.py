@@ -224,7 +224,7 @@ class Machines:
         if is_served(directory):
             # Its pod was removed by force. Another one now would be two of the same machine.
             raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
-        needed.write(directory, self._layout.owner)
+        await asyncio.to_thread(needed.write, directory, self._layout.owner)
         (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
         devices = await self._network.attach(ref, interfaces)
         launch = Launch(
