@@ -132,7 +132,7 @@ class PodBridge:
                 raise ToolError("the pod network is not up yet")
             self._ports[port.tap] = port
             await asyncio.gather(
-                asyncio.to_thread(tap.make, port.tap, QEMU_UID, state.bridge),
+                asyncio.to_thread(tap.make, port.tap, QEMU_UID if port.user is None else port.user, state.bridge),
                 host_tools.nft(pod_network.port_rules(state, port)),
             )
 

@@ -32,7 +32,7 @@ _OUR_BRIDGES = "vmrt*"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked."""
+    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked. The tap is `user`'s."""
 
     tap: str
     mac: str
@@ -40,6 +40,7 @@ class Port:
     hostname: str = ""
     any_mac: bool = False
     any_address: bool = False
+    user: int | None = None
 
 
 def tap_name(prefix: str, uid: str, index: int) -> str:
