@@ -130,7 +130,7 @@ def test_guests_of_an_ordinary_user(ordinary: OrdinaryCluster, host_servers: tup
         eventually(is_reached, 30, "everything came back")
     except AssertionError:
         print(cluster.kubectl("get", "pods", "-A").stdout)
-        print(cluster.kubectl("get", "gvm", "-o","wide").stdout)
+        print(cluster.kubectl("get", "gvm", "-o", "wide").stdout)
         print(cluster.kubectl("logs", "-n", "vm-system", "deploy/vmruntime-controller-manager").stdout)
         print(cluster.kubectl("logs", "-n", "vm-system", "pod-network-gateway").stdout)
         print("\n".join(cluster.all_processes()))
