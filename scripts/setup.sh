@@ -11,7 +11,7 @@ case "${1:-}" in
 esac
 
 # What runs VMs, then what builds the small guest image (scripts/build_guest.sh).
-packages=(qemu-system-x86 qemu-utils ovmf iproute2 nftables python3-venv ca-certificates)
+packages=(qemu-system-x86 qemu-utils ovmf iproute2 nftables passt python3-venv ca-certificates)
 packages+=(grub-pc-bin grub-common e2fsprogs cpio kmod)
 # What the demo and the tests look at it with.
 packages+=(curl procps)

@@ -78,8 +78,8 @@ class DiskConfig:
 
 @dataclass(frozen=True, slots=True)
 class NicConfig:
-    """One network card: on a tap of the host, by its name or an open descriptor; on a multicast group (address:port) of
-    the host's loopback, which is an Ethernet among machines; or else on QEMU's user-mode network.
+    """One network card: on a tap, by its name or an open descriptor; on a multicast group (address:port) of loopback,
+    which is an Ethernet among machines; or else on QEMU's user-mode network.
 
     `forwards` are pairs (host port, guest port), TCP, listening on `host_address` only.
     """

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _UP_SECONDS = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+# What another program has taken of a machine's ports, or somebody has changed in the namespace, is looked at so often.
+_KEEP_SECONDS = 60.0
 _BACKLOG = 128
 _Answer = dict[str, Any]
 
@@ -88,18 +90,18 @@ class NamespaceBridge:
             raise ToolError(self._refusal)
 
     async def run(self) -> None:
-        """Keep the gateway there, and tell it everything whenever one of us was away; until cancelled."""
+        """Keep the gateway there, and tell it everything whenever one of us was away, and from time to time.
+
+        Until cancelled.
+        """
         pause = _FIRST_PAUSE
         while True:
             try:
                 await self._pod.ensure()
                 with await self._make() as connection:
                     pause = _FIRST_PAUSE
-                    try:
-                        await _closed(connection)
-                    finally:
-                        self._connection = None
-                        self._is_up.clear()
+                    if not await _closes(connection):
+                        continue
                 _log.info("the pod network's gateway went away, or is told anew")
             except (GatewayAway, OSError) as error:
                 _log.debug("the pod network: %s", error)
@@ -107,6 +109,11 @@ class NamespaceBridge:
                 _log.warning("the pod network could not be made: %s", error)
                 self._refusal = str(error)
                 self._is_up.set()
+            except Exception:
+                _log.exception("the pod network")
+            self._connection = None
+            if not self._refusal:
+                self._is_up.clear()
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -174,7 +181,7 @@ class NamespaceBridge:
 
     async def down(self) -> None:
         """Take everything away. Raises ToolError."""
-        self._ports, self._settled, self._refusal, self.state = {}, None, "", None
+        self._ports, self._settled, self._refusal, self._connection, self.state = {}, None, "", None, None
         self._is_up.clear()
         await self._pod.remove()
 
@@ -216,11 +223,16 @@ def _process_behind(connection: socket.socket) -> int:
     return int(struct.unpack("3i", credentials)[0])
 
 
-async def _closed(connection: socket.socket) -> None:
-    """Wait until the other side ends."""
+async def _closes(connection: socket.socket) -> bool:
+    """Wait until the other side ends, but not for ever; whether it did."""
     connection.setblocking(False)
-    with contextlib.suppress(OSError):
-        await asyncio.get_running_loop().sock_recv(connection, 1)
+    try:
+        await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), _KEEP_SECONDS)
+    except TimeoutError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _listeners(port: Port, pairs: Iterable[tuple[int, int]], in_use: bool) -> list[socket.socket]:
