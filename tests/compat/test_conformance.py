@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import time
+from urllib.parse import quote
 
 from kube.machinery.protobuf import MAGIC, decode_unknown
 
@@ -233,3 +234,19 @@ def test_clients_that_accept_nothing_but_protobuf(wire, cluster, namespace, gear
     gear = f"/apis/gears.example.com/v1/namespaces/{namespace}/gears"
     assert wire("GET", gear, headers=only)[0] == wire("GET", f"{gear}?watch=true", headers=only)[0] == 406
     assert wire("GET", gear, headers=both)[0] == 200
+
+
+def test_fields_of_events_have_the_names_of_their_version(wire, namespace):
+    """Events: events.k8s.io/v1 selects by `regarding` and `reportingController` what core/v1 calls otherwise."""
+    events = f"/api/v1/namespaces/{namespace}/events"
+    about = {"kind": "Pod", "namespace": namespace, "name": "p"}
+    body = {"metadata": {"name": "e"}, "involvedObject": about, "reportingComponent": "r", "type": "Normal"}
+    assert wire("POST", events, body)[0] == 201
+    new = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+    for path, selector, count in (
+        (events, "involvedObject.name=p,reportingComponent=r", 1),
+        (new, "regarding.name=p,reportingController=r,type=Normal", 1),
+        (new, "regarding.name=q", 0),
+    ):
+        assert len(wire("GET", f"{path}?fieldSelector={quote(selector)}")[1]["items"]) == count
+    assert wire("GET", f"{new}?fieldSelector=involvedObject.name%3Dp")[0] == 400

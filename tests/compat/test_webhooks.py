@@ -28,14 +28,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """What is done, by path, before an answer is given."""
 
     def do_POST(self):
+        self.path = self.path.partition("?")[0]  # the query tells how long the answer may take
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = review["request"]
         if request["operation"] == "CONNECT":
             self.connected.append(request)
-        self.thoughts.get(self.path.partition("?")[0], lambda _: None)(request)
+        self.thoughts.get(self.path, lambda _: None)(request)
         told = request["object"] or {}
         response = {"uid": request["uid"], "allowed": "bad" not in (told.get("data") or told.get("command") or {})}
-        if self.path == "/mutate?timeout=5s":
+        if self.path == "/mutate":
             patch = json.dumps([{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}])
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
         body = json.dumps({**review, "request": None, "response": response}).encode()

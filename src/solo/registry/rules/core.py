@@ -116,6 +116,18 @@ _EVENT_LIMITS = {"reportingInstance": 128, "action": 128, "reason": 128, "note":
 class NewEventStrategy(EventStrategy):
     """Events of events.k8s.io/v1, which must say who reports what, and when (core `validation/events.go`)."""
 
+    fields: Mapping[str, tuple[str, ...]] = {
+        **METADATA_FIELDS,
+        **{
+            name.replace("involvedObject", "regarding"): path
+            for name, path in EventStrategy.fields.items()
+            if path[0] == "involvedObject"
+        },
+        "reason": ("reason",),
+        "reportingController": ("reportingComponent",),
+        "type": ("type",),
+    }
+
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         if old is not None:
             return []
