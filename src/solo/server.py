@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kube.client.config import KubeConfig, write_kubeconfig
-from kube.machinery import errors
+from kube.machinery import errors, names
 from solo.auth.authn import Authenticator
 from solo.auth.escalation import check_escalation
 from solo.auth.pki import KeyPair, Pki, PkiError, ensure_pki
@@ -141,7 +141,7 @@ class Server:
     def _host(self) -> str:
         """The address to be reached at; a wildcard address is reached over loopback."""
         host = self._settings.listen
-        address = ipaddress.ip_address(host) if _is_address(host) else None
+        address = ipaddress.ip_address(host) if not names.ip_address(host) else None
         if address is not None and address.is_unspecified:
             return "::1" if address.version == 6 else "127.0.0.1"
         return host
@@ -328,11 +328,3 @@ async def _keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             logger.exception("%s failed; starting it again", name)
         await asyncio.sleep(RESTART_SECONDS)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

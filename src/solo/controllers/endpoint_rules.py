@@ -165,7 +165,7 @@ def _endpoint(service: Obj, pod: Obj) -> Obj:
 
 def mirrored(service: Obj, endpoints: Obj | None) -> list[Obj]:
     """The EndpointSlices of a Service without a selector: what its Endpoints say."""
-    if endpoints is None or service["spec"].get("selector") or is_ours(endpoints):
+    if endpoints is None or service["spec"].get("selector"):
         return []
     metadata = endpoints["metadata"]
     if (metadata.get("labels") or {}).get(_SKIP_MIRROR) == "true" or _LEADER in (metadata.get("annotations") or {}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,12 +83,10 @@ class AddressStrategy(BuiltinStrategy):
     tracks_generation = True
 
     def validate_name(self, name: str) -> list[str]:
-        import ipaddress
-
-        try:
-            canonical = str(ipaddress.ip_address(name))
-        except ValueError:
-            return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        wrong = names.ip_address(name)
+        if wrong:
+            return wrong
+        canonical = str(ipaddress.ip_address(name))
         return [] if canonical == name else [f"must be in canonical form ({quote(canonical)})"]
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:

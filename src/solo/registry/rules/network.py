@@ -6,7 +6,6 @@ loopback are welcome, as pods are processes of the machine.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,6 @@ Obj = dict[str, Any]
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _FAMILIES = ("FQDN", "IPv4", "IPv6")
 _MAX_ENDPOINTS = 1000
-_NO_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
 
 class IngressStrategy(GenerationStrategy):
@@ -145,11 +143,9 @@ class EndpointSliceStrategy(BuiltinStrategy):
 def _wrong_address(address: str, family: str) -> str:
     if family == "FQDN":
         return "; ".join(names.dns1123_subdomain(address.rstrip(".")))
-    try:
-        version = ipaddress.ip_address(address).version
-    except ValueError:
-        return _NO_ADDRESS
-    return "" if family == f"IPv{version}" else f"must be an {family} address"
+    for text in names.ip_address(address):
+        return text
+    return "" if (family == "IPv6") is (":" in address) else f"must be an {family} address"
 
 
 class EndpointsStrategy(BuiltinStrategy):
@@ -170,11 +166,9 @@ def _subset(subset: Obj, number: int) -> Iterator[Cause]:
         yield cause("FieldValueRequired", field, "must specify `addresses` or `notReadyAddresses`")
     for key in ("addresses", "notReadyAddresses"):
         for index, address in enumerate(subset.get(key) or []):
-            text = address.get("ip") or ""
-            try:
-                ipaddress.ip_address(text)
-            except ValueError:
-                yield cause("FieldValueInvalid", f"{field}.{key}[{index}].ip", _NO_ADDRESS, quote(text))
+            value = address.get("ip") or ""
+            for text in names.ip_address(value):
+                yield cause("FieldValueInvalid", f"{field}.{key}[{index}].ip", text, quote(value))
     ports = subset.get("ports") or []
     for index, port in enumerate(ports):
         if len(ports) > 1 and not port.get("name"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -69,17 +68,8 @@ def _names(spec: Obj, field: str) -> Iterator[Cause]:
         for text in names.qualified_name(value):
             yield cause("FieldValueInvalid", f"{field}.readinessGates[{index}].conditionType", text, quote(value))
     for index, alias in enumerate(spec.get("hostAliases") or []):
-        if not _is_address(alias.get("ip") or ""):
-            detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-            yield cause("FieldValueInvalid", f"{field}.hostAliases[{index}].ip", detail, quote(alias.get("ip") or ""))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        for text in names.ip_address(alias.get("ip") or ""):
+            yield cause("FieldValueInvalid", f"{field}.hostAliases[{index}].ip", text, quote(alias.get("ip") or ""))
 
 
 def _numbers(spec: Obj, field: str) -> Iterator[Cause]:

@@ -221,10 +221,8 @@ def _address_causes(spec: Obj) -> list[Cause]:
     if address == HEADLESS and spec["type"] != "ClusterIP":
         detail = f"may not be set to 'None' for {spec['type']} services"
         return [cause("FieldValueInvalid", "spec.clusterIPs[0]", detail, quote(address))]
-    if address and address != HEADLESS and _parsed(address) is None:
-        detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        return [cause("FieldValueInvalid", "spec.clusterIPs[0]", detail, quote(address))]
-    return []
+    wrong = names.ip_address(address) if address not in ("", HEADLESS) else []
+    return [cause("FieldValueInvalid", "spec.clusterIPs[0]", text, quote(address)) for text in wrong]
 
 
 def _frozen_causes(spec: Obj, before: Obj) -> list[Cause]:
@@ -235,13 +233,6 @@ def _frozen_causes(spec: Obj, before: Obj) -> list[Cause]:
         return []
     value = quote_json(spec.get("clusterIPs") or [])
     return [cause("FieldValueInvalid", "spec.clusterIPs[0]", "may not change once set", value)]
-
-
-def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(address)
-    except ValueError:
-        return None
 
 
 class ServiceCIDRStrategy(GenerationStrategy):
