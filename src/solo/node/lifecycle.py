@@ -63,3 +63,8 @@ def back_off(record: ContainerRecord, ran_for: float, now: float) -> None:
 def seconds_between(start: str, end: str) -> float:
     """Seconds from one RFC 3339 time to another; 0 when one is not known."""
     return (parse_rfc3339(end) - parse_rfc3339(start)).total_seconds() if start and end else 0.0
+
+
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The smaller of two waits, None being for ever."""
+    return other if one is None else one if other is None else min(one, other)

@@ -161,9 +161,9 @@ class PodWorker:
         wait = self._deadline()
         if wait is not None and wait <= 0:
             return await self._fail()
-        wait = _sooner(wait, await self._advance())
+        wait = lifecycle.sooner(wait, await self._advance())
         await self._publish()
-        return _sooner(wait, await self._renew())
+        return lifecycle.sooner(wait, await self._renew())
 
     # --- the end of a pod ---
 
@@ -251,7 +251,7 @@ class PodWorker:
         wait = None
         for entry in podspec.containers(self.pod):
             _, due = await self._bring_up(self.containers[entry["name"]])
-            wait = _sooner(wait, due)
+            wait = lifecycle.sooner(wait, due)
         return wait
 
     def _cannot_prepare(self, reason: str, message: str, event: str = "Failed") -> float:
@@ -334,9 +334,12 @@ class PodWorker:
         if former := self._health.get(container.name):
             former.end()
         self._health[container.name] = health
-        known = (self.pod.get("status") or {}).get("containerStatuses") or [] if adopted else []
+        if not adopted:
+            health.begin()
+            return
+        known = (self.pod.get("status") or {}).get("containerStatuses") or []
         before: Obj = next((entry for entry in known if entry["name"] == container.name), {})
-        health.begin(was_started=bool(before.get("started")), was_ready=bool(before.get("ready")))
+        health.resume(was_started=bool(before.get("started")), was_ready=bool(before.get("ready")))
 
     async def beside(self, container: Container, command: list[str]) -> Launch:
         """A process beside a running container: its environment, directory, identity and limits."""
@@ -392,8 +395,3 @@ class PodWorker:
         given_up = record.failed_reason and not any(container.running for container in self.containers.values())
         failed = (record.failed_reason, record.failed_message) if given_up else None
         await self._publisher.publish(self.pod, views, failed)
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    """The smaller of two waits, None being for ever."""
-    return other if one is None else one if other is None else min(one, other)

@@ -200,8 +200,6 @@ def _check_container(out: _Refusals, container: Obj) -> None:
     _check_security(out, name, context, "securityContext")
     if context.get("readOnlyRootFilesystem"):
         out.config(name, "securityContext.readOnlyRootFilesystem cannot be honoured: the file system is the host's own")
-    if (container.get("lifecycle") or {}).get("postStart"):
-        out.config(name, "lifecycle.postStart cannot be honoured")
     if container.get("volumeDevices"):
         out.config(name, "volumeDevices cannot be honoured: a host process reaches devices by their own path")
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):

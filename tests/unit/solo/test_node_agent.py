@@ -375,6 +375,22 @@ async def test_probes_make_ready_and_restart(api, agent, tmp_path):
     assert any("Liveness probe failed" in message for message in api.events("Unhealthy"))
 
 
+async def test_a_post_start_hook_comes_before_readiness_and_its_failure_ends_the_container(api, agent, tmp_path):
+    go, done = tmp_path / "go", tmp_path / "done"
+    wait = f"until [ -e {go} ]; do sleep 0.02; done; touch {done}"
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", wait]}}}
+    path = api.pod("p", "sleep", "600", container={"lifecycle": hook}, terminationGracePeriodSeconds=1)
+    await until(lambda: "running" in api.state(path))
+    assert not api.status(path)["containerStatuses"][0]["started"]
+    go.touch()
+    await until(lambda: api.status(path)["containerStatuses"][0]["ready"])
+    assert done.exists()
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "echo why; exit 1"]}}}
+    second = api.pod("q", "sleep", "600", container={"lifecycle": hook}, restartPolicy="Never")
+    await until(lambda: api.status(second)["phase"] == "Failed")
+    assert api.events("FailedPostStartHook") == ["PostStartHook failed: why"]
+
+
 async def test_credentials_are_written_for_the_pod_alone(api, agent, root):
     path = api.pod("p", "sh", "-c", "cat $KUBECONFIG; sleep 600", automountServiceAccountToken=None)
     await until(lambda: "running" in api.state(path))
