@@ -19,6 +19,7 @@ from solo.registry.objects import copy
 from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
 from solo.registry.rules.core import system_priorities
+from solo.registry.rules.services import needs_address
 from solo.store import Key
 
 Obj = dict[str, Any]
@@ -212,6 +213,17 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
         "ports": here,
     }
     await asyncio.gather(*(_replace(registry, obj) for obj in (service, endpoints, slice_)))
+
+
+async def ensure_service_addresses(registry: Registry) -> None:
+    """Addresses for Services of older data, from before any were given out; a later write does what fails here."""
+    kind = registry.catalog.lookup("", "v1", resources.SERVICES.plural)
+    assert kind is not None
+    for stored in registry.store.list(resources.SERVICES.group_resource)[0]:
+        spec = stored.look()["spec"]
+        if needs_address(spec) and not spec.get("clusterIP"):
+            with contextlib.suppress(StatusError):
+                await registry.update(kind, stored.key.namespace, stored.key.name, copy, RequestContext(SYSTEM))
 
 
 async def _replace(registry: Registry, obj: Obj) -> None:
