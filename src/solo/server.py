@@ -30,7 +30,7 @@ from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
 from solo.registry.addresses import ServiceAddresses
-from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects, ensure_service_addresses
+from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
@@ -164,7 +164,6 @@ class Server:
         self._api = api
         await ensure_bootstrap_objects(registry)
         await ensure_api_service(registry, self._host, self._settings.port)
-        await ensure_service_addresses(registry)
         self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()

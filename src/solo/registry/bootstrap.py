@@ -174,7 +174,7 @@ def _bindings() -> list[Obj]:
 
 
 async def ensure_bootstrap_objects(registry: Registry) -> None:
-    """Make the objects that are missing, together, so that they share the store's fsync."""
+    """Make the objects that are missing, together, so that they share the store's fsync, and complete older ones."""
     namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
@@ -184,6 +184,7 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
     wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
     await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
+    await ensure_service_addresses(registry)
 
 
 async def ensure_api_service(registry: Registry, address: str, port: int) -> None:
@@ -215,17 +216,6 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
     await asyncio.gather(*(_replace(registry, obj) for obj in (service, endpoints, slice_)))
 
 
-async def ensure_service_addresses(registry: Registry) -> None:
-    """Addresses for Services of older data, from before any were given out; a later write does what fails here."""
-    kind = registry.catalog.lookup("", "v1", resources.SERVICES.plural)
-    assert kind is not None
-    for stored in registry.store.list(resources.SERVICES.group_resource)[0]:
-        spec = stored.look()["spec"]
-        if needs_address(spec) and not spec.get("clusterIP"):
-            with contextlib.suppress(StatusError):
-                await registry.update(kind, stored.key.namespace, stored.key.name, copy, RequestContext(SYSTEM))
-
-
 async def _replace(registry: Registry, obj: Obj) -> None:
     """Make the object, or give it this content."""
     kind = registry.catalog.by_kind(obj["apiVersion"], obj["kind"])
@@ -236,8 +226,7 @@ async def _replace(registry: Registry, obj: Obj) -> None:
     else:
 
         def renewed(old: Obj) -> Obj:
-            metadata = {**old["metadata"], "labels": obj["metadata"]["labels"]}
-            renewed: Obj = copy({**old, **obj, "metadata": metadata})
+            renewed: Obj = copy({**old, **obj, "metadata": {**old["metadata"], **obj["metadata"]}})
             return renewed
 
         await registry.update(kind, namespace, name, renewed, RequestContext(SYSTEM))
@@ -260,3 +249,14 @@ async def _ensure(registry: Registry, resource: Resource, obj: Obj) -> None:
     kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
     assert kind is not None
     await registry.create(kind, "", "", obj, RequestContext(SYSTEM))
+
+
+async def ensure_service_addresses(registry: Registry) -> None:
+    """Addresses for Services of older data, from before any were given out; a later write does what fails here."""
+    kind = registry.catalog.lookup("", "v1", resources.SERVICES.plural)
+    assert kind is not None
+    for stored in registry.store.list(resources.SERVICES.group_resource)[0]:
+        spec = stored.look()["spec"]
+        if needs_address(spec) and not spec.get("clusterIP"):
+            with contextlib.suppress(StatusError):
+                await registry.update(kind, stored.key.namespace, stored.key.name, copy, RequestContext(SYSTEM))
