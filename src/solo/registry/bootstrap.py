@@ -19,6 +19,7 @@ from solo.registry.objects import copy
 from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
 from solo.registry.rules.core import system_priorities
+from solo.registry.rules.services import needs_address
 from solo.store import Key
 
 Obj = dict[str, Any]
@@ -173,7 +174,7 @@ def _bindings() -> list[Obj]:
 
 
 async def ensure_bootstrap_objects(registry: Registry) -> None:
-    """Make the objects that are missing, together, so that they share the store's fsync."""
+    """Make the objects that are missing, together, so that they share the store's fsync, and complete older ones."""
     namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
@@ -183,6 +184,7 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
     wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
     await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
+    await ensure_service_addresses(registry)
 
 
 async def ensure_api_service(registry: Registry, address: str, port: int) -> None:
@@ -266,3 +268,14 @@ async def _ensure(registry: Registry, resource: Resource, obj: Obj) -> None:
     kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
     assert kind is not None
     await registry.create(kind, "", "", obj, RequestContext(SYSTEM))
+
+
+async def ensure_service_addresses(registry: Registry) -> None:
+    """Addresses for Services of older data, from before any were given out; a later write does what fails here."""
+    kind = registry.catalog.lookup("", "v1", resources.SERVICES.plural)
+    assert kind is not None
+    for stored in registry.store.list(resources.SERVICES.group_resource)[0]:
+        spec = stored.look()["spec"]
+        if needs_address(spec) and not spec.get("clusterIP"):
+            with contextlib.suppress(StatusError):
+                await registry.update(kind, stored.key.namespace, stored.key.name, copy, RequestContext(SYSTEM))
