@@ -152,6 +152,19 @@ def test_a_job_like_pod_succeeds_and_keeps_its_log(solo):
     assert solo.kubectl("logs", "once") == "done\n"
 
 
+def test_a_job_ends_though_it_has_a_sidecar(solo):
+    flag = solo.directory / "job-may-end"
+    sidecar = {"name": "side", "image": "host", "command": ["sleep", "600"], "restartPolicy": "Always"}
+    template = pod("", "sh", "-c", f"until [ -e {flag} ]; do sleep 0.05; done", restartPolicy="Never")
+    template["spec"]["initContainers"] = [sidecar]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "aided"}, "spec": {"template": template}}
+    solo.create(job)
+    until(lambda: "2/2" in solo.kubectl("get", "pods", "-l", "job-name=aided"))
+    flag.touch()
+    solo.kubectl("wait", "--for=condition=Complete", "job/aided", "--timeout=20s")
+    solo.kubectl("delete", "job", "aided")
+
+
 def test_deletion_waits_for_a_graceful_end(solo):
     flag = solo.directory / "ended"
     script = f'trap "echo bye > {flag}; exit 0" TERM; while :; do sleep 0.05; done'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -85,18 +85,14 @@ class Discovery:
         if parts == ["apis"]:
             listed = [_group(group, versions) for group, versions in groups.items() if group]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-        if parts[0] == "apis" and len(parts) == 2 and parts[1] and parts[1] in groups:
-            return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1], groups[parts[1]])}
-        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
-        kinds = groups.get(group, {}).get(version)
-        if kinds is None:
-            raise errors.path_not_found()
-        resources: list[Obj] = []
-        for kind in kinds:
-            resources += _legacy(kind)
-        resources += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
-        group_version = f"{group}/{version}" if group else version
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
+        match parts:
+            case ["apis", group] if group in groups:
+                return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, groups[group])}
+            case ["api", version]:
+                return _resources("", version, groups[""])
+            case ["apis", group, version] if group in groups:
+                return _resources(group, version, groups[group])
+        raise errors.path_not_found()
 
     def _groups(self) -> dict[str, dict[str, list[Kind]]]:
         groups = self._catalog.groups()
@@ -143,6 +139,16 @@ def _aggregated(request: web.Request) -> str:
 def _group(group: str, versions: Iterable[str]) -> Obj:
     listed = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
     return {"name": group, "versions": listed, "preferredVersion": listed[0]}
+
+
+def _resources(group: str, version: str, versions: Mapping[str, Iterable[Kind]]) -> Obj:
+    """An APIResourceList. Raises 404."""
+    if version not in versions:
+        raise errors.path_not_found()
+    found = [entry for kind in versions[version] for entry in _legacy(kind)]
+    found += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
+    group_version = f"{group}/{version}" if group else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 
 
 def _legacy(kind: Kind) -> list[Obj]:

@@ -22,6 +22,7 @@ from solo.node import lifecycle, logs, procfs
 from solo.node.cgroups import ContainerGroup
 from solo.node.launch import Launch, LaunchError, fork_gated
 from solo.node.logkeeper import LogKeeper
+from solo.node.podspec import is_sidecar
 from solo.node.reaper import ExitWatch, exit_code
 from solo.node.records import ContainerRecord, Terminated
 from solo.node.status import ContainerView
@@ -82,6 +83,11 @@ class Container:
     def marker(self) -> str:
         """The value of the variable that its processes carry."""
         return str(self.directory)
+
+    @property
+    def sidecar(self) -> bool:
+        """Whether it is an init container that goes on running."""
+        return self.init and is_sidecar(self.spec)
 
     @property
     def running(self) -> bool:

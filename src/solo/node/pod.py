@@ -10,7 +10,6 @@ import asyncio
 import logging
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
 from kube.client.errors import ConnectionFailed
@@ -18,16 +17,15 @@ from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS
 from solo.node import lifecycle, podspec, records, volumespec
+from solo.node.beside import Beside
 from solo.node.cgroups import ContainerGroup
 from solo.node.container import Container
 from solo.node.context import NodeContext
 from solo.node.environment import ConfigError
-from solo.node.exec import run as run_command
 from solo.node.health import Health
-from solo.node.launch import Launch, LaunchError
+from solo.node.launch import LaunchError
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
-from solo.node.probes import CannotAskError, run_action
 from solo.node.publisher import StatusPublisher
 from solo.node.status import NODE_IP
 from solo.node.volumes import MountError
@@ -36,6 +34,8 @@ log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 _REMOVED_GRACE = 2.0
+_LAST_GRACE = 1.0
+"""Seconds that a sidecar has to end if the others took all of the grace period."""
 _RETRY_FIRST, _RETRY_MAX = 0.2, 5.0
 
 
@@ -47,9 +47,11 @@ class PodWorker:
         self.uid: str = pod["metadata"]["uid"]
         self.directory = context.root / self.uid
         self.planner = Planner(context, pod, self.directory)
+        self.beside = Beside(self.planner)
         self._context = context
         self._wake = asyncio.Event()
         self.removed = False
+        self._stop_began: float | None = None
         self._publisher = StatusPublisher(context, pod)
         self._told: set[tuple[str, str]] = set()
         self._health: dict[str, Health] = {}
@@ -168,13 +170,23 @@ class PodWorker:
     # --- the end of a pod ---
 
     def _stop_all(self, grace: float) -> bool:
-        """Ask all containers to stop. True when none runs."""
+        """Ask all containers to stop, sidecars after the others, the last one first. True when none runs."""
         running = [container for container in self.containers.values() if container.running]
-        for container in running:
+        if self._stop_began is None:
+            self._stop_began = time.monotonic()
+        others = [container for container in running if not container.sidecar]
+        left = grace - (time.monotonic() - self._stop_began)
+        for container in others or running[-1:]:
             if not container.stopping:
                 self._event("Normal", "Killing", f"Stopping container {container.name}")
-            container.stop(grace, self._pre_stop(container))
+            self._stop(container, max(left, min(grace, _LAST_GRACE)))
         return not running
+
+    def _stop(self, container: Container, grace: float) -> None:
+        def failed(message: str) -> None:
+            self._event("Warning", "FailedPreStopHook", message)
+
+        container.stop(grace, self.beside.pre_stop(container, failed))
 
     async def _leave(self) -> float | None:
         if not self._stop_all(_REMOVED_GRACE):
@@ -243,16 +255,35 @@ class PodWorker:
             return self._cannot_prepare("CreateContainerConfigError", str(error))
         except (StatusError, OSError) as error:
             return self._cannot_prepare("ContainerCreating", str(error))
+        if self._is_done():
+            self._stop_all(podspec.grace_period(self.pod))
+            return None
+        ordinary = [self.containers[entry["name"]] for entry in podspec.containers(self.pod)]
+        begun = any(container.record.started_at for container in ordinary)
+        wait = None
         for entry in podspec.init_containers(self.pod):
             container = self.containers[entry["name"]]
-            step, wait = await self._bring_up(container)
-            if step is not Step.SUCCEEDED:
+            step, due = await self._bring_up(container)
+            wait = lifecycle.sooner(wait, due)
+            # A sidecar that has to be restarted later holds nobody up.
+            if not (container.started or begun if container.sidecar else step is Step.SUCCEEDED):
                 return wait
-        wait = None
-        for entry in podspec.containers(self.pod):
-            _, due = await self._bring_up(self.containers[entry["name"]])
+        for container in ordinary:
+            _, due = await self._bring_up(container)
             wait = lifecycle.sooner(wait, due)
         return wait
+
+    def _is_done(self) -> bool:
+        """Whether only sidecars are left, for which nothing is to be done any more."""
+        init = [self._decide(container) for container in self.containers.values() if container.init]
+        ordinary = [self._decide(container) for container in self.containers.values() if not container.init]
+        ended = all(decision.step in (Step.SUCCEEDED, Step.FAILED) for decision in ordinary)
+        return ended or any(decision.step is Step.FAILED for decision in init)
+
+    def _decide(self, container: Container) -> lifecycle.Decision:
+        sidecar = container.sidecar
+        policy = "Always" if sidecar else self._policy
+        return lifecycle.decide(container.record, policy, time.time(), init=container.init and not sidecar)
 
     def _cannot_prepare(self, reason: str, message: str, event: str = "Failed") -> float:
         self._tell_once(event, message)
@@ -263,7 +294,7 @@ class PodWorker:
 
     async def _bring_up(self, container: Container) -> tuple[Step, float | None]:
         now = time.time()
-        decision = lifecycle.decide(container.record, self._policy, now, init=container.init)
+        decision = self._decide(container)
         if decision.step is Step.WAIT:
             self._back_off(container, decision.at - now)
             return decision.step, decision.at - now
@@ -320,16 +351,14 @@ class PodWorker:
         return False
 
     def _watch_health(self, container: Container, *, adopted: bool = False) -> None:
-        if container.init:
+        if container.init and not container.sidecar:
             container.started = True
             return
 
-        async def run(command: list[str], timeout: float) -> tuple[int, str]:
-            return await self._run_beside(container, command, timeout)
-
         def restart(grace: float | None) -> None:
-            container.stop(podspec.grace_period(self.pod) if grace is None else grace, self._pre_stop(container))
+            self._stop(container, podspec.grace_period(self.pod) if grace is None else grace)
 
+        run = self.beside.runner(container)
         health = Health(container, NODE_IP, run, changed=self._wake.set, event=self._event, restart=restart)
         if former := self._health.get(container.name):
             former.end()
@@ -337,40 +366,9 @@ class PodWorker:
         if not adopted:
             health.begin()
             return
-        known = (self.pod.get("status") or {}).get("containerStatuses") or []
-        before: Obj = next((entry for entry in known if entry["name"] == container.name), {})
+        known = (self.pod.get("status") or {}).get("initContainerStatuses" if container.init else "containerStatuses")
+        before: Obj = next((entry for entry in known or [] if entry["name"] == container.name), {})
         health.resume(was_started=bool(before.get("started")), was_ready=bool(before.get("ready")))
-
-    async def beside(self, container: Container, command: list[str]) -> Launch:
-        """A process beside a running container: its environment, directory, identity and limits."""
-        plan = await self.planner.exec_plan(container.spec, command)
-        record = container.record
-        beside = (record.pid, record.start_ticks) if plan.mounts else (0, 0)
-        return replace(plan, join=container.group.join_files(), mounts=(), beside=beside)
-
-    async def _run_beside(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
-        try:
-            plan = await self.beside(container, command)
-        except (ConfigError, StatusError, ConnectionFailed) as error:
-            raise CannotAskError(str(error)) from error
-        try:
-            return await run_command(plan, timeout)
-        except LaunchError as error:
-            return 127, str(error)
-
-    def _pre_stop(self, container: Container) -> Any:
-        hook = (container.spec.get("lifecycle") or {}).get("preStop")
-        if not hook:
-            return None
-
-        async def run(left: float) -> None:
-            async def execute(command: list[str], timeout: float) -> tuple[int, str]:
-                return await self._run_beside(container, command, timeout)
-
-            if failure := await run_action(hook, container.spec, NODE_IP, max(left, 0.1), execute):
-                self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}")
-
-        return run
 
     # --- status and credentials ---
 

@@ -64,6 +64,11 @@ def all_containers(pod: Obj) -> list[Obj]:
     return init_containers(pod) + containers(pod)
 
 
+def is_sidecar(init_container: Obj) -> bool:
+    """Whether an init container goes on running beside the ordinary ones (Kubernetes docs, "Sidecar Containers")."""
+    return init_container.get("restartPolicy") == "Always"
+
+
 def grace_period(pod: Obj) -> float:
     """Seconds between SIGTERM and SIGKILL: of the deletion when there is one, else of the spec."""
     seconds = pod["metadata"].get("deletionGracePeriodSeconds")
@@ -172,8 +177,8 @@ def refusals(pod: Obj, *, agent_uid: int) -> list[Refusal]:
         except ValueError as error:
             out.config(container["name"], str(error))
     for container in init_containers(pod):
-        if container.get("restartPolicy"):
-            out.config(container["name"], "restartPolicy of an init container cannot be honoured")
+        if container.get("restartPolicy") not in (None, "Always"):
+            out.config(container["name"], "restartPolicy of an init container can only be Always")
     return out.found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from solo.node.podspec import containers, init_containers, qos_class
+from solo.node.podspec import containers, init_containers, is_sidecar, qos_class
 from solo.node.records import ContainerRecord, Terminated
 
 Obj = dict[str, Any]
@@ -61,7 +61,9 @@ def container_status(uid: str, container: Obj, view: ContainerView, *, init: boo
         state = _terminated(record.terminated, container_id)
     else:
         state = {"waiting": {"reason": "PodInitializing"}}
-    completed = init and record.terminated is not None and record.terminated.exit_code == 0
+    completed = (
+        init and not is_sidecar(container) and record.terminated is not None and record.terminated.exit_code == 0
+    )
     status: Obj = {
         "name": record.name,
         "state": state,
@@ -78,9 +80,26 @@ def container_status(uid: str, container: Obj, view: ContainerView, *, init: boo
 
 
 def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
-    """The pod's phase (kubelet `getPhase`)."""
+    """The pod's phase (kubelet `getPhase`). It has not ended while a sidecar runs."""
+    found = _phase_without_sidecars(pod, views)
+    sidecars = [container for container in init_containers(pod) if is_sidecar(container)]
+    if found != "Failed" and not _begun(pod, views) and any(not views[each["name"]].started for each in sidecars):
+        return "Pending"
+    if found in ("Succeeded", "Failed") and any(views[container["name"]].record.pid for container in sidecars):
+        return "Running" if _begun(pod, views) else "Pending"
+    return found
+
+
+def _begun(pod: Obj, views: dict[str, ContainerView]) -> bool:
+    """Whether an ordinary container has ever run, so that the pod was initialized."""
+    return any(views[container["name"]].record.started_at for container in containers(pod))
+
+
+def _phase_without_sidecars(pod: Obj, views: dict[str, ContainerView]) -> str:
     policy = pod["spec"].get("restartPolicy", "Always")
     for container in init_containers(pod):
+        if is_sidecar(container):
+            continue
         ended = views[container["name"]].record.terminated
         if views[container["name"]].record.pid or ended is None:
             return "Pending"
@@ -121,15 +140,20 @@ def _observed(pod: Obj) -> Obj:
     return {"observedGeneration": generation} if generation else {}
 
 
+def _initialized(pod: Obj, container: Obj, views: dict[str, ContainerView]) -> bool:
+    """Whether an init container has done its part."""
+    view = views[container["name"]]
+    if is_sidecar(container):
+        return view.started or _begun(pod, views)
+    return view.record.terminated is not None and view.record.terminated.exit_code == 0
+
+
 def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: str) -> list[Obj]:
     """The agent's own conditions, and after them those that others have written."""
     previous = pod.get("status") or {}
-    incomplete = [
-        container["name"]
-        for container in init_containers(pod)
-        if (ended := views[container["name"]].record.terminated) is None or ended.exit_code != 0
-    ]
-    unready = [container["name"] for container in containers(pod) if not views[container["name"]].ready]
+    incomplete = [each["name"] for each in init_containers(pod) if not _initialized(pod, each, views)]
+    lasting = [*filter(is_sidecar, init_containers(pod)), *containers(pod)]
+    unready = [container["name"] for container in lasting if not views[container["name"]].ready]
     foreign = [entry for entry in previous.get("conditions") or [] if entry.get("type") not in _OWN_CONDITIONS]
     closed_gates = [
         gate["conditionType"]

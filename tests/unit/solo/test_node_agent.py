@@ -234,6 +234,7 @@ async def test_from_object_to_process_with_one_status_write(api, agent, root):
     assert status["phase"] == "Running" and status["podIP"] == "127.0.0.1" and status["qosClass"] == "BestEffort"
     await until(lambda: api.events("Started"))
     assert len([write for write in api.writes if "/pods/p" in write[1]]) == 1
+    await until(lambda: (root / api.objects[path]["metadata"]["uid"] / "c" / "0.log").read_text())
     log = await agent.streams.open_log("default", "p", LogOptions())
     assert b"".join([chunk async for chunk in log]) == b"hello you\n"
 
@@ -360,6 +361,45 @@ async def test_init_containers_run_in_order_first(api, agent, tmp_path):
     await until(lambda: "running" in api.state(path))
     await until(lambda: order.exists() and order.read_text() == "one\ntwo\nmain\n")
     assert [entry["ready"] for entry in api.status(path)["initContainerStatuses"]] == [True, True]
+
+
+async def test_a_sidecar_begins_before_the_others_is_restarted_and_ends_after_them(api, agent, tmp_path):
+    flag, log = tmp_path / "flag", tmp_path / "log"
+    trap = f"trap 'echo side >> {log}; exit 0' TERM; while :; do sleep 0.02; done"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 0.02, "failureThreshold": 1000}
+    sidecar = {"name": "one", "image": "host", "command": ["sh", "-c", trap], "restartPolicy": "Always"}
+    work = f"trap 'echo main >> {log}; exit 0' TERM; while ! [ -e {tmp_path}/end ]; do sleep 0.02; done"
+    made = {"initContainers": [{**sidecar, "startupProbe": probe}], "terminationGracePeriodSeconds": 20}
+    path = api.pod("p", "sh", "-c", work, restartPolicy="Never", **made)
+    await until(lambda: (api.status(path).get("initContainerStatuses") or [{"state": {}}])[0]["state"].get("running"))
+    assert (api.status(path)["phase"], api.state(path)["waiting"]["reason"]) == ("Pending", "PodInitializing")
+    flag.touch()
+    await until(lambda: api.status(path)["phase"] == "Running")
+    worker = agent._workers[api.objects[path]["metadata"]["uid"]]
+    os.kill(worker.containers["one"].record.pid, signal.SIGKILL)
+    await until(lambda: api.status(path)["initContainerStatuses"][0]["restartCount"] == 1)
+    (tmp_path / "end").touch()
+    await until(lambda: api.status(path)["phase"] == "Succeeded")
+    assert log.read_text() == "side\n" and not worker.containers["one"].running
+    (tmp_path / "end").unlink()
+    second = api.pod("q", "sh", "-c", work, **made)
+    await until(
+        lambda: api.status(second)["phase"] == "Running" and api.status(second)["conditions"][1]["status"] == "True"
+    )
+    log.unlink()
+    api.mark_deleted(second, grace=20)
+    await until(lambda: second not in api.objects)
+    assert log.read_text() == "main\nside\n"
+
+
+async def test_a_failed_init_container_ends_the_sidecars_before_it(api, agent):
+    sidecar = {"name": "one", "image": "host", "command": ["sleep", "600"], "restartPolicy": "Always"}
+    failing = {"name": "two", "image": "host", "command": ["false"]}
+    path = api.pod(
+        "p", "true", restartPolicy="Never", initContainers=[sidecar, failing], terminationGracePeriodSeconds=1
+    )
+    await until(lambda: api.status(path)["phase"] == "Failed")
+    assert [each["state"].keys() for each in api.status(path)["initContainerStatuses"]] == [{"terminated"}] * 2
 
 
 async def test_probes_make_ready_and_restart(api, agent, tmp_path):

@@ -13,6 +13,7 @@ from solo.node.environment import ConfigError
 from solo.node.launch import CAPABILITIES
 from solo.node.lifecycle import Step
 from solo.node.records import ContainerRecord, Terminated
+from solo.node.status import ContainerView
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -269,6 +270,33 @@ def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
     built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW)
     assert built["phase"] == phase
     assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "main", "phase"),
+    [
+        (ContainerView(ContainerRecord("s", pid=1)), ContainerView(ContainerRecord("c")), "Pending"),
+        (
+            ContainerView(ContainerRecord("s", pid=1), started=True),
+            ContainerView(ContainerRecord("c", pid=2, started_at=NOW)),
+            "Running",
+        ),
+        (
+            ContainerView(ContainerRecord("s", pid=1), started=True),
+            ContainerView(ContainerRecord("c", started_at=NOW, terminated=Terminated(0, "Completed", NOW, NOW))),
+            "Running",
+        ),
+        (
+            ContainerView(ContainerRecord("s", started_at=NOW, terminated=Terminated(143, "Error", NOW, NOW))),
+            ContainerView(ContainerRecord("c", started_at=NOW, terminated=Terminated(0, "Completed", NOW, NOW))),
+            "Succeeded",
+        ),
+    ],
+    ids=["not started", "running", "only the sidecar runs", "all have ended"],
+)
+def test_a_pod_has_not_ended_while_a_sidecar_runs(sidecar, main, phase):
+    made = pod(restartPolicy="Never", initContainers=[{"name": "s", "image": "host", "restartPolicy": "Always"}])
+    assert status.phase(made, {"s": sidecar, "c": main}) == phase
 
 
 def test_conditions_keep_their_transition_times_and_those_of_others():
