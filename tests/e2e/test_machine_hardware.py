@@ -90,6 +90,9 @@ def test_what_a_driver_cannot_do_is_an_error_of_configuration(runtime: Cluster) 
     status = runtime.get("gvm", "never")["status"]
     assert status["reason"] == "InvalidSpec"
     assert "SATA disks are always writable" in status["message"]
+    # It is tried again and again, and meanwhile its disk is free for others.
+    runtime.apply(vm("other", ["ro"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "other")
 
 
 def test_the_screen_over_vnc(runtime: Cluster) -> None:

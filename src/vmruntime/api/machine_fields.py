@@ -268,6 +268,7 @@ def interfaces() -> Obj:
                     maxLength=18,
                 ),
                 maxItems=16,
+                **{"x-kubernetes-list-type": "set"},
             ),
             "default": boolean("Whether the default route goes here; one of several interfaces has to be it."),
         },

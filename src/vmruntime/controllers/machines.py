@@ -46,7 +46,8 @@ _EVENTS = {
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
 }
-# What others that wait for room, or for neighbours, go by.
+# Why a machine may wait for what another one has, or for others that run; and what of these decides about it.
+_WAITING_FOR_OTHERS = (placement.UNSCHEDULABLE, placement.NO_MEMORY, "DiskInUse", "AddressInUse")
 _COUNTS_FOR_OTHERS = (("status", "podName"), ("metadata", "labels"), ("spec", "scheduling"))
 _TROUBLES = (NO_SPACE, IO_ERROR)
 
@@ -88,20 +89,14 @@ class MachineController:
             self._forget_memory(uid_of(vm))
             self._needs.release(key)
             self._gone.setdefault(key, []).append(vm)
-        if event == "DELETED" or (dig(old, "status", "podName") and not dig(vm, "status", "podName")):
-            self._enqueue_sharers(vm)
         if event == "DELETED" or any(dig(old, *path) != dig(vm, *path) for path in _COUNTS_FOR_OTHERS):
-            self._enqueue_waiting_for_room()
+            self._enqueue_waiting()
         self.queue.add(key)
 
     def _forget_memory(self, uid: str) -> None:
         for memory in (self._first_seen, self._disks_ready, self._launched, self._pressed):
             memory.pop(uid, None)
         self._waited.discard(uid)
-
-    def _enqueue_sharers(self, vm: Obj) -> None:
-        for disk in virtualmachine.held(vm):
-            self._enqueue_users(namespace_of(vm), disk)
 
     def _enqueue_users(self, namespace: str, disk: str) -> None:
         for user in virtualmachine.users_of(disk, self._of_namespace(namespace)):
@@ -126,11 +121,11 @@ class MachineController:
 
     def _node_changed(self, event: str, node: Obj, old: Obj | None) -> None:
         if event != "MODIFIED" or placement.may_have_changed(node, old):
-            self._enqueue_waiting_for_room()
+            self._enqueue_waiting()
 
-    def _enqueue_waiting_for_room(self) -> None:
+    def _enqueue_waiting(self) -> None:
         for vm in self._stack.machines.items():
-            if dig(vm, "status", "reason") in placement.WAITING_FOR_ROOM:
+            if dig(vm, "status", "reason") in _WAITING_FOR_OTHERS:
                 self.queue.add((namespace_of(vm), name_of(vm)))
 
     def _runtime_changed(self, event: str, runtime: Obj, old: Obj | None) -> None:
@@ -298,6 +293,9 @@ class MachineController:
             state = virtualmachine.PENDING if isinstance(exc, NotAdmitted) else virtualmachine.ERROR_CONFIGURATION
             plan = Plan(Step.NONE, state, exc.reason, exc.message)
             await self._write(Situation(vm, situation.machine, situation.now), plan)
+            # It has nothing: what it would have had may be what others wait for.
+            self._needs.release((namespace_of(vm), name_of(vm)))
+            self._enqueue_waiting()
             return _CONFIGURATION_RETRY_SECONDS
         self._launched[uid] = asyncio.get_running_loop().time()
         return _START_QUIET_SECONDS

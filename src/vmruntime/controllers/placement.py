@@ -19,7 +19,6 @@ from vmruntime.controllers.machine_decide import Problem
 _MIB = 1 << 20
 UNSCHEDULABLE = "Unschedulable"
 NO_MEMORY = "InsufficientMemory"
-WAITING_FOR_ROOM = (UNSCHEDULABLE, NO_MEMORY)
 
 # What is kept free of machines for the node itself: this part of its memory, but at most so much.
 _RESERVED_PART = 8

@@ -132,8 +132,9 @@ class Disks:
         argv += ["--cache", str(self._layout.cache), "--cache-scope", ref.namespace]
         if self._layout.owner is not None:
             argv += ["--owner", str(self._layout.owner)]
-        attempt = self._attempts[ref.uid] = self._attempts.get(ref.uid, 0) + 1
+        attempt = self._attempts.get(ref.uid, 0) + 1
         await self._pods.create(ref, import_pod(ref, argv, env, str(directory), f"{os.getpid()}/{attempt}"))
+        self._attempts[ref.uid] = attempt  # one that the cluster refused was none
 
     async def _put_in_place(self, ref: Ref) -> None:
         """The disk is complete and on stable storage: give it its place, and clear away behind it.
