@@ -100,3 +100,18 @@ def test_of_the_addresses_of_another_form_what_fits_is_kept(namespaced, former):
     namespaced._bridge.state = None
     (fallen,) = namespaced.assign(request("a", entry), {})
     assert fallen.addresses == entry.addresses[:1] and not fallen.device
+
+
+async def test_where_machines_are_in_a_namespace_nobody_asks_whether_there_can_be_one(humble, monkeypatch):
+    """The answer may be no for a moment, and they would be without their gateway until somebody asked again."""
+    asked = []
+
+    async def up(wanted: str, ports: dict) -> None:
+        asked.append(sorted(ports))
+
+    monkeypatch.setattr(humble._bridge, "up", up)
+    entry = Interface("eth0", "pod-network", addresses=("127.64.0.9", "10.144.0.5"), device="vmtabcde0000001")
+    assert (await humble.up("", {})).ready and asked == []
+    assert (await humble.up("", {Ref("default", "a", "uid-a"): (entry,)})).ready
+    assert asked == [["vmtabcde0000001"]]
+    await humble.close()

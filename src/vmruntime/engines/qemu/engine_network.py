@@ -30,7 +30,7 @@ from vmruntime.engines.qemu import (
 )
 from vmruntime.engines.qemu.host_bridge import HostBridge
 from vmruntime.engines.qemu.host_tools import ToolError
-from vmruntime.engines.qemu.namespace_bridge import GatewayAway, GatewayPod, NamespaceBridge
+from vmruntime.engines.qemu.namespace_bridge import GatewayPod, NamespaceBridge
 from vmruntime.engines.qemu.network_state import NetworkState
 
 _log = logging.getLogger(__name__)
@@ -54,7 +54,6 @@ class Bridge(Protocol):
     async def add(self, port: pod_network.Port) -> None: ...
     async def drop(self, name: str) -> None: ...
     async def command(self, argv: list[str]) -> list[str]: ...
-    def close(self) -> None: ...
     async def down(self) -> None: ...
 
 
@@ -74,9 +73,8 @@ class Network:
         self._next_try = 0.0
 
     async def close(self) -> None:
-        """Stop answering. Machines keep their network."""
+        """Look after it no more. Machines keep their network."""
         await self._keep_no_more()
-        self._bridge.close()
 
     async def up(self, wanted_subnet: str, running: Running) -> Readiness:
         """Bring the pod network up as it can be here."""
@@ -84,11 +82,11 @@ class Network:
             return Readiness(True)
         if asyncio.get_running_loop().time() < self._next_try:
             return Readiness(True)
-        self._restriction = await asyncio.to_thread(self._why_no_bridge)
+        ports = {port.tap: port for ref, entries in running.items() for port in _ports(ref, entries)}
+        self._restriction = await asyncio.to_thread(self._why_no_bridge, in_use=bool(ports))
         if self._restriction:
             return Readiness(True)
         self._held.update({ref.uid: interfaces for ref, interfaces in running.items()})
-        ports = {port.tap: port for ref, entries in running.items() for port in _ports(ref, entries)}
         if self._keeping is None:
             self._keeping = asyncio.create_task(self._bridge.run())
         try:
@@ -97,27 +95,29 @@ class Network:
         except ValueError as error:
             return Readiness(False, f"pod-network: {error}")
         except (ToolError, OSError) as error:
-            if ports and isinstance(error, GatewayAway):
+            if ports:
+                # It was there for machines that run: it will be again.
                 return Readiness(False, f"pod-network: {error}")
-            await self._give_up(str(error), in_use=bool(ports))
+            await self._give_up(str(error))
             return Readiness(True)
         self._wanted = wanted_subnet
         return Readiness(True)
 
-    def _why_no_bridge(self) -> str:
+    def _why_no_bridge(self, in_use: bool) -> str:
         problem = host_tools.why_no_rights()
-        if problem and self._owner is None and (further := namespace.why_not()):
-            return f"{problem}, and {further}"
-        return problem if self._owner is not None else ""
+        if not problem or self._owner is not None:
+            return problem
+        # Where machines are in a namespace there can be one.
+        further = "" if in_use else namespace.why_not()
+        return f"{problem}, and {further}" if further else ""
 
-    async def _give_up(self, problem: str, in_use: bool) -> None:
+    async def _give_up(self, problem: str) -> None:
         self._restriction = problem
         self._next_try = asyncio.get_running_loop().time() + _TRY_AGAIN_SECONDS
         _log.warning("machines get user-mode networking: %s", problem)
         await self._keep_no_more()
-        if not in_use:
-            with contextlib.suppress(ToolError, OSError):
-                await self._bridge.down()
+        with contextlib.suppress(ToolError, OSError):
+            await self._bridge.down()
 
     async def _keep_no_more(self) -> None:
         task, self._keeping = self._keeping, None

@@ -42,18 +42,30 @@ class _Uplink:
         """Start it where that is due; the seconds until it is, None while it runs."""
         now = time.monotonic()
         if self._process is not None and self._process.poll() is not None:
-            _log.warning("the way out of the namespace has ended (exit code %s)", self._process.returncode)
-            self._process = None
-            self._pause = _FIRST_PAUSE if now - self._started > _LONG_ENOUGH else min(self._pause * 2, _LONGEST_PAUSE)
-            self._next = now + self._pause
+            self._has_ended(f"exit code {self._process.returncode}", now)
         if self._process is None and now >= self._next:
-            self._process = subprocess.Popen(
-                uplink.command(self._inside),
-                stdin=subprocess.DEVNULL,
-                preexec_fn=_end_with_this_process,
-            )
             self._started = now
+            try:
+                self._process = subprocess.Popen(
+                    uplink.command(self._inside),
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL if self._is_old_news() else None,
+                    preexec_fn=_end_with_this_process,
+                )
+            except OSError as error:
+                self._has_ended(str(error), now)
         return max(0.0, self._next - now) if self._process is None else None
+
+    def _has_ended(self, how: str, now: float) -> None:
+        if not self._is_old_news():
+            _log.warning("the way out of the namespace has ended (%s)", how)
+        self._process = None
+        self._pause = _FIRST_PAUSE if now - self._started > _LONG_ENOUGH else min(self._pause * 2, _LONGEST_PAUSE)
+        self._next = now + self._pause
+
+    def _is_old_news(self) -> bool:
+        """Whether the log has said often enough that there is no way out."""
+        return self._pause >= _LONGEST_PAUSE
 
     def close(self) -> None:
         if self._process is not None:

@@ -32,7 +32,9 @@ Answer = dict[str, Any]
 
 def run(root: Path, entered: Callable[[], None]) -> None:
     """Enter the namespace, say so, and serve until killed. The working directory is the socket's. Raises OSError."""
-    namespace.enter(namespace.find(root / "instances"))
+    member = namespace.find(root / "instances")
+    namespace.enter(member)
+    _log.info("in %s namespace", f"process {member}'s" if member is not None else "a new")
     soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft_limit != hard_limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -61,13 +61,19 @@ class HostBridge:
         host_tools.set_sysctl(host_tools.FORWARDING, "1")
 
     async def run(self) -> None:
-        """Look from time to time whether all is still there, as a restarted firewall forgets rules; until cancelled."""
-        while True:
-            await asyncio.sleep(_KEEP_SECONDS)
-            try:
-                await self._keep()
-            except (ToolError, OSError) as error:
-                _log.warning("the pod network could not be made again: %s", error)
+        """Look from time to time whether all is still there, as a restarted firewall forgets rules.
+
+        Until cancelled; then nobody answers any more, and bridge, taps and rules stay for the machines that run on.
+        """
+        try:
+            while True:
+                await asyncio.sleep(_KEEP_SECONDS)
+                try:
+                    await self._keep()
+                except (ToolError, OSError) as error:
+                    _log.warning("the pod network could not be made again: %s", error)
+        finally:
+            self._bridge.close()
 
     async def _keep(self) -> None:
         state = network_state.load(self._root) or self.state
@@ -91,10 +97,6 @@ class HostBridge:
     async def command(self, argv: list[str]) -> list[str]:
         """What starts QEMU in this network: nothing special, as it is the host's own."""
         return argv
-
-    def close(self) -> None:
-        """Stop answering; bridge, taps and rules stay for the machines that run on."""
-        self._bridge.close()
 
     async def down(self) -> None:
         """Take everything away. Raises ToolError."""

@@ -37,7 +37,7 @@ def why_not() -> str:
     if problem := host_tools.missing_tools():
         return problem
     if not os.access(_TUN, os.R_OK | os.W_OK):
-        return f"{_TUN} cannot be opened" if os.path.exists(_TUN) else f"{_TUN} does not exist"
+        return f"{_TUN} cannot be opened by this user" if os.path.exists(_TUN) else f"{_TUN} does not exist"
     try:
         probe = subprocess.run(_PROBE, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

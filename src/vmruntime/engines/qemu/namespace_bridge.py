@@ -92,7 +92,7 @@ class NamespaceBridge:
     async def run(self) -> None:
         """Keep the gateway there, and tell it everything whenever one of us was away, and from time to time.
 
-        Until cancelled.
+        Until cancelled; the gateway goes on without us.
         """
         pause = _FIRST_PAUSE
         while True:
@@ -175,9 +175,6 @@ class NamespaceBridge:
         """What starts QEMU in this network. Raises ToolError."""
         await self._until_up()
         return [*namespace.command(self._gateway), *argv]
-
-    def close(self) -> None:
-        """Nothing: the gateway goes on without us."""
 
     async def down(self) -> None:
         """Take everything away. Raises ToolError."""
