@@ -109,13 +109,18 @@ LISTED = {
     f"{AGGREGATOR}.APIServiceStatus": "conditions 1",
     f"{AGGREGATOR}.ServiceReference": "namespace 1 name 2 port 3*",
 }
-# No messages: a JSON patch, and an answer that is always JSON.
-NOT_PROTOBUF = {builtin.PATCH, "io.k8s.apimachinery.pkg.version.Info"}
+# No messages: a JSON patch, an answer that is always JSON, and a type that is gone again from kubectl's.
+NOT_PROTOBUF = {
+    builtin.PATCH,
+    "io.k8s.apimachinery.pkg.version.Info",
+    "io.k8s.api.resource.v1.NodeAllocatableResourceMapping",
+}
 # Fields of the definitions that have no number here: newer than the lists above, or gone again from kubectl's types.
 WITHOUT_NUMBER = {
     f"{CRD}.CustomResourceDefinitionCondition": {"observedGeneration"},
     f"{CRD}.CustomResourceDefinitionStatus": {"observedGeneration"},
     "io.k8s.api.core.v1.NodeAllocatableResourceClaimStatus": {"resources"},
+    "io.k8s.api.resource.v1.Device": {"nodeAllocatableResourceMappings"},
 }
 
 BOOL, INT32, INT64, FLOAT64, MAP, POINTER, SLICE, STRING, STRUCT = 1, 5, 6, 14, 21, 22, 23, 24, 25

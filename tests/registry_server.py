@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from ssl import SSLContext
 
 from vmruntime.engines.qemu.container_disk import INDEX_TYPES, MANIFEST_TYPES
 
@@ -134,13 +135,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Registry]:
+def serving(tls: SSLContext | None = None) -> Iterator[Registry]:
     """A registry on loopback."""
     state = Registry()
     http = ThreadingHTTPServer(("127.0.0.1", 0), type("H", (Handler,), {"state": state}))
     http.daemon_threads = True
     state.host = f"127.0.0.1:{http.server_port}"
-    state.url = f"http://{state.host}"
+    state.url = f"{'https' if tls else 'http'}://{state.host}"
+    if tls:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -52,6 +52,7 @@ def back_up(data: Path, file: Path) -> None:
                 out.flush()
                 os.fsync(out.fileno())
             archive.rename(file)
+        pki.sync_directory(file.absolute().parent)
     except (OSError, sqlite3.Error, tarfile.TarError) as exc:
         raise BackupError(f"the backup {file} cannot be written: {exc}") from exc
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from kube.client.config import KubeConfig, write_kubeconfig
-from kube.machinery import errors
+from kube.machinery import errors, names
 from solo.auth.authn import Authenticator
 from solo.auth.escalation import check_escalation
 from solo.auth.pki import KeyPair, Pki, PkiError, ensure_pki
@@ -29,7 +29,8 @@ from solo.http.app import Api
 from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
 from solo.http.reviews import Reviews
-from solo.registry.bootstrap import ensure_api_service, ensure_bootstrap_objects
+from solo.registry.addresses import ServiceAddresses
+from solo.registry.bootstrap import ensure_api_service, ensure_authentication_info, ensure_bootstrap_objects
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
 from solo.registry.cleanup import CrdCleaner, expire_events
@@ -40,6 +41,8 @@ from solo.registry.policies import PolicyAdmission
 from solo.registry.priorities import PriorityAdmission
 from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Attributes, Registry
+from solo.registry.runtimeclasses import RuntimeClassAdmission
+from solo.registry.tallies import Tallies
 from solo.registry.typechecking import PolicyTypeChecker
 from solo.registry.views import Views
 from solo.registry.webhooks import MutatingWebhooks, ValidatingWebhooks
@@ -138,7 +141,7 @@ class Server:
     def _host(self) -> str:
         """The address to be reached at; a wildcard address is reached over loopback."""
         host = self._settings.listen
-        address = ipaddress.ip_address(host) if _is_address(host) else None
+        address = ipaddress.ip_address(host) if not names.ip_address(host) else None
         if address is not None and address.is_unspecified:
             return "::1" if address.version == 6 else "127.0.0.1"
         return host
@@ -159,9 +162,14 @@ class Server:
             listener.close()
             raise StartError(str(problem)) from problem
         api, registry = self._assemble(store, pki)
+        tallies = Tallies(store)
+        registry.add_commit_check(QuotaAdmission(store, tallies))
         self._api = api
         await ensure_bootstrap_objects(registry)
-        await ensure_api_service(registry, self._host, self._settings.port)
+        await asyncio.gather(
+            ensure_api_service(registry, self._host, self._settings.port),
+            ensure_authentication_info(registry, pki.ca_pem.decode()),
+        )
         self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()
@@ -172,7 +180,7 @@ class Server:
             path = settings.kubeconfig
             raise StartError(f"cannot write the kubeconfig {path}: {problem.strerror}") from problem
         self._background("custom resource cleanup", CrdCleaner(registry).run)
-        self._background("quotas", QuotaKeeper(registry).run)
+        self._background("quotas", QuotaKeeper(registry, tallies).run)
         self._background("event expiry", lambda: expire_events(registry))
         self._start_clients(pki, api)
         self._background("certificate renewal", Rotation(self._ensure_pki, pki, self._renew).run)
@@ -223,14 +231,15 @@ class Server:
         registry.add_admission(PolicyTypeChecker(catalog))
         limits, priorities = LimitAdmission(store), PriorityAdmission(store)
         registry.add_mutation(priorities)
+        registry.add_mutation(RuntimeClassAdmission(store))
         registry.add_mutation(limits)
         registry.add_mutation(CertificateRequester())
         registry.add_mutation(MutatingPolicies(store, catalog, registry.views))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post))
+        registry.add_mutation(ServiceAddresses(store))
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post))
-        registry.add_admission(QuotaAdmission(store))
         tokens = TokenAuthority(pki.token_key_pem, self._uid_of)
         authenticator = Authenticator(tokens)
         reviews = Reviews(store, access, tokens)
@@ -319,11 +328,3 @@ async def _keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             logger.exception("%s failed; starting it again", name)
         await asyncio.sleep(RESTART_SECONDS)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -55,6 +55,10 @@ def test_a_version_from_the_future_ends_in_the_stream(wire, namespace):
     [
         ("POST", "configmaps", b'{"a":"' + b"x" * (3 << 20) + b'"}', {}, 413),
         ("POST", "configmaps", "x", {"Content-Type": "text/html"}, 415),
+        ("DELETE", "configmaps/a", {"preconditions": 1.5}, {}, 400),
+        ("DELETE", "configmaps", {"dryRun": "All"}, {}, 400),
+        ("POST", "pods/a/eviction", {"deleteOptions": []}, {}, 400),
+        ("POST", "pods/a/binding", {"target": "me"}, {}, 400),
         ("GET", "configmaps", None, {"Accept": "application/x-nothing"}, 406),
         ("PATCH", "configmaps/kube-root-ca.crt", "{}", {"Content-Type": "application/json"}, 415),
         ("PATCH", "configmaps/a", "{}", {"Content-Type": "application/apply-patch+yaml"}, 422),

@@ -58,6 +58,19 @@ def test_openapi_is_immutable_under_its_hash(wire):
     assert (status, headers["Location"]) == (301, place)
 
 
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/v3/api", "/v3/apis/none/v1", "/v2/more"])
+def test_there_is_no_openapi_document(wire, path):
+    assert fetch(wire, f"/openapi{path}")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v2", "/api/v1/", "/apis/none", "/apis/none/v1", "/apis/apps/v9", "/apis/apps/v1/"]
+)
+def test_groups_and_versions_that_are_not_there(wire, path):
+    known = path in ("/api/v1/", "/apis/apps/v1/")
+    assert fetch(wire, path)[0] == (200 if known else 404)
+
+
 def test_openapi_of_a_definition(cluster, wire):
     spec = {"type": "object", "properties": {"color": {"type": "string"}, "old": {"type": "string", "nullable": True}}}
     free = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}

@@ -24,6 +24,11 @@ spec:
       containers: [{name: c, image: host, command: [sleep, "600"], env: [{name: WORD, value: {{ .Values.word }}}]}]
 ---
 apiVersion: v1
+kind: Service
+metadata: {name: {{ .Release.Name }}}
+spec: {selector: {app: {{ .Release.Name }}}, ports: [{port: 80}]}
+---
+apiVersion: v1
 kind: ConfigMap
 metadata: {name: {{ .Release.Name }}}
 data: {word: {{ .Values.word }}, server: {{ .Capabilities.KubeVersion.Version }}}

@@ -16,6 +16,7 @@ TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
 FLOW = "flowcontrol.apiserver.k8s.io/v1"
 QUEUE = {"type": "Queue", "queuing": {}}
 ATTACHED = {"attacher": "a.example.com", "nodeName": "n", "source": {"persistentVolumeName": "p"}}
+POOL = {"name": "p", "generation": 1, "resourceSliceCount": 1}
 KINDS = [
     (FLOW, "flowschemas", {"spec": {"priorityLevelConfiguration": {"name": "x"}}}, True),
     (FLOW, "prioritylevelconfigurations", {"spec": {"type": "Limited", "limited": {"limitResponse": QUEUE}}}, True),
@@ -23,6 +24,8 @@ KINDS = [
     ("networking.k8s.io/v1", "servicecidrs", {"spec": {"cidrs": ["10.1.1.0/24"]}}, True),
     ("networking.k8s.io/v1", "ingressclasses", {"spec": {"controller": "example.com/c"}}, False),
     ("node.k8s.io/v1", "runtimeclasses", {"handler": "h"}, False),
+    ("resource.k8s.io/v1", "deviceclasses", {"spec": {"selectors": [{"cel": {"expression": "true"}}]}}, False),
+    ("resource.k8s.io/v1", "resourceslices", {"spec": {"driver": "d", "pool": POOL, "nodeName": "n"}}, False),
     ("storage.k8s.io/v1", "csidrivers", {"spec": {}}, False),
     ("storage.k8s.io/v1", "csinodes", {"spec": {"drivers": []}}, False),
     ("storage.k8s.io/v1", "volumeattachments", {"spec": ATTACHED}, True),
@@ -75,11 +78,35 @@ def test_signing_requests(wire):
     assert judged["status"]["conditions"][0]["type"] == "Approved" and "certificate" not in judged["status"]
     _, signed = wire("PATCH", f"{base}/csr/status", {"status": {"certificate": "LS0t"}}, MERGE)
     assert signed["status"]["certificate"] == "LS0t" and signed["status"]["conditions"]
+    signed["status"]["conditions"].append({**approved, "type": "Issued"})
+    _, noted = wire("PUT", f"{base}/csr/status", signed)
+    assert [each["type"] for each in noted["status"]["conditions"]] == ["Approved", "Issued"]
+    assert all(each["lastUpdateTime"] and each["lastTransitionTime"] for each in noted["status"]["conditions"])
     code, both = wire(
         "PATCH", f"{base}/csr/approval", {"status": {"conditions": [approved, {**approved, "type": "Denied"}]}}, MERGE
     )
     assert (code, both["reason"]) == (422, "Invalid")
     wire("DELETE", f"{base}/csr")
+
+
+def test_what_a_claim_for_devices_asks_for_is_fixed(wire, namespace):
+    """DRA: claims and their templates have defaults and cannot change; what was found for one is its status."""
+    base = f"/apis/resource.k8s.io/v1/namespaces/{namespace}"
+    spec = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}}
+    _, made = wire("POST", f"{base}/resourceclaims", {"metadata": {"name": "c"}, "spec": spec})
+    exactly = {"deviceClassName": "c", "allocationMode": "ExactCount", "count": 1}
+    assert made["spec"]["devices"]["requests"][0]["exactly"] == exactly
+    code, refused = wire("PATCH", f"{base}/resourceclaims/c", {"spec": {"devices": {"requests": []}}}, MERGE)
+    assert (code, refused["details"]["causes"][0]["field"]) == (422, "spec")
+    found = {"results": [{"request": "r", "driver": "d", "pool": "p", "device": "x"}]}
+    _, kept = wire("PATCH", f"{base}/resourceclaims/c/status", {"status": {"allocation": {"devices": found}}}, MERGE)
+    assert kept["status"]["allocation"]["devices"] == found
+    template = {"metadata": {"name": "t"}, "spec": {"spec": spec}}
+    _, made = wire("POST", f"{base}/resourceclaimtemplates", template)
+    assert made["spec"]["spec"]["devices"]["requests"][0]["exactly"]["count"] == 1
+    spec["devices"]["requests"][0]["firstAvailable"] = [{"name": "s", "deviceClassName": "c"}]
+    code, refused = wire("POST", f"{base}/resourceclaims", {"metadata": {"name": "d"}, "spec": spec})
+    assert (code, refused["details"]["causes"][0]["field"]) == (422, "spec.devices.requests[0]")
 
 
 def test_a_review_has_no_table(wire):

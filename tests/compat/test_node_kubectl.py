@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from compat.conftest import find_kubectl
+from solo.node.libc import is_system_administrator
+from solo.node.volumespec import TOKEN_DIRECTORY
 
 KUBECTL = find_kubectl()
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
@@ -148,6 +152,19 @@ def test_a_job_like_pod_succeeds_and_keeps_its_log(solo):
     assert solo.kubectl("logs", "once") == "done\n"
 
 
+def test_a_job_ends_though_it_has_a_sidecar(solo):
+    flag = solo.directory / "job-may-end"
+    sidecar = {"name": "side", "image": "host", "command": ["sleep", "600"], "restartPolicy": "Always"}
+    template = pod("", "sh", "-c", f"until [ -e {flag} ]; do sleep 0.05; done", restartPolicy="Never")
+    template["spec"]["initContainers"] = [sidecar]
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "aided"}, "spec": {"template": template}}
+    solo.create(job)
+    until(lambda: "2/2" in solo.kubectl("get", "pods", "-l", "job-name=aided"))
+    flag.touch()
+    solo.kubectl("wait", "--for=condition=Complete", "job/aided", "--timeout=20s")
+    solo.kubectl("delete", "job", "aided")
+
+
 def test_deletion_waits_for_a_graceful_end(solo):
     flag = solo.directory / "ended"
     script = f'trap "echo bye > {flag}; exit 0" TERM; while :; do sleep 0.05; done'
@@ -173,6 +190,56 @@ def test_security_context_and_limits(solo):
     assert solo.kubectl("exec", "drop", "--", "id", "-G").split() == ["60800", "60801"]
     status = solo.kubectl("exec", "drop", "--", "cat", "/proc/self/status")
     assert "NoNewPrivs:\t1" in status and "CapBnd:\t0000000000000000" in status
+
+
+@pytest.fixture
+def reachable():
+    """A directory that any user can pass through to; and away with the mount points that the pods had made."""
+    with tempfile.TemporaryDirectory(prefix="solo-", dir="/var/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+    with contextlib.suppress(OSError):
+        os.removedirs(TOKEN_DIRECTORY)
+
+
+@pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
+def test_volumes_and_in_cluster_configuration(solo, reachable):
+    """What an operator's pod has: a library that finds the API by itself, its settings, and a place for its files."""
+    script = (
+        "from kubernetes import client, config; config.load_incluster_config(); "
+        "print(client.CoreV1Api().read_namespaced_config_map('settings', 'default').data['greeting'])"
+    )
+    solo.kubectl("create", "configmap", "settings", "--from-literal=greeting=hello")
+    solo.kubectl("create", "secret", "generic", "credentials", "--from-literal=password=secret")
+    solo.kubectl("create", "role", "reader", "--verb=get", "--resource=configmaps")
+    solo.kubectl("create", "rolebinding", "reader", "--role=reader", "--serviceaccount=default:default")
+    here = reachable
+    mounts = [
+        {"name": "credentials", "mountPath": f"{here}/password", "subPath": "password"},
+        {"name": "credentials", "mountPath": f"{here}/credentials"},
+        {"name": "scratch", "mountPath": f"{here}/scratch"},
+    ]
+    volumes = [
+        {"name": "credentials", "secret": {"secretName": "credentials", "defaultMode": 0o440}},
+        {"name": "scratch", "emptyDir": {}},
+    ]
+    (here / "password").touch()
+    group = {"fsGroup": 60801, "runAsUser": 60800, "runAsGroup": 60800}
+    own = {"automountServiceAccountToken": False, "securityContext": group}
+    solo.create(
+        pod("operator", "sleep", "600", automountServiceAccountToken=True),
+        pod("volumes", "sleep", "600", container={"volumeMounts": mounts}, volumes=volumes, **own),
+    )
+    solo.wait_ready("operator")
+    assert solo.kubectl("exec", "operator", "--", sys.executable, "-c", script) == "hello\n"
+    solo.wait_ready("volumes")
+    assert solo.kubectl("exec", "volumes", "--", "cat", f"{here}/password", f"{here}/credentials/password") == (
+        "secretsecret"
+    )
+    seen = solo.kubectl("exec", "volumes", "--", "sh", "-c", f"touch {here}/scratch/x; stat -c %U:%g {here}/scratch/x")
+    assert seen.endswith(":60801\n")
+    assert solo.run("exec", "volumes", "--", "touch", f"{here}/credentials/x").returncode != 0
+    assert list((here / "scratch").iterdir()) == [] == list((here / "credentials").iterdir())
 
 
 def test_a_deployment_survives_the_death_of_the_server(solo):

@@ -172,8 +172,10 @@ def test_a_running_server_takes_up_renewed_certificates(tmp_path):
 
 def test_certificates_are_renewed_before_they_end(tmp_path):
     """Certificates of ten seconds, made anew nine seconds before their end: a busy machine has time for it."""
-    settings = "from datetime import timedelta; from solo.auth import pki, rotation; rotation.CHECK_SECONDS = 0.2; "
-    settings += "pki.LEAF_LIFETIME = timedelta(seconds=10); pki.RENEW_BEFORE = timedelta(seconds=9)"
+    settings = (
+        "from datetime import timedelta; from solo.auth import certificates, rotation; rotation.CHECK_SECONDS = 0.2; "
+    )
+    settings += "certificates.LEAF_LIFETIME = timedelta(seconds=10); certificates.RENEW_BEFORE = timedelta(seconds=9)"
     with server_with(tmp_path, settings) as kubeconfig:
         first, started = served_certificate(kubeconfig), time.monotonic()
         serials = set()

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.server
 import json
 import ssl
 import threading
+from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
 
 from compat.conftest import sleeping_pod
+from kube.client.aio import AsyncClient
+from kube.client.config import load_kubeconfig
+from kube.client.sync import SyncClient
+from kube.machinery.errors import StatusError
+from kube.machinery.resources import CONFIGMAPS
 from solo.auth.pki import ensure_pki
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     connected: ClassVar[list[dict]] = []
+    thoughts: ClassVar[dict[str, Callable[[dict], object]]] = {}
+    """What is done, by path, before an answer is given."""
 
     def do_POST(self):
+        self.path = self.path.partition("?")[0]  # the query tells how long the answer may take
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request = review["request"]
         if request["operation"] == "CONNECT":
             self.connected.append(request)
-        response = {
-            "uid": request["uid"],
-            "allowed": "bad" not in (request["object"].get("data") or request["object"].get("command") or {}),
-        }
+        self.thoughts.get(self.path, lambda _: None)(request)
+        told = request["object"] or {}
+        response = {"uid": request["uid"], "allowed": "bad" not in (told.get("data") or told.get("command") or {})}
         if self.path == "/mutate":
             patch = json.dumps([{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}])
             response |= {"patchType": "JSONPatch", "patch": base64.b64encode(patch.encode()).decode()}
@@ -93,18 +102,17 @@ def test_a_webhook_through_a_service(cluster, namespace, server):
     cluster.apply(configuration("Validating", namespace, client))
     assert 'service "hook" not found' in cluster.fails("create", "configmap", "c", "-n", namespace)
     cluster.kubectl("create", "namespace", "services")
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": {"ports": [{"port": 443}]}}
+    spec = {"selector": {"app": "hook"}, "ports": [{"port": 443, "targetPort": port}]}
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": spec}
     cluster.apply(service, namespace="services")
     assert 'no endpoints available for service "hook"' in cluster.fails("create", "configmap", "c", "-n", namespace)
-    endpoints = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
-        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
-    }
-    cluster.apply(endpoints, namespace="services")
+    # The server of this test stands for the pod's: both are at the machine's address.
+    pod = sleeping_pod("hook")
+    pod["metadata"]["labels"] = {"app": "hook"}
+    cluster.apply(pod, namespace="services")
+    cluster.kubectl("wait", "-n", "services", "--for=condition=Ready", "pod/hook", "--timeout=20s")
+    ready = "{.endpoints[0].conditions.ready}=true"
+    cluster.kubectl("wait", "-n", "services", f"--for=jsonpath={ready}", "endpointslices", "--all", "--timeout=20s")
     cluster.kubectl("create", "configmap", "c", "-n", namespace)
     assert "denied the request" in cluster.fails("create", "cm", "d", "--from-literal=bad=1", "-n", namespace)
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
@@ -144,3 +152,84 @@ def test_streams_to_pods_pass_admission(cluster, namespace, server):
     }
     assert request["options"] is None and request["oldObject"] is None
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
+
+
+WRITES = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE", "DELETE"], "resources": ["configmaps"]}
+
+
+@pytest.fixture
+def thinking(cluster, namespace, server, admin):
+    """Sets what a webhook does before it admits updates and deletions of the ConfigMap `c`, which it makes."""
+    port, bundle = server
+
+    def begin(think, **spec):
+        Handler.thoughts[f"/{namespace}"] = think
+        client = {"url": f"https://127.0.0.1:{port}/{namespace}", "caBundle": bundle}
+        cluster.apply(configuration("Validating", namespace, client, rules=[WRITES], timeoutSeconds=20, **spec))
+        return admin.create(CONFIGMAPS, {"metadata": {"name": "c"}}, namespace)
+
+    yield begin
+    cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
+    del Handler.thoughts[f"/{namespace}"]
+
+
+def client_of(cluster):
+    return AsyncClient(load_kubeconfig(str(cluster.kubeconfig)))
+
+
+def test_a_webhook_may_write_the_object_that_it_is_asked_about(cluster, namespace, thinking, admin):
+    calls = []
+
+    def think(request):
+        calls.append(request["operation"])
+        with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
+            client.patch(CONFIGMAPS, "c", {"data": {"hook": "1"}}, namespace)
+
+    condition = {"name": "not-its-own", "expression": "object == null || !has(object.data) || !('hook' in object.data)"}
+    made = thinking(think, matchConditions=[condition])
+    put = admin.update(CONFIGMAPS, {"metadata": {"name": "c"}, "data": {"put": "1"}}, namespace)
+    assert put["data"] == {"put": "1"}
+    assert calls == ["UPDATE"] * 2
+    changed = admin.patch(CONFIGMAPS, "c", {"data": {"mine": "1"}}, namespace)
+    assert changed["data"] == {"put": "1", "hook": "1", "mine": "1"}
+    assert calls == ["UPDATE"] * 3
+    with pytest.raises(StatusError) as refused:
+        admin.update(CONFIGMAPS, {**made, "data": {"late": "1"}}, namespace)
+    assert refused.value.reason == "Conflict"
+    admin.delete(CONFIGMAPS, "c", namespace)
+    assert calls[3:] == ["DELETE"]
+
+
+async def test_nobody_waits_for_a_slow_webhook_and_nothing_is_lost(cluster, namespace, thinking):
+    asked, answer = threading.Semaphore(0), threading.Event()
+
+    def think(_):
+        asked.release()
+        assert answer.wait(20)
+
+    condition = {"name": "slow", "expression": "has(object.data) && 'slow' in object.data"}
+    made = thinking(think, matchConditions=[condition])
+    async with client_of(cluster) as client:
+        replaced = client.update(CONFIGMAPS, {**made, "data": {"slow": "replaced"}}, namespace)
+        slow = [asyncio.create_task(replaced)]
+        slow += [asyncio.create_task(client.patch(CONFIGMAPS, "c", {"data": {"slow": "patched"}}, namespace))]
+        for _ in slow:
+            assert await asyncio.to_thread(asked.acquire, timeout=20)
+        quick = [client.patch(CONFIGMAPS, "c", {"data": {f"k{n}": "v"}}, namespace) for n in range(5)]
+        async with asyncio.timeout(10):
+            await asyncio.gather(*quick)
+        assert not any(task.done() for task in slow)
+        answer.set()
+        with pytest.raises(StatusError) as refused:
+            await slow[0]
+        assert refused.value.message.endswith("please apply your changes to the latest version and try again")
+        assert (await slow[1])["data"] == {"slow": "patched", **{f"k{n}": "v" for n in range(5)}}
+
+
+async def test_patches_at_once_through_a_webhook_all_count(cluster, namespace, thinking):
+    thinking(lambda _: None)
+    async with client_of(cluster) as client:
+        notes = [{"metadata": {"annotations": {f"example.com/n{n}": "x"}}} for n in range(20)]
+        await asyncio.gather(*(client.patch(CONFIGMAPS, "c", note, namespace) for note in notes))
+        kept = (await client.get(CONFIGMAPS, "c", namespace))["metadata"]["annotations"]
+    assert len(kept) == 20

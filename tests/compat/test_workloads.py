@@ -46,6 +46,14 @@ def test_jobs(cluster, namespace):
         job("good", "true", completions=3, parallelism=2),
         job("bad", "false", backoffLimit=0, ttlSecondsAfterFinished=1000),
         job("counted", "sh", "-c", 'echo "number $JOB_COMPLETION_INDEX"', completions=2, completionMode="Indexed"),
+        job(
+            "partly",
+            *("sh", "-c", 'exit "$JOB_COMPLETION_INDEX"'),
+            completions=2,
+            parallelism=2,
+            completionMode="Indexed",
+            backoffLimitPerIndex=0,
+        ),
         job("held", "true", suspend=True),
         job("slow", "sleep", "600", activeDeadlineSeconds=1),
         job("brief", "true", ttlSecondsAfterFinished=0),
@@ -53,7 +61,7 @@ def test_jobs(cluster, namespace):
     )
     options = ("-n", namespace, "--timeout=20s")
     cluster.kubectl("wait", *options, "--for=condition=Complete", "job/good", "job/counted")
-    cluster.kubectl("wait", *options, "--for=condition=Failed", "job/bad", "job/slow")
+    cluster.kubectl("wait", *options, "--for=condition=Failed", "job/bad", "job/slow", "job/partly")
     cluster.kubectl("wait", *options, "--for=delete", "job/brief")
     good = cluster.get("job", "good", "-n", namespace)["status"]
     assert good["succeeded"] == 3 and good["completionTime"]
@@ -61,6 +69,11 @@ def test_jobs(cluster, namespace):
         each["type"]: each["reason"] for each in cluster.get("job", "bad", "-n", namespace)["status"]["conditions"]
     }
     assert failed["Failed"] == "BackoffLimitExceeded"
+    partly = cluster.get("job", "partly", "-n", namespace)["status"]
+    assert (partly["completedIndexes"], partly["failedIndexes"]) == ("0", "1")
+    assert partly["conditions"][-1]["reason"] == "FailedIndexes"
+    names = {each["spec"]["hostname"] for each in pods(cluster, namespace, "partly").values()}
+    assert names == {"partly-0", "partly-1"}
     slow = cluster.get("job", "slow", "-n", namespace)["status"]
     assert {each["reason"] for each in slow["conditions"]} == {"DeadlineExceeded"}
     assert cluster.get("job", "counted", "-n", namespace)["status"]["completedIndexes"] == "0,1"
@@ -90,6 +103,7 @@ def test_a_stateful_set_goes_in_order(cluster, namespace):
     cluster.kubectl("rollout", "status", "-n", namespace, "statefulset/ss", "--timeout=20s")
     found = pods(cluster, namespace, "ss")
     assert sorted(found) == ["ss-0", "ss-1"]
+    assert (found["ss-1"]["spec"]["hostname"], found["ss-1"]["spec"]["subdomain"]) == ("ss-1", "ss")
     assert found["ss-0"]["metadata"]["creationTimestamp"] <= found["ss-1"]["metadata"]["creationTimestamp"]
     old = {name: pod["metadata"]["uid"] for name, pod in found.items()}
     cluster.apply(

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 import registry_server
+import tls_server
 from e2e.cluster import Cluster, Terminal, disk, eventually, vm
+from vmruntime.engines.qemu.decompress import zstd
 
 CONTENT = os.urandom(1 << 20)
 PASSWORD = "not-for-everyone"
@@ -99,6 +101,9 @@ def test_a_protected_compressed_image_twice(
     eventually(lambda: status_of(runtime, "second").get("phase") == "Succeeded")
     assert json.loads((file_of(runtime, "second").parent / "origin.json").read_text())["fromCache"] is True
     assert file_of(runtime, "second").read_bytes()[: len(CONTENT)] == CONTENT
+    told = runtime.kubectl("describe", "gvmdisk", "first").stdout
+    size = f"{len(image)} bytes is in place, {4 << 20} bytes as raw"
+    assert "ImportSucceeded" in told and f"the qcow2.xz source of {size}" in told
     wrong = {**http_source, "checksum": "sha256:" + "0" * 64}
     runtime.apply(disk("wrong", "4Mi", source={"http": wrong}))
     assert checksum[7:] in eventually(lambda: message_of(runtime, "wrong", "ImportFailed"))
@@ -108,21 +113,28 @@ def test_a_protected_compressed_image_twice(
 
 
 def test_disks_of_container_images(runtime: Cluster, tmp_path: Path) -> None:
-    """From a registry that wants a token, and from an archive of the same image in the images directory."""
+    """From a registry with TLS that wants a token, and from an archive of the same image in the images directory."""
     (tmp_path / "s.raw").write_bytes(CONTENT)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", "s.raw", "s.qcow2"], cwd=tmp_path, check=True)
-    with registry_server.serving() as hub:
+    context, pem = tls_server.make(tmp_path)
+    with registry_server.serving(context) as hub:
         hub.scheme = "Bearer"
         container = registry_server.member("disk/guest.qcow2", (tmp_path / "s.qcow2").read_bytes())
-        hub.image(registry_server.layer(container))
+        hub.image(registry_server.layer(container, pack=zstd.compress))
+        runtime.kubectl("create", "configmap", "hub-authority", f"--from-literal=ca.crt={pem}")
         address = f"docker://{hub.host}/{registry_server.REPOSITORY}"
-        runtime.apply(disk("open", "4Mi", source={"registry": {"url": address}}))
+        public = {"url": address, "certConfigMap": "hub-authority"}
+        runtime.apply(disk("open", "4Mi", source={"registry": public}))
         assert "401" in eventually(lambda: message_of(runtime, "open", "ImportFailed"))
-        runtime.apply(secret("hub", username="me", password="secret"))
-        runtime.apply(disk("pulled", "4Mi", source={"registry": {"url": address, "secretRef": "hub"}}))
-        status = ready(runtime, "pulled")
+        for user, words in (("me", "--docker-password=secret"), ("you", "--docker-password=guess")):
+            credentials = (f"--docker-server={hub.host}", f"--docker-username={user}", words)
+            runtime.kubectl("create", "secret", "docker-registry", f"hub-{user}", *credentials)
+            runtime.apply(disk(f"by-{user}", "4Mi", source={"registry": {**public, "secretRef": f"hub-{user}"}}))
+        assert "401" in eventually(lambda: message_of(runtime, "by-you", "ImportFailed"))
+        runtime.kubectl("delete", "configmap/hub-authority", "secret/hub-me", "secret/hub-you")
+        status = ready(runtime, "by-me")
         assert status["sourceFormat"] == "qcow2" and status["sourceChecksum"] in hub.blobs
-        assert file_of(runtime, "pulled").read_bytes()[: len(CONTENT)] == CONTENT
+        assert file_of(runtime, "by-me").read_bytes()[: len(CONTENT)] == CONTENT
         archive = runtime.directory / "images" / "guest.tar"
         with tarfile.open(archive, "w") as tar:
             tar.add(hub.layout(tmp_path / "layout", "latest"), ".")

@@ -6,10 +6,16 @@ import json
 import os
 import socket
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from e2e.cluster import Cluster, Terminal, disk, eventually, vm
+from vmruntime.engines.qemu import machine_users
+
+IS_ROOT = os.geteuid() == 0
 
 
 def console_log(cluster: Cluster, name: str) -> str:
@@ -84,6 +90,9 @@ def test_what_a_driver_cannot_do_is_an_error_of_configuration(runtime: Cluster) 
     status = runtime.get("gvm", "never")["status"]
     assert status["reason"] == "InvalidSpec"
     assert "SATA disks are always writable" in status["message"]
+    # It is tried again and again, and meanwhile its disk is free for others.
+    runtime.apply(vm("other", ["ro"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "other")
 
 
 def test_the_screen_over_vnc(runtime: Cluster) -> None:
@@ -118,12 +127,12 @@ def test_the_screen_over_vnc(runtime: Cluster) -> None:
 def test_qemu_may_do_next_to_nothing(runtime: Cluster) -> None:
     runtime.apply(disk("safe"), vm("safe", ["safe"]))
     runtime.wait_for(".status.state", "Running", "gvm", "safe")
+    owner = machine_users.user_of(runtime.get("gvm", "safe")["metadata"]["uid"]) if IS_ROOT else os.geteuid()
     ((pid, words),) = runtime.qemu().items()
     kernel = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert (kernel["Seccomp"], kernel["NoNewPrivs"]) == ("2", "1")
     # NET_BIND_SERVICE, for ports of the guest below 1024, is all that there is.
     assert int(kernel["CapEff"], 16) | (1 << 10) == 1 << 10
-    owner = 60800 if os.geteuid() == 0 else os.geteuid()
     assert {int(uid) for uid in kernel["Uid"].split()} == {owner}
     (instance,) = (runtime.directory / "vm" / "instances").iterdir()
     assert (instance.stat().st_mode & 0o777, instance.stat().st_uid) == (0o700, owner)
@@ -133,3 +142,46 @@ def test_qemu_may_do_next_to_nothing(runtime: Cluster) -> None:
     )
     (data,) = runtime.directory.glob("vm/disks/default/safe_*/disk.raw")
     assert data.stat().st_mode & 0o007 == 0
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="without root everything is one user's")
+def test_a_machine_that_was_taken_over_reaches_nothing_of_another(runtime: Cluster) -> None:
+    """What a process can do that runs as the one machine's QEMU does; disks that are only read are for all."""
+    sharing = []
+    for name in ("first", "second"):
+        machine = vm(name, [name, "shared"])
+        machine["spec"]["disks"][1]["readOnly"] = True
+        machine["spec"]["terminationGracePeriodSeconds"] = 1
+        sharing += [disk(name), machine]
+    runtime.apply(disk("shared"), *sharing)
+    for name in ("first", "second"):
+        runtime.wait_for(".status.state", "Running", "gvm", name)
+    (instance,) = runtime.directory.glob("vm/instances/default_first_*")
+    user = instance.stat().st_uid
+
+    def outcome(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=instance, user=user, group=user, extra_groups=[machine_users.READERS], capture_output=True
+        )
+        return done.stderr.decode().rpartition(": ")[2].strip()
+
+    def below(pattern: str) -> str:
+        (path,) = (runtime.directory / "vm").glob(pattern)
+        return f"../../{path.relative_to(runtime.directory / 'vm')}"
+
+    assert outcome("cat", below("disks/default/first_*/disk.raw")) == ""
+    assert outcome("cat", below("disks/default/shared_*/disk.raw")) == ""
+    assert outcome("truncate", "-s0", below("disks/default/shared_*/disk.raw")) == "Permission denied"
+    assert outcome("cat", below("disks/default/second_*/disk.raw")) == "Permission denied"
+    assert outcome("ls", below("instances/default_second_*")) == "Permission denied"
+    (other,) = (pid for pid in runtime.qemu() if f"Uid:\t{user}\t" not in Path(f"/proc/{pid}/status").read_text())
+    assert outcome("sh", "-c", f"kill -9 {other}") == "Operation not permitted"
+    # A disk can be copied all the same, and goes to whoever writes to it next.
+    for name in ("first", "second"):
+        runtime.kubectl("delete", "gvm", name)
+    (former,) = runtime.directory.glob("vm/disks/default/first_*/disk.raw")
+    runtime.apply(disk("copy", source={"virtualMachineDisk": {"name": "first"}}))
+    runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "copy")
+    runtime.apply(vm("heir", ["first", "copy"]))
+    runtime.wait_for(".status.state", "Running", "gvm", "heir")
+    assert former.stat().st_uid == machine_users.user_of(runtime.get("gvm", "heir")["metadata"]["uid"])

@@ -65,6 +65,29 @@ def test_a_machine_waits_for_a_node_that_it_may_be_on(runtime: Cluster) -> None:
     assert runtime.get("gvm", "picky")["status"]["state"] == "Running"
 
 
+def test_a_machine_that_is_to_be_apart_waits_until_the_other_ends(runtime: Cluster) -> None:
+    terms = [{"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"}]
+    apart = {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+    for name in ("db-1", "db-2"):
+        machine = vm(name, scheduling=apart)
+        machine["metadata"]["labels"] = {"app": "db"}
+        runtime.apply(machine)
+        if name == "db-1":
+            runtime.wait_for(".status.state", "Running", "gvm", name)
+    message = wait_pending(runtime, "db-2", "Unschedulable")
+    assert message == "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules"
+    runtime.kubectl("delete", "gvm", "db-1")
+    runtime.wait_for(".status.state", "Running", "gvm", "db-2")
+
+
+def test_a_quota_of_pods_is_told(runtime: Cluster) -> None:
+    runtime.kubectl("create", "quota", "none", "--hard=pods=0")
+    runtime.apply(vm("refused"))
+    assert "exceeded quota: none" in wait_pending(runtime, "refused", "PodForbidden")
+    runtime.kubectl("delete", "quota", "none")
+    runtime.wait_for(".status.state", "Running", "gvm", "refused")
+
+
 def test_a_machine_waits_for_memory_and_nobody_is_ended_for_it(runtime: Cluster) -> None:
     (node,) = runtime.items("nodes")
     mib = int(node["status"]["allocatable"]["memory"].removesuffix("Ki")) // 1024

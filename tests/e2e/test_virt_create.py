@@ -42,12 +42,28 @@ def test_a_vm_from_the_command_line(runtime: Cluster) -> None:
     assert user_data.startswith("#cloud-config\n")
     assert (account["name"], account["plain_text_passwd"]) == ("admin", "s3cret")
 
+    check_completion(runtime)
     again = runtime.virt("create", "vm", "made", "--image", image(runtime), ok=False)
     assert again.returncode == 1
     assert 'VirtualMachine "made" exists already' in again.stderr
     check_start_while_it_stops(runtime)
     runtime.virt("delete", "vm", "made", "--all")
     eventually(lambda: not runtime.items("secrets", "--field-selector", "metadata.name=made-startup"))
+
+
+def check_completion(runtime: Cluster) -> None:
+    """What a shell asks kubectl, and kubectl asks the plugin."""
+
+    def completed(*words: str) -> list[str]:
+        return runtime.run("kubectl", "__complete", "virt", *words).stdout.splitlines()
+
+    at = ("--kubeconfig", str(runtime.kubeconfig))
+    assert completed("de") == ["delete", ":4"]
+    assert completed("delete", "") == ["disk", "vm", ":4"]
+    assert completed("stop", *at, "ma") == ["made", ":4"]
+    assert completed("delete", "disk", *at, "made-") == ["made-boot-dv", ":4"]
+    assert completed("ssh", *at, "admin@m") == ["admin@made", ":4"]
+    assert completed("stop", "--kubeconfig", "/nonexistent", "ma") == [":4"]
 
 
 def check_start_while_it_stops(runtime: Cluster) -> None:

@@ -18,6 +18,9 @@ from kube.machinery.errors import StatusError
 
 log = logging.getLogger(__name__)
 
+LONGEST_WAIT = 60.0
+"""Seconds: timers stand still while the machine sleeps, and do not follow its clock when that is set."""
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -115,7 +118,8 @@ class WorkQueue(Generic[K]):
 class Controller(Generic[K]):
     """Calls `reconcile` for the keys of a queue until the queue is shut down.
 
-    `reconcile` returns None, or the seconds after which it wants to see the key again. When it raises, the failure is
+    `reconcile` returns None, or the seconds after which it wants to see the key again, which it does after
+    `LONGEST_WAIT` at the latest. When it raises, the failure is
     logged and the key comes back with growing delays.
     """
 
@@ -153,7 +157,7 @@ class Controller(Generic[K]):
             return
         self.queue.forget(key)
         if again is not None:
-            self.queue.add_after(key, again)
+            self.queue.add_after(key, min(again, LONGEST_WAIT))
 
     def _report(self, key: K, exc: Exception) -> None:
         if isinstance(exc, StatusError) and exc.reason == "Conflict":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+_GO_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_GO_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _RFC3339 = re.compile(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?"
     r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
@@ -37,6 +39,16 @@ def human_duration(seconds: float) -> str:
     if days < 365 * 8:
         return _pair(days // 365, "y", days % 365, "d")
     return f"{days // 365}y"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration as Go writes it (`time.ParseDuration`): `1m30s`, `1.5h`, `-2s`, `0`. Raises ValueError."""
+    unsigned = text[1:] if text[:1] in ("-", "+") else text
+    parts = list(_GO_PART.finditer(unsigned))
+    if unsigned != "0" and (not parts or "".join(part[0] for part in parts) != unsigned):
+        raise ValueError(f"invalid duration {text!r}")
+    total = sum(float(part[1]) * _GO_SECONDS[part[2]] for part in parts)
+    return -total if text.startswith("-") else total
 
 
 def rfc3339(moment: datetime) -> str:

@@ -6,6 +6,7 @@ in Status messages that people search for. Lengths are in bytes, as they are the
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 
@@ -99,6 +100,15 @@ def label_value(value: str) -> list[str]:
         text = f"a valid label must be an empty string or {_QUALIFIED_TEXT.removeprefix('must ')}"
         errors.append(_regex_error(text, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return errors
+
+
+def ip_address(value: str) -> list[str]:
+    """What is wrong with an address of either family."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+    return []
 
 
 def path_segment(value: str) -> list[str]:

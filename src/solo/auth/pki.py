@@ -2,8 +2,7 @@
 
 Everything is made on first start and kept under `pki/` (directory 0700, files 0600). A leaf certificate and its key are
 made anew (at start, and by the running server: `solo.auth.rotation`) when it would expire soon, belongs to another CA,
-or lacks a name that it should have. P-256 throughout: a key takes 0.1 ms. `cryptography` is imported on use, since it
-costs more than the rest of a start together.
+or lacks a name that it should have.
 """
 
 from __future__ import annotations
@@ -15,11 +14,13 @@ import logging
 import os
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from solo.auth import certificates
+from solo.auth.certificates import Leaf
 from solo.auth.user import MASTERS
 
 if TYPE_CHECKING:
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 logger = logging.getLogger(__name__)
-
-CA_LIFETIME = timedelta(days=3650)
-LEAF_LIFETIME = timedelta(days=365)
-RENEW_BEFORE = timedelta(days=30)
-CLOCK_SKEW = timedelta(minutes=5)
 
 ADMIN_USER = "kubernetes-admin"
 CONTROLLER_MANAGER_USER = "system:kube-controller-manager"
@@ -83,17 +79,6 @@ class Pki:
         return context
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
-    """What a leaf certificate has to say."""
-
-    file: str
-    common_name: str
-    organizations: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    addresses: tuple[str, ...] = ()
-
-
 def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ()) -> Pki:
     """Read the cluster's key material, making whatever is missing or due.
 
@@ -112,10 +97,10 @@ def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ())
             ca_key, ca_cert, ca_pem = _ensure_ca(directory)
             names, addresses = _split_names([*SERVICE_NAMES, node_name, *SERVICE_IPS, *extra_names])
             leaves = [
-                _Leaf("server", "kube-apiserver", (), names, addresses),
-                _Leaf("admin", ADMIN_USER, (MASTERS,)),
-                _Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
-                _Leaf("controllers", CONTROLLER_MANAGER_USER),
+                Leaf("server", "kube-apiserver", (), names, addresses),
+                Leaf("admin", ADMIN_USER, (MASTERS,)),
+                Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
+                Leaf("controllers", CONTROLLER_MANAGER_USER),
             ]
             server, admin, node, controllers = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
             token_key = _ensure_key(directory / "sa.key")
@@ -142,7 +127,7 @@ def renew_pki(directory: Path) -> list[tuple[str, datetime]]:
                 if path.name == "ca.crt":
                     continue
                 try:
-                    leaf = _leaf_of(path.stem, x509.load_pem_x509_certificate(path.read_bytes()))
+                    leaf = certificates.leaf_of(path.stem, x509.load_pem_x509_certificate(path.read_bytes()))
                 except ValueError as exc:
                     raise PkiError(f"{path} is damaged ({exc}): remove it, the next start makes it anew") from exc
                 issued = _issue(directory, leaf, ca_key, ca_cert)
@@ -186,208 +171,52 @@ def _ensure_ca(directory: Path) -> tuple[EllipticCurvePrivateKey, x509.Certifica
         pem = cert_path.read_bytes()
         try:
             cert = x509.load_pem_x509_certificate(pem)
-            key = _load_key(key_path.read_bytes())
+            key = certificates.load_key(key_path.read_bytes())
         except (ValueError, TypeError) as exc:
             raise PkiError(f"{cert_path} or {key_path} is damaged ({exc}): restore them from a copy") from exc
         if key.public_key() != cert.public_key():
             raise PkiError(f"{key_path} is not the key of {cert_path}: restore them from a copy")
         return key, cert, pem
-    key = _load_key(_ensure_key(key_path))
-    cert = _sign_ca(key)
-    pem = _cert_pem(cert)
+    key = certificates.load_key(_ensure_key(key_path))
+    cert = certificates.sign_ca(key)
+    pem = certificates.cert_pem(cert)
     _write(cert_path, pem)
     return key, cert, pem
 
 
-def _sign_ca(key: EllipticCurvePrivateKey) -> x509.Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-
-    name = _subject("solo-ca", ())
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(sign_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-
-
-def _ensure_leaf(directory: Path, leaf: _Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
+def _ensure_leaf(directory: Path, leaf: Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
     cert_path = directory / f"{leaf.file}.crt"
     key_path = directory / f"{leaf.file}.key"
     cert_pem = cert_path.read_bytes() if cert_path.exists() else b""
     key_pem = key_path.read_bytes() if key_path.exists() else b""
-    if _is_current(cert_pem, key_pem, leaf, ca_cert):
+    if certificates.is_current(cert_pem, key_pem, leaf, ca_cert):
         return KeyPair(cert_pem, key_pem, cert_path, key_path)
     return _issue(directory, leaf, ca_key, ca_cert)
 
 
-def _issue(directory: Path, leaf: _Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
+def _issue(directory: Path, leaf: Leaf, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate) -> KeyPair:
     """A new key and certificate. A kill between the two files leaves a pair that does not fit, and is made anew."""
     cert_path = directory / f"{leaf.file}.crt"
     key_path = directory / f"{leaf.file}.key"
-    key_pem = _new_key()
-    cert_pem = _cert_pem(_sign_leaf(leaf, _load_key(key_pem), ca_key, ca_cert))
+    key_pem = certificates.new_key()
+    cert_pem = certificates.cert_pem(certificates.sign_leaf(leaf, certificates.load_key(key_pem), ca_key, ca_cert))
     _write(key_path, key_pem)
     _write(cert_path, cert_pem)
     logger.info("issued the certificate %s", cert_path.name)
     return KeyPair(cert_pem, key_pem, cert_path, key_path)
 
 
-def _leaf_of(file: str, cert: x509.Certificate) -> _Leaf:
-    """What a certificate says, to be said again."""
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    def values(oid: x509.ObjectIdentifier) -> tuple[str, ...]:
-        return tuple(str(attribute.value) for attribute in cert.subject.get_attributes_for_oid(oid))
-
-    (common_name,) = values(NameOID.COMMON_NAME)
-    leaf = _Leaf(file, common_name, values(NameOID.ORGANIZATION_NAME))
-    try:
-        names = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return leaf
-    addresses = tuple(str(address) for address in names.get_values_for_type(x509.IPAddress))
-    return replace(leaf, names=tuple(names.get_values_for_type(x509.DNSName)), addresses=addresses)
-
-
-def _is_current(pem: bytes, key_pem: bytes, leaf: _Leaf, ca_cert: x509.Certificate) -> bool:
-    """Whether a certificate can stay: valid for a while, of this CA and key, with this subject and these names."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-
-    try:
-        cert = x509.load_pem_x509_certificate(pem)
-        cert.verify_directly_issued_by(ca_cert)
-        if cert.public_key() != _load_key(key_pem).public_key():
-            return False
-    except (ValueError, TypeError, InvalidSignature, PkiError):
-        return False
-    # One that ends with the CA cannot be had any longer.
-    ends = cert.not_valid_after_utc
-    if ends - datetime.now(UTC) < RENEW_BEFORE and ends < ca_cert.not_valid_after_utc:
-        return False
-    try:
-        alternatives: x509.SubjectAlternativeName | None = cert.extensions.get_extension_for_class(
-            x509.SubjectAlternativeName
-        ).value
-    except x509.ExtensionNotFound:
-        alternatives = None
-    return cert.subject == _subject(leaf.common_name, leaf.organizations) and alternatives == _alternatives(leaf)
-
-
-def _sign_leaf(
-    leaf: _Leaf, key: EllipticCurvePrivateKey, ca_key: EllipticCurvePrivateKey, ca_cert: x509.Certificate
-) -> x509.Certificate:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.x509.oid import ExtendedKeyUsageOID
-
-    alternatives = _alternatives(leaf)
-    usage = ExtendedKeyUsageOID.CLIENT_AUTH if alternatives is None else ExtendedKeyUsageOID.SERVER_AUTH
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_subject(leaf.common_name, leaf.organizations))
-        .issuer_name(ca_cert.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(min(now + LEAF_LIFETIME, ca_cert.not_valid_after_utc))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(
-                ca_cert.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-            ),
-            critical=False,
-        )
-    )
-    if alternatives is not None:
-        builder = builder.add_extension(alternatives, critical=False)
-    return builder.sign(ca_key, hashes.SHA256())
-
-
-def _alternatives(leaf: _Leaf) -> x509.SubjectAlternativeName | None:
-    from cryptography import x509
-
-    if not leaf.names and not leaf.addresses:
-        return None
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in leaf.names]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in leaf.addresses]
-    return x509.SubjectAlternativeName(names)
-
-
-def _subject(common_name: str, organizations: tuple[str, ...]) -> x509.Name:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization) for organization in organizations]
-    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 def _ensure_key(path: Path) -> bytes:
     if path.exists():
         pem = path.read_bytes()
-        _load_key(pem, path)
+        try:
+            certificates.load_key(pem)
+        except ValueError as exc:
+            raise PkiError(f"{path} is damaged ({exc}): restore it from a copy or remove it") from exc
         return pem
-    pem = _new_key()
+    pem = certificates.new_key()
     _write(path, pem)
     return pem
-
-
-def _new_key() -> bytes:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _load_key(pem: bytes, path: Path | None = None) -> EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    try:
-        key = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError) as exc:
-        raise PkiError(f"{path or 'a key file'} is damaged ({exc}): restore it from a copy or remove it") from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise PkiError(f"{path or 'a key file'} does not hold an elliptic-curve key: remove it")
-    return key
-
-
-def _cert_pem(cert: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives import serialization
-
-    return cert.public_bytes(serialization.Encoding.PEM)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -399,7 +228,12 @@ def _write(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make sure that what was renamed in a directory is so after a power failure, too. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

@@ -116,23 +116,27 @@ class Authorizer:
             return None
         return self._aggregated(stored.obj) if kind == "ClusterRole" else rules_from(stored.obj)
 
-    def _aggregated(self, role: Mapping[str, Any], seen: frozenset[str] = frozenset()) -> list[Rule]:
+    def _aggregated(self, role: Mapping[str, Any]) -> list[Rule]:
         """A ClusterRole's rules; with an aggregationRule, those of the roles that it selects (which may aggregate too).
 
-        The aggregation controller writes the same list into `rules`; this needs no controller to have run.
+        The aggregation controller writes the same list into `rules`; this needs no controller to have run. Each role
+        is looked at once, however many select it.
         """
-        selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors")
-        if not selectors:
-            return rules_from(role)
-        compiled = [label_selector_from_dict(selector) for selector in selectors]
-        seen |= {role["metadata"]["name"]}
-        return [
-            rule
-            for stored in self._store.list(CLUSTERROLES)[0]
-            if stored.key.name not in seen
-            and any(selector.matches(stored.obj["metadata"].get("labels")) for selector in compiled)
-            for rule in self._aggregated(stored.obj, seen)
-        ]
+        rules: list[Rule] = []
+        seen = {role["metadata"]["name"]}
+        chosen = [role]
+        for each in chosen:
+            selectors = (each.get("aggregationRule") or {}).get("clusterRoleSelectors")
+            if not selectors:
+                rules += rules_from(each)
+                continue
+            compiled = [label_selector_from_dict(selector) for selector in selectors]
+            for stored in self._store.list(CLUSTERROLES)[0]:
+                labels = stored.obj["metadata"].get("labels")
+                if stored.key.name not in seen and any(selector.matches(labels) for selector in compiled):
+                    seen.add(stored.key.name)
+                    chosen.append(stored.obj)
+        return rules
 
     def _grants(self, user: User, namespace: str) -> Iterator[Grant]:
         index = self._index if self._index is not None else self._build()
@@ -150,7 +154,8 @@ class Authorizer:
             for stored in self._store.list(resource)[0]:
                 namespace = stored.key.namespace
                 reference = stored.obj.get("roleRef") or {}
-                role = (reference.get("kind", ""), namespace, reference.get("name", ""))
+                role_kind = reference.get("kind", "")
+                role = (role_kind, "" if role_kind == "ClusterRole" else namespace, reference.get("name", ""))
                 if role not in known:
                     known[role] = tuple(self.role_rules(*role) or ())
                 place = f"{namespace}/{stored.key.name}" if namespace else stored.key.name

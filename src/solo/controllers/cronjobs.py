@@ -18,8 +18,6 @@ from solo.controllers.watches import Obj, Watches
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 TOO_MANY_MISSED = 100
-LOOK_SECONDS = 60.0
-"""The longest wait: timers stand still while the machine sleeps and do not follow its clock when that is set."""
 
 
 class CronJobController:
@@ -61,7 +59,7 @@ class CronJobController:
             return None
         due = _latest_due(schedule, _begin(cron, now), now)
         following = schedule.following(now)
-        wait = min((following - now).total_seconds(), LOOK_SECONDS) if following is not None else None
+        wait = (following - now).total_seconds() if following is not None else None
         if due is None:
             return wait
         late = spec.get("startingDeadlineSeconds")

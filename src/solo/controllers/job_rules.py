@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from kube.machinery.durations import parse_rfc3339, rfc3339
+from solo.controllers import job_indexes
+from solo.controllers.job_indexes import Outcome, index_of, parse_indexes, phase, show_indexes
 
 Obj = dict[str, Any]
-
-INDEX = "batch.kubernetes.io/job-completion-index"
-FIRST_BACKOFF_SECONDS = 10.0
-MAX_BACKOFF_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a Job ends."""
-
-    success: bool
-    reason: str
-    message: str
-
-
-def phase(pod: Mapping[str, Any]) -> str:
-    return str((pod.get("status") or {}).get("phase") or "Pending")
 
 
 def has_condition(conditions: Iterable[Obj], type_: str) -> bool:
@@ -67,6 +51,9 @@ def count(job: Obj, pods: Sequence[Obj], now: datetime) -> tuple[Obj, Outcome | 
         if done:
             status["completedIndexes"] = show_indexes(done)
         status["succeeded"] = len(done)
+        if spec.get("backoffLimitPerIndex") is not None:
+            lost = job_indexes.given_up(spec, before, pods, lambda pod: action_of(spec, pod))
+            status["failedIndexes"] = show_indexes(lost)
     else:
         succeeded = sum(phase(pod) == "Succeeded" for pod in pods)
         status["succeeded"] = max(succeeded, int(before.get("succeeded") or 0))
@@ -92,7 +79,7 @@ def _failure(spec: Obj, status: Obj, pods: Sequence[Obj], now: datetime) -> Outc
     left = deadline_left({"spec": spec}, status, now)
     if left is not None and left <= 0:
         return Outcome(False, "DeadlineExceeded", "Job was active longer than specified deadline")
-    return None
+    return job_indexes.outcome(spec, status)
 
 
 def _success(spec: Obj, status: Obj, pods: Sequence[Obj]) -> Outcome | None:
@@ -125,6 +112,12 @@ def _judge(spec: Obj, failures: Iterable[Obj]) -> tuple[Outcome | None, int]:
         if rule.get("action") == "Ignore":
             ignored += 1
     return None, ignored
+
+
+def action_of(spec: Obj, pod: Obj) -> str:
+    """What the pod failure policy does about a failed pod, "" where it has no rule for it."""
+    rules = (spec.get("podFailurePolicy") or {}).get("rules") or []
+    return next((str(rule.get("action")) for rule in rules if _matches(rule, pod)), "")
 
 
 def _matches(rule: Obj, pod: Obj) -> bool:
@@ -163,70 +156,13 @@ def wanted_active(job: Obj, status: Obj, active: int) -> int:
     wanted = spec.get("completions")
     if wanted is None:
         return active if status["succeeded"] else int(spec["parallelism"])
-    return max(0, min(int(spec["parallelism"]), int(wanted) - int(status["succeeded"])))
+    lost = len(parse_indexes(status.get("failedIndexes") or ""))
+    return max(0, min(int(spec["parallelism"]), int(wanted) - int(status["succeeded"]) - lost))
 
 
-def backoff_left(pods: Iterable[Obj], now: datetime) -> float:
-    """Seconds to wait after the failures since the last success, twice as long for each (`newBackoffRecord`)."""
-    ended = [(moment, phase(pod)) for pod in pods if (moment := _ended(pod)) is not None]
-    successes = [moment for moment, what in ended if what == "Succeeded"]
-    failures = [moment for moment, what in ended if what == "Failed" and all(moment > each for each in successes)]
-    if not failures:
-        return 0.0
-    delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(len(failures) - 1, 10), MAX_BACKOFF_SECONDS)
-    return max(0.0, delay - (now - max(failures)).total_seconds())
-
-
-def _ended(pod: Obj) -> datetime | None:
-    if phase(pod) not in ("Succeeded", "Failed"):
-        return None
-    status = pod.get("status") or {}
-    times = [
-        ((each.get("state") or {}).get("terminated") or {}).get("finishedAt")
-        for each in status.get("containerStatuses") or ()
-    ]
-    known = [time for time in times if time] or [pod["metadata"]["creationTimestamp"]]
-    return max(parse_rfc3339(time) for time in known)
-
-
-def next_indexes(job: Obj, status: Obj, active: Iterable[Obj], number: int) -> list[int | None]:
-    """The indexes of `number` new pods, lowest first; None for each where pods have no index."""
-    spec = job["spec"]
-    if spec["completionMode"] != "Indexed":
-        return [None] * number
-    taken = parse_indexes(status.get("completedIndexes") or "") | {index_of(pod) for pod in active}
-    free: list[int | None] = [index for index in range(spec["completions"]) if index not in taken]
-    return free[:number]
-
-
-def index_of(pod: Obj) -> int | None:
-    """The completion index that a pod works on."""
-    text = (pod["metadata"].get("annotations") or {}).get(INDEX) or ""
-    return int(text) if text.isdecimal() else None
-
-
-def parse_indexes(text: str) -> set[int | None]:
-    """`0-2,5` as numbers."""
-    found: set[int | None] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        if first:
-            found.update(range(int(first), int(last or first) + 1))
-    return found
-
-
-def show_indexes(indexes: Iterable[int | None]) -> str:
-    """Numbers as `0-2,5`; two in a row are listed, three become a range."""
-    spans: list[list[int]] = []
-    for index in sorted(index for index in indexes if index is not None):
-        if spans and spans[-1][1] == index - 1:
-            spans[-1][1] = index
-        else:
-            spans.append([index, index])
-    return ",".join(_span(first, last) for first, last in spans)
-
-
-def _span(first: int, last: int) -> str:
-    if first == last:
-        return str(first)
-    return f"{first},{last}" if last == first + 1 else f"{first}-{last}"
+def free_indexes(job: Obj, status: Obj, active: Iterable[Obj]) -> list[int | None]:
+    """The indexes that need a pod, lowest first."""
+    taken = {index_of(pod) for pod in active}
+    for key in ("completedIndexes", "failedIndexes"):
+        taken |= parse_indexes(status.get(key) or "")
+    return [index for index in range(job["spec"]["completions"]) if index not in taken]

@@ -17,13 +17,14 @@ from kube.client.queue import WorkQueue
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import JOBS, PODS
-from solo.controllers import job_rules
-from solo.controllers.job_rules import INDEX, Outcome
+from solo.controllers import job_indexes, job_rules
+from solo.controllers.job_indexes import FAILURES, INDEX, Outcome
 from solo.controllers.ownership import claim, controller_of
 from solo.controllers.pods import (
     Place,
     create_pod,
     delete_pod,
+    host_name,
     is_active,
     place_of,
     pod_of,
@@ -48,7 +49,7 @@ class _View:
 
     def __post_init__(self) -> None:
         self.active = [pod for pod in self.pods if is_active(pod)]
-        running = [pod for pod in self.pods if job_rules.phase(pod) not in ("Succeeded", "Failed")]
+        running = [pod for pod in self.pods if job_indexes.phase(pod) not in ("Succeeded", "Failed")]
         self.ending = [pod for pod in running if pod["metadata"].get("deletionTimestamp")]
 
     @property
@@ -130,15 +131,13 @@ class JobController:
             missing -= len(view.ending)
         if missing <= 0:
             return waits
-        delay = job_rules.backoff_left(view.pods, view.now)
-        if delay > 0:
-            return [*waits, delay]
-        for index in job_rules.next_indexes(view.job, status, view.active, min(missing, BURST)):
-            created = await create_pod(self._client, self._events, view.job, _pod(view.job, index))
+        indexes, delays = _due(view, status, missing)
+        for index in indexes[:BURST]:
+            created = await create_pod(self._client, self._events, view.job, _pod(view, index))
             if isinstance(created, StatusError):
                 raise created
             view.active.append(created)
-        return waits
+        return waits + delays
 
     async def _report(self, view: _View, status: Obj, outcome: Outcome | None) -> None:
         job, now = view.job, now_rfc3339()
@@ -170,15 +169,33 @@ class JobController:
                 await self._events.event(job, kind, reason, "Job completed" if outcome.success else outcome.message)
 
 
-def _pod(job: Obj, index: int | None) -> Obj:
+def _due(view: _View, status: Obj, missing: int) -> tuple[list[int | None], list[float]]:
+    """The indexes of the pods to start now (None for each where pods have none), and what is to be waited for."""
+    spec = view.spec
+    free: list[int | None] = [None] * missing
+    if spec["completionMode"] == "Indexed":
+        free = job_rules.free_indexes(view.job, status, view.active)
+    if spec.get("backoffLimitPerIndex") is not None:
+        ready, delays = job_indexes.due(free, view.pods, view.now)
+        return ready[:missing], delays
+    delay = job_indexes.backoff_left(view.pods, view.now)
+    return ([], [delay]) if delay > 0 else (free[:missing], [])
+
+
+def _pod(view: _View, index: int | None) -> Obj:
     """A pod of a Job, the one of an index where the Job counts by index."""
+    job = view.job
     pod = pod_of(job, JOBS, job["spec"]["template"])
     if index is None:
         return pod
-    meta, spec = pod["metadata"], {**pod["spec"]}
-    meta["generateName"] = f"{job['metadata']['name']}-{index}-"
+    meta, name = pod["metadata"], f"{job['metadata']['name']}-{index}"
+    spec = {**pod["spec"], **host_name(name)}
+    meta["generateName"] = f"{name}-"
     meta["labels"] = {**(meta.get("labels") or {}), INDEX: str(index)}
     meta["annotations"] = {**(meta.get("annotations") or {}), INDEX: str(index)}
+    if view.spec.get("backoffLimitPerIndex") is not None:
+        failed = job_indexes.failures(view.pods, lambda each: job_rules.action_of(view.spec, each))
+        meta["annotations"][FAILURES] = str(failed.get(index, 0))
     variable: dict[str, Any] = {
         "name": "JOB_COMPLETION_INDEX",
         "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}},

@@ -16,11 +16,13 @@ from solo.controllers.budgets import BudgetController
 from solo.controllers.cronjobs import CronJobController
 from solo.controllers.daemonsets import DaemonSetController
 from solo.controllers.deployments import DeploymentController
+from solo.controllers.endpoints import EndpointsController
 from solo.controllers.gc import GarbageCollector
 from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
 from solo.controllers.pods import Place
 from solo.controllers.replicasets import ReplicaSetController
+from solo.controllers.scheduling import SchedulingController
 from solo.controllers.serviceaccounts import ServiceAccountController
 from solo.controllers.statefulsets import StatefulSetController
 from solo.controllers.tokens import TokenController
@@ -59,6 +61,8 @@ BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconc
     "cronjobs": CronJobController,
     "budgets": BudgetController,
     "tokens": TokenController,
+    "scheduling": SchedulingController,
+    "endpoints": EndpointsController,
 }
 
 

@@ -10,6 +10,7 @@ from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
+from kube.machinery.names import dns1123_label
 from kube.machinery.resources import PODS, Resource
 from solo.controllers.ownership import controller_reference
 from solo.controllers.watches import Obj
@@ -33,6 +34,11 @@ def pod_of(owner: Obj, resource: Resource, template: Obj) -> Obj:
         },
         "spec": template["spec"],
     }
+
+
+def host_name(name: str) -> Obj:
+    """The field `hostname` of a pod that is known by its name, where the name can be that of a host."""
+    return {} if dns1123_label(name) else {"hostname": name}
 
 
 async def create_pod(client: AsyncClient, events: EventRecorder, owner: Obj, pod: Obj) -> Obj | StatusError:

@@ -16,6 +16,7 @@ from solo.controllers.pods import (
     Place,
     create_pod,
     delete_pod,
+    host_name,
     is_active,
     place_of,
     pod_of,
@@ -148,7 +149,9 @@ class StatefulSetController:
         del meta["generateName"]
         own = {NAME_LABEL: name, INDEX_LABEL: str(ordinal), HASH_LABEL: label}
         meta["labels"] = {**(meta.get("labels") or {}), **own}
-        spec = {**pod["spec"]}  # without hostname and subdomain: pods are processes of the host
+        spec = {**pod["spec"], **host_name(name)}
+        if owner["spec"].get("serviceName"):
+            spec["subdomain"] = owner["spec"]["serviceName"]
         volumes = list(spec.get("volumes") or [])
         for claim_template in owner["spec"].get("volumeClaimTemplates") or ():
             claimed = await self._claim(owner, claim_template, name)

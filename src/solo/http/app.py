@@ -18,6 +18,7 @@ from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, denial
 from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
+from solo.http.deadlines import deadline
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.lists import Lister
@@ -38,7 +39,6 @@ from solo.store import Key, Store
 logger = logging.getLogger(__name__)
 
 _REVIEW_KINDS = {(item.group, item.version, item.plural): item for item in REVIEWS}
-_WATCH_TRUE = ("true", "1")
 
 
 class Api:
@@ -84,7 +84,10 @@ class Api:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; errors become a `Status`."""
         try:
-            return await self._route(request)
+            path = request.raw_path.partition("?")[0]
+            info = paths.parse(request.method, path)
+            async with deadline(request, info):
+                return await self._route(request, path, info)
         except StatusError as problem:
             return responses.status_error(problem)
         except (web.HTTPException, ConnectionError):
@@ -93,10 +96,8 @@ class Api:
             logger.exception("%s %s failed", request.method, request.path)
             return responses.status_error(errors.internal("an unexpected error, which is in the server's log"))
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.Request, path: str, info: RequestInfo | None) -> web.StreamResponse:
         user = self._authenticate(request)
-        path = request.raw_path.partition("?")[0]
-        info = paths.parse(request.method, path)
         if info is None or not info.resource:
             return self._plain(request, path, user)
         self._read_watch(request, info)
@@ -124,7 +125,7 @@ class Api:
         if info.verb != "list":
             return
         query = request.query
-        if (query.get("watch") or "").lower() in _WATCH_TRUE:
+        if paths.asks_to_watch(query):
             info.verb = "watch"
         selector = query.get("fieldSelector") or ""
         if selector.startswith("metadata.name=") and "," not in selector:
@@ -190,7 +191,7 @@ class Api:
         obj.setdefault("apiVersion", review.api_version)
         if (obj["apiVersion"], obj["kind"]) != (review.api_version, review.kind):
             raise errors.bad_request(f"the object must be a {review.kind} of {review.api_version}")
-        output = choose_output(request.headers.get("Accept") or "", transforms=False)
+        output = choose_output(request.headers.get("Accept") or "", transforms=False, protobuf=True)
         answer = self._reviews.answer(review.plural, obj, info.namespace, user)
         return responses.value(answer, Output(output.media_type), 201)
 
@@ -199,7 +200,8 @@ class Api:
     async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
         if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
             return await self._stream(request, info, kind, user)
-        call = Call(request, info, kind, user, choose_output(request.headers.get("Accept") or ""))
+        output = choose_output(request.headers.get("Accept") or "", protobuf=not kind.custom)
+        call = Call(request, info, kind, user, output)
         if info.subresource:
             return await self._subresource(call)
         if info.verb == "list" or info.verb == "watch":
@@ -277,6 +279,8 @@ class Api:
             return await self._token(call)
         if info.subresource == "eviction":
             return await self._writer.evict(call)
+        if info.subresource == "binding":
+            return await self._writer.bind(call)
         if info.verb == "get":
             return await (self._writer.read_scale(call) if info.subresource == "scale" else self._get(call))
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))

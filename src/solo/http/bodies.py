@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from kube.machinery import errors
-from solo.http.negotiation import JSON, YAML
+from solo.http.negotiation import JSON, PROTOBUF, YAML
 
 Obj = dict[str, Any]
 
@@ -25,7 +25,6 @@ MAX_REPEATED = 100
 SLOW_YAML = 64 * 1024
 """YAML takes about a second a megabyte: from this size on it is read beside the event loop."""
 APPLY_PATCH = "application/apply-patch+yaml"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 _SPACED_KEY = re.compile(rb'"\s+:')
 _OPERATION_FIELDS = {"op", "path", "from", "value"}
 _ACCEPTED = (JSON, YAML, PROTOBUF)

@@ -26,6 +26,8 @@ class _Connection(web.RequestHandler):
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError) and (self.transport is None or self.transport.is_closing()):
+            raise exc  # The client is gone, in the middle of an answer: aiohttp ends the connection without a word.
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         first = (message or str(exc)).strip().partition("\n")[0].rstrip(":")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -84,18 +85,14 @@ class Discovery:
         if parts == ["apis"]:
             listed = [_group(group, versions) for group, versions in groups.items() if group]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
-        if parts[0] == "apis" and len(parts) == 2 and parts[1] and parts[1] in groups:
-            return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1], groups[parts[1]])}
-        group, version = ("", parts[1]) if parts[0] == "api" else (parts[1], parts[2])
-        kinds = groups.get(group, {}).get(version)
-        if kinds is None:
-            raise errors.path_not_found()
-        resources: list[Obj] = []
-        for kind in kinds:
-            resources += _legacy(kind)
-        resources += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
-        group_version = f"{group}/{version}" if group else version
-        return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
+        match parts:
+            case ["apis", group] if group in groups:
+                return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, groups[group])}
+            case ["api", version]:
+                return _resources("", version, groups[""])
+            case ["apis", group, version] if group in groups:
+                return _resources(group, version, groups[group])
+        raise errors.path_not_found()
 
     def _groups(self) -> dict[str, dict[str, list[Kind]]]:
         groups = self._catalog.groups()
@@ -144,6 +141,16 @@ def _group(group: str, versions: Iterable[str]) -> Obj:
     return {"name": group, "versions": listed, "preferredVersion": listed[0]}
 
 
+def _resources(group: str, version: str, versions: Mapping[str, Iterable[Kind]]) -> Obj:
+    """An APIResourceList. Raises 404."""
+    if version not in versions:
+        raise errors.path_not_found()
+    found = [entry for kind in versions[version] for entry in _legacy(kind)]
+    found += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
+    group_version = f"{group}/{version}" if group else version
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
+
+
 def _legacy(kind: Kind) -> list[Obj]:
     resource = kind.resource
     entry: Obj = {
@@ -157,10 +164,15 @@ def _legacy(kind: Kind) -> list[Obj]:
         entry["shortNames"] = list(kind.short_names)
     if kind.categories:
         entry["categories"] = list(kind.categories)
-    identity = f"{resource.group}/{resource.version}/{resource.kind}".encode()
-    digest = hashlib.sha256(identity).digest()[:8]
-    entry["storageVersionHash"] = msgspec.json.encode(digest).decode().strip('"')
+    entry["storageVersionHash"] = _storage_hash(kind)
     return [entry, *(_legacy_subresource(kind, item) for item in kind.subresources)]
+
+
+def _storage_hash(kind: Kind) -> str:
+    """What tells whether objects are still stored as they were (apiserver `discovery.StorageVersionHash`)."""
+    group, _, version = kind.storage_version.rpartition("/")
+    digest = hashlib.sha256(f"{group}/{version}/{kind.resource.kind}".encode()).digest()[:8]
+    return base64.b64encode(digest).decode()
 
 
 def _legacy_subresource(kind: Kind, item: Subresource) -> Obj:

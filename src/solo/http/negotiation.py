@@ -9,6 +9,7 @@ from kube.machinery.errors import StatusError
 
 JSON = "application/json"
 YAML = "application/yaml"
+PROTOBUF = "application/vnd.kubernetes.protobuf"
 OFFERED = (JSON, YAML)
 
 TABLE = "Table"
@@ -26,10 +27,11 @@ class Output:
 
 
 @lru_cache(maxsize=512)
-def choose_output(accept: str, *, transforms: bool = True) -> Output:
+def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = False) -> Output:
     """The first acceptable representation; `transforms` says whether the answer has metadata to be shown alone.
 
-    Protobuf is not spoken: clients that ask for it list JSON too.
+    Protobuf, where the answer can be written in it (`protobuf`), is for clients that accept nothing else: objects are
+    stored as JSON.
 
     Raises 406 when nothing fits.
     """
@@ -47,6 +49,8 @@ def choose_output(accept: str, *, transforms: bool = True) -> Output:
             return Output(JSON, transform)
         if media_type == YAML:
             return Output(YAML, transform)
+    if protobuf and any(media_type == PROTOBUF and "as" not in params for media_type, params in _ranges(accept)):
+        return Output(PROTOBUF)
     text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(OFFERED)}"
     raise StatusError(406, "NotAcceptable", text, {})
 

@@ -99,7 +99,7 @@ class OpenApi:
             # One version a kind: the definitions of further versions of a custom resource have names of their own.
             everything = [*map(_served, self._catalog), *map(_review, REVIEWS)]
             return _encode(openapi_v2_document(everything, GIT_VERSION))
-        if parts[0] != "v3":
+        if parts[:1] != ["v3"]:
             raise errors.path_not_found()
         group_version, served = self._kinds(parts[1:])
         return _encode(openapi_v3_document(group_version, served, GIT_VERSION))

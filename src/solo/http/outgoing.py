@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from kube.machinery.selectors import label_selector_from_dict
 from solo.registry.calling import CallError
 from solo.registry.objects import dig
 from solo.store import Key, Store
@@ -92,7 +91,7 @@ class WebhookCaller:
         return _Target(f"https://{literal}:{port}{path}", host, shown)
 
     def _resolve(self, namespace: str, name: str, port: int) -> tuple[str, int]:
-        """Where a port of a Service is served: its EndpointSlices tell, else the ready pods that it selects."""
+        """Where a port of a Service is served, as its EndpointSlices tell."""
         stored = self._store.get(Key("services", namespace, name))
         if stored is None:
             raise CallError(f'failed to call webhook: service "{name}" not found in namespace {namespace}')
@@ -100,7 +99,7 @@ class WebhookCaller:
         entry = next((item for item in spec.get("ports") or [] if item.get("port") == port), None)
         if entry is None:
             raise CallError(f'failed to call webhook: service "{name}" has no port {port}')
-        found = self._by_slices(namespace, name, entry) or self._by_pods(namespace, spec, entry)
+        found = self._by_slices(namespace, name, entry)
         if found is None:
             raise CallError(f'failed to call webhook: no endpoints available for service "{name}"')
         return found
@@ -116,35 +115,6 @@ class WebhookCaller:
                 if ready and port is not None and port.get("port") and endpoint.get("addresses"):
                     return endpoint["addresses"][0], port["port"]
         return None
-
-    def _by_pods(self, namespace: str, spec: Obj, entry: Obj) -> tuple[str, int] | None:
-        if not spec.get("selector"):
-            return None
-        selector = label_selector_from_dict({"matchLabels": spec["selector"]})
-        for stored in self._store.list("pods", namespace)[0]:
-            pod = stored.obj
-            if not selector.matches(dig(pod, "metadata", "labels")) or not _ready(pod):
-                continue
-            port = _pod_port(pod, entry.get("targetPort") or entry["port"])
-            address = dig(pod, "status", "podIP")
-            if port is not None and address:
-                return address, port
-        return None
-
-
-def _ready(pod: Obj) -> bool:
-    conditions = dig(pod, "status", "conditions") or []
-    return any(item.get("type") == "Ready" and item.get("status") == "True" for item in conditions)
-
-
-def _pod_port(pod: Obj, target: int | str) -> int | None:
-    if isinstance(target, int):
-        return target
-    for container in pod["spec"].get("containers") or []:
-        for port in container.get("ports") or []:
-            if port.get("name") == target:
-                return int(port["containerPort"])
-    return None
 
 
 @lru_cache(maxsize=64)

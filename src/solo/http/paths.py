@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -22,6 +23,11 @@ class RequestInfo:
     resource: str = ""
     name: str = ""
     subresource: str = ""
+
+
+def asks_to_watch(query: Mapping[str, str]) -> bool:
+    """Whether the query of a list makes a watch of it."""
+    return (query.get("watch") or "").lower() in ("true", "1")
 
 
 def parse(method: str, raw_path: str) -> RequestInfo | None:

@@ -81,8 +81,8 @@ class PodHandlers:
             return await _log_over_websocket(request, chunks)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         response.enable_chunked_encoding()
-        await response.prepare(request)
         try:
+            await response.prepare(request)
             async for chunk in chunks:
                 await response.write(chunk)
         finally:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from kube.machinery.errors import StatusError
 from solo.http import tables
-from solo.http.negotiation import JSON, PARTIAL, PARTIAL_LIST, TABLE, YAML, Output
+from solo.http.negotiation import JSON, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Output
 from solo.registry.kinds import Kind
 from solo.registry.registry import Result
 from solo.store import Stored
@@ -39,10 +39,10 @@ def pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def raw_json(body: bytes | AsyncIterator[bytes], status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
-    """A JSON answer from bytes, at once or piece by piece."""
+    """A JSON answer from bytes, at once or piece by piece. A warning that was earned twice is told once."""
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in warnings:
+    for text in dict.fromkeys(warnings):
         response.headers.add("Warning", f"299 - {_quoted(text)}")
     return response
 
@@ -54,13 +54,19 @@ def _quoted(text: str) -> str:
 
 
 def value(obj: Any, output: Output, status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
-    """A JSON (or YAML) answer from a value."""
+    """An answer from a value."""
     return _finish(_encode(obj), output, status, warnings)
 
 
 def _finish(body: bytes, output: Output, status: int, warnings: Sequence[str]) -> web.Response:
-    if output.media_type != YAML:
+    if output.media_type == JSON:
         return raw_json(body, status, warnings)
+    if output.media_type == PROTOBUF:
+        from kube.machinery.protobuf import encode_unknown
+
+        response = raw_json(encode_unknown(msgspec.json.decode(body)), status, warnings)
+        response.content_type = PROTOBUF
+        return response
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -134,7 +140,7 @@ def many(
     head = _encode({"kind": kind.list_kind, "apiVersion": kind.resource.api_version, "metadata": list_meta})
     body = pieces(_list_parts(head[:-1], (kind.item_raw(stored.raw) for stored in items)))
     first = next(body)
-    if len(first) < PIECE_BYTES or output.media_type == YAML:
+    if len(first) < PIECE_BYTES or output.media_type != JSON:
         return _finish(first + b"".join(body), output, 200, warnings)
     return raw_json(_sent(first, body), 200, warnings)
 

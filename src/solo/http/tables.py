@@ -34,7 +34,7 @@ def table(kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, *, h
     printer = printer_of(kind)
     rows = [
         {
-            "cells": list(printer.cells(kind.stored(obj) if kind.renames else obj)),
+            "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
             **({} if include == "None" else {"object": _row_object(obj, include)}),
         }
         for obj in objects

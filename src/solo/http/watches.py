@@ -113,7 +113,7 @@ class Watcher:
     ) -> web.StreamResponse:
         """Stream events until the time is up, the client is gone or the server stops."""
         encoder = _Encoder(kind, output, request.query.get("includeObject") or "Metadata")
-        stream = stream_for(request)
+        stream = stream_for(request, output.media_type)
         await stream.begin()
         try:
             backlog, watch = await self._begin(kind, namespace, selection, options)
@@ -213,7 +213,7 @@ class _Encoder:
         self._output = output
         self._include = include
         self._header = True
-        self._verbatim = not output.transform and not kind.renames
+        self._verbatim = not output.transform and kind.form is None
 
     def event(self, event: Event) -> bytes:
         if self._verbatim:

@@ -9,10 +9,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 
+import msgspec
 from aiohttp import web
 
 from solo.http import responses
-from solo.http.negotiation import JSON
+from solo.http.negotiation import JSON, PROTOBUF
 from solo.http.websockets import accept, is_websocket, until_closed
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,12 @@ WRITE_SECONDS = 30.0
 class WatchStream:
     """Lines of a chunked answer. A client that goes away ends the whole handler (see `connections.Runner`)."""
 
+    content_type = JSON
+
     def __init__(self, request: web.Request) -> None:
         self._request = request
-        self._response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
+        headers = {"Content-Type": self.content_type, "Cache-Control": "no-cache, private"}
+        self._response = web.StreamResponse(headers=headers)
 
     async def begin(self) -> None:
         self._response.enable_chunked_encoding()
@@ -59,6 +63,17 @@ class WatchStream:
         return self._response
 
 
+class ProtobufStream(WatchStream):
+    """A frame of protobuf for each line."""
+
+    content_type = f"{PROTOBUF};stream=watch"
+
+    async def _send(self, data: bytes) -> None:
+        from kube.machinery.protobuf import encode_watch_event
+
+        await super()._send(b"".join(encode_watch_event(msgspec.json.decode(line)) for line in data.splitlines()))
+
+
 class SocketStream(WatchStream):
     """Text messages of a WebSocket."""
 
@@ -86,6 +101,8 @@ class SocketStream(WatchStream):
         return self._socket
 
 
-def stream_for(request: web.Request) -> WatchStream:
+def stream_for(request: web.Request, media_type: str) -> WatchStream:
     """What the client asks for, not begun."""
-    return SocketStream(request) if is_websocket(request) else WatchStream(request)
+    if is_websocket(request):
+        return SocketStream(request)
+    return ProtobufStream(request) if media_type == PROTOBUF else WatchStream(request)

@@ -19,12 +19,14 @@ from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
 from solo.registry import scale
+from solo.registry.bindings import bind
 from solo.registry.bootstrap import ensure_default_account
+from solo.registry.builtin_schema import BuiltinSchema
 from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
-from solo.registry.registry import Applied, Registry, Result
+from solo.registry.registry import Applied, Change, Registry, Result
 from solo.store import Key, Stored
 
 Obj = dict[str, Any]
@@ -35,6 +37,9 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 _FALSE = ("false", "0")
+_DELETE_OPTIONS = BuiltinSchema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "DeleteOptions", "v1")
+_EVICTION = BuiltinSchema("io.k8s.api.policy.v1.Eviction", "Eviction", "v1")
+_BINDING = BuiltinSchema("io.k8s.api.core.v1.Binding", "Binding", "v1")
 BODY_SECONDS = 60.0
 """A body that takes longer is given up; kube-apiserver gives a whole request as much."""
 
@@ -125,7 +130,7 @@ class Writer:
             self._authorize(call.user, replace(info, verb="create"))
             result = await self._registry.create(kind, info.namespace, info.name, obj, context)
             return responses.one(kind, result, call.output, call.include, 201, context.warnings)
-        return await self._change(call, context, lambda _: obj)
+        return await self._change(call, context, _replacement(call, obj, await read_body(call.request)))
 
     def _makes_new(self, call: Call, obj: Obj) -> bool:
         """Whether an update of a kind that allows that is about an object that is not there, and never was."""
@@ -165,14 +170,14 @@ class Writer:
         result = await self._registry.apply(kind, info.namespace, info.name, wanted, context)
         return responses.one(kind, result, call.output, call.include, status, context.warnings)
 
-    async def _change(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+    async def _change(self, call: Call, context: RequestContext, change: Change) -> web.Response:
         info = call.info
         result = await self._registry.update(
             call.kind, info.namespace, info.name, change, context, subresource=info.subresource
         )
         return responses.one(call.kind, result, call.output, call.include, 200, context.warnings)
 
-    async def _change_scale(self, call: Call, context: RequestContext, change: Callable[[Obj], Obj]) -> web.Response:
+    async def _change_scale(self, call: Call, context: RequestContext, change: Change) -> web.Response:
         info, kind = call.info, call.kind
         result = await self._registry.update(
             kind,
@@ -185,7 +190,7 @@ class Writer:
         shown = scale.read(kind, responses.served_object(kind, result))
         return responses.value(shown, call.output, 200, context.warnings)
 
-    def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Callable[[Obj], Obj]:
+    def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Change:
         """The function that a patch request stands for. It works on a value of its own."""
         media_type = call.media_type
         definition = call.kind.strategy.patch_schema()
@@ -226,6 +231,7 @@ class Writer:
     async def _delete_options(self, call: Call) -> tuple[DeleteOptions, RequestContext]:
         body = await read_body(call.request)
         given: Obj = bodies.decode_object(body, call.media_type, "DeleteOptions") if body.strip() else {}
+        _DELETE_OPTIONS.decode(given)
         context = call.context("DeleteOptions")
         context.dry_run = context.dry_run or check_dry_run(list(given.get("dryRun") or []), "DeleteOptions")
         return DeleteOptions.read(given, dict(call.request.query)), context
@@ -234,6 +240,7 @@ class Writer:
         """POST pods/eviction: a deletion with the options that the Eviction brings, if budgets allow it."""
         body = await read_body(call.request)
         given = bodies.decode_object(body, call.media_type, "Eviction")
+        _EVICTION.decode(given)
         context = call.context("CreateOptions")
         options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
         info = call.info
@@ -241,6 +248,15 @@ class Writer:
         if named != info.name:
             raise errors.bad_request(f"name in URL does not match name in Eviction object: {info.name} and {named}")
         await evict(self._registry, call.kind, info.namespace, info.name, options, context)
+        done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+        return responses.value(done, Output(), 201, context.warnings)
+
+    async def bind(self, call: Call) -> web.Response:
+        """POST pods/binding: a scheduler says on which node a pod is to run."""
+        given = bodies.decode_object(await read_body(call.request), call.media_type, "Binding")
+        _BINDING.decode(given)
+        context, info = call.context("CreateOptions"), call.info
+        await bind(self._registry, call.kind, info.namespace, info.name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 
@@ -253,6 +269,12 @@ class Writer:
         shown = await self._registry.views.one(kind, stored)
         scale.check_readable(kind, shown.obj)
         return responses.value(scale.read(kind, shown.obj), call.output)
+
+
+def _replacement(call: Call, obj: Obj, body: bytes) -> Change:
+    """The change to what a body says: first `obj`, which was read from it; if that was in vain, the body read anew."""
+    first = iter((obj,))
+    return lambda _: next(first, None) or bodies.decode_object(body, call.media_type, call.kind.resource.kind)
 
 
 def _object(value: Any) -> Obj:

@@ -6,22 +6,18 @@ One informer on all pods serves: the cluster has one node, and the pods that it 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from kube.client.aio import AsyncClient
-from kube.client.errors import ConnectionFailed
 from kube.client.events import EventRecorder
 from kube.client.informer import Informer
-from kube.machinery.durations import now_rfc3339
-from kube.machinery.errors import StatusError
 from kube.machinery.resources import NODES, PODS
 from solo.http.streams import PodStreams
-from solo.node import logs, records, status, stray
+from solo.node import records, stray
 from solo.node.cgroups import find_hierarchies
-from solo.node.container import Container
 from solo.node.context import NodeContext
 from solo.node.node_object import NodeRegistration
 from solo.node.plan import physical_memory
@@ -31,7 +27,8 @@ from solo.node.streams import NodeStreams
 log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
-_ROTATE_SECONDS = 10.0
+_LOOK_SECONDS = 10.0
+_CLOCK_STEP_SECONDS = 2.0
 _SYNC_SECONDS = 300.0
 _WORKER_RETRY = 5.0
 _LEAVE_SECONDS = 4.0
@@ -79,7 +76,7 @@ class NodeAgent:
                     pods.run(),
                     nodes.run(),
                     self._registration.run(),
-                    self._rotate_logs(),
+                    self._look_again(),
                     self._clear_strays(pods),
                 ):
                     group.create_task(work)
@@ -89,7 +86,7 @@ class NodeAgent:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             await self._context.drain()
-            self._context.clock.close()
+            await self._context.log_keeper.close()
 
     async def _finish_leaving(self) -> None:
         """Pods whose objects are gone are nobody's: they are not left behind if it can be helped."""
@@ -113,8 +110,6 @@ class NodeAgent:
             self._by_name[pod["metadata"]["namespace"], pod["metadata"]["name"]] = uid
             self._workers[uid] = PodWorker(self._context, pod)
             self._tasks[uid] = asyncio.create_task(self._work(uid, pod), name=f"pod {uid}")
-        elif not node and kind == "ADDED":
-            self._context.spawn(self._report_unschedulable(pod), "report an unschedulable pod")
 
     async def _work(self, uid: str, pod: Obj) -> None:
         """Keep the worker of one pod going until the pod is gone, whatever happens to it."""
@@ -137,32 +132,18 @@ class NodeAgent:
             if self._by_name.get(key) == uid:
                 del self._by_name[key]
 
-    async def _report_unschedulable(self, pod: Obj) -> None:
-        metadata = pod["metadata"]
-        condition = status.unschedulable(pod, now_rfc3339())
-        present = (pod.get("status") or {}).get("conditions") or []
-        others = [entry for entry in present if entry["type"] != "PodScheduled"]
-        if len(others) < len(present):
-            return  # It has been told before.
-        body = {"metadata": {"uid": metadata["uid"]}, "status": {"conditions": [*others, condition]}}
-        with contextlib.suppress(StatusError, ConnectionFailed):
-            await self._context.client.patch(PODS, metadata["name"], body, metadata["namespace"], subresource="status")
-        self._context.emit(pod, "Warning", "FailedScheduling", condition["message"])
-
-    async def _rotate_logs(self) -> None:
+    async def _look_again(self) -> None:
+        """What nothing tells of: logs where inotify cannot be had, and a clock that was set or a machine that slept."""
+        ahead = time.time() - time.monotonic()
         while True:
-            await asyncio.sleep(_ROTATE_SECONDS)
-            for worker in list(self._workers.values()):
+            await asyncio.sleep(_LOOK_SECONDS)
+            before, ahead = ahead, time.time() - time.monotonic()
+            for worker in self._workers.values():
+                if abs(ahead - before) > _CLOCK_STEP_SECONDS:
+                    worker.look()
                 for container in worker.containers.values():
-                    await self._rotate(container)
-
-    @staticmethod
-    async def _rotate(container: Container) -> None:
-        try:
-            if container.running and await logs.rotate(container.log):
-                log.info("rotated the log of container %s", container.marker)
-        except OSError as error:
-            log.error("the log of container %s cannot be rotated: %s", container.marker, error)
+                    if container.running:
+                        self._context.log_keeper.look(container.log)
 
     async def _clear_strays(self, pods: Informer) -> None:
         """Once all pods are known: end and remove what is left of pods that no longer exist."""

@@ -21,7 +21,8 @@ from kube.machinery.durations import now_rfc3339
 from solo.node import lifecycle, logs, procfs
 from solo.node.cgroups import ContainerGroup
 from solo.node.launch import Launch, LaunchError, fork_gated
-from solo.node.logtimes import LogClock
+from solo.node.logkeeper import LogKeeper
+from solo.node.podspec import is_sidecar
 from solo.node.reaper import ExitWatch, exit_code
 from solo.node.records import ContainerRecord, Terminated
 from solo.node.status import ContainerView
@@ -42,7 +43,7 @@ class Container:
         record: ContainerRecord,
         pod_directory: Path,
         group: ContainerGroup,
-        clock: LogClock,
+        log_keeper: LogKeeper,
         *,
         init: bool,
         save: Callable[[], None],
@@ -52,7 +53,7 @@ class Container:
         self.record = record
         self.init = init
         self.group = group
-        self._clock = clock
+        self._log_keeper = log_keeper
         self.waiting: tuple[str, str] | None = None
         self.ready = False
         self.started = False
@@ -65,7 +66,7 @@ class Container:
         self._watch: ExitWatch | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._stopper: asyncio.Task[None] | None = None
-        self._stop_deadline = 0.0
+        self._stop_deadline = 0.0  # On the monotonic clock.
         self._deadline_moved = asyncio.Event()
 
     @property
@@ -82,6 +83,11 @@ class Container:
     def marker(self) -> str:
         """The value of the variable that its processes carry."""
         return str(self.directory)
+
+    @property
+    def sidecar(self) -> bool:
+        """Whether it is an init container that goes on running."""
+        return self.init and is_sidecar(self.spec)
 
     @property
     def running(self) -> bool:
@@ -103,14 +109,16 @@ class Container:
         """What the pod's status shows."""
         return ContainerView(self.record, self.waiting, self.ready, self.started)
 
-    def adopt(self) -> bool:
-        """Take up the process that a former agent left; False when none of it runs any more."""
+    async def adopt(self) -> bool:
+        """Take up the process that a former agent left; False when it runs no more, nor then what it left behind."""
         record = self.record
         if not record.pid:
             return False
         try:
             watch = ExitWatch(record.pid, record.start_ticks)
         except OSError:
+            if record.boot == procfs.boot_id():
+                await self._kill_all()
             self._not_found()
             return False
         if not record.confirmed and not procfs.carries_marker(record.pid, self.marker):
@@ -181,13 +189,17 @@ class Container:
             raise
         await process.release()
         record.confirmed = True
-        self._save()
+        try:
+            self._save()
+        except OSError as error:
+            # It runs, and is on record; another agent will know it by its environment.
+            log.error("the start of container %s cannot be confirmed: %s", self.marker, error)
         self.waiting = None
-        self._supervise(ExitWatch(record.pid, record.start_ticks))
+        self._supervise(process.watch)
 
     def _supervise(self, watch: ExitWatch) -> None:
         self._watch = watch
-        self._clock.follow(self.log)
+        self._log_keeper.follow(self.log)
         self.ended.clear()
         self._supervisor = asyncio.create_task(self._until_end(watch), name=f"container {self.marker}")
 
@@ -195,8 +207,10 @@ class Container:
         status = await watch.wait()
         record = self.record
         oom = self.group.oom_kills() > 0
-        # The leader ended this moment: its number cannot have become anyone else's session yet.
-        procfs.send_signal(procfs.session_members(record.pid), signal.SIGKILL)
+        leader = procfs.read_stat(record.pid)
+        if leader is None or leader.start_ticks == record.start_ticks:
+            # The number is not anyone else's, so the session of that number is what the leader left.
+            procfs.send_signal(procfs.session_members(record.pid), signal.SIGKILL)
         await self._kill_all()
         finished = now_rfc3339()
         if status is None:
@@ -208,7 +222,7 @@ class Container:
         if ended.exit_code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
             ended.message = logs.tail_text(self.log, 80, 2048)
         lifecycle.back_off(record, lifecycle.seconds_between(record.started_at, finished), time.time())
-        self._clock.leave(self.log)
+        await self._log_keeper.finish(self.log)
         record.pid, record.confirmed, record.terminated = 0, False, ended
         self.ready = self.started = False
         self.group.remove()
@@ -258,16 +272,27 @@ class Container:
 
     async def _stop(self, before: Callable[[float], Awaitable[object]] | None) -> None:
         if before is not None:
-            await before(self._stop_deadline - time.monotonic())
+            await self._until_deadline(before(self._stop_deadline - time.monotonic()))
         procfs.send_signal(self._everyone(), signal.SIGTERM)
-        while (left := self._stop_deadline - time.monotonic()) > 0:
-            self._deadline_moved.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._deadline_moved.wait()
-            except TimeoutError:
-                break
+        await self._until_deadline(self.ended.wait())
         await self._kill_all()
+
+    async def _until_deadline(self, work: Awaitable[object]) -> None:
+        """Give `work` until the deadline, which may come nearer meanwhile. It failing is told in the log."""
+        task = asyncio.ensure_future(work)
+        moved = asyncio.ensure_future(self._deadline_moved.wait())
+        try:
+            while not task.done() and (left := self._stop_deadline - time.monotonic()) > 0:
+                await asyncio.wait({task, moved}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if moved.done():
+                    self._deadline_moved.clear()
+                    moved = asyncio.ensure_future(self._deadline_moved.wait())
+        finally:
+            task.cancel()
+            moved.cancel()
+        outcome, _ = await asyncio.gather(task, moved, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            log.error("what was to come before the end of container %s failed: %s", self.marker, outcome)
 
     def _everyone(self) -> set[int]:
         return {*procfs.members(self.marker, self.record.pid, self.record.start_ticks), *self.group.pids()}
@@ -279,4 +304,4 @@ class Container:
                 task.cancel()
         if self._watch is not None:
             self._watch.close()
-            self._clock.leave(self.log)
+            self._log_keeper.leave(self.log)

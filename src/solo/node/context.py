@@ -15,7 +15,8 @@ from kube.client.events import EventRecorder
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.node.cgroups import Hierarchies
-from solo.node.logtimes import LogClock
+from solo.node.libc import is_system_administrator
+from solo.node.logkeeper import LogKeeper
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ Obj = dict[str, Any]
 
 @dataclass(slots=True)
 class NodeContext:
-    """One node agent's surroundings. `memory` is the machine's, in bytes."""
+    """One node agent's surroundings. `memory` is the machine's, in bytes; an administrator can make namespaces."""
 
     client: AsyncClient
     recorder: EventRecorder
@@ -35,7 +36,8 @@ class NodeContext:
     hierarchies: Hierarchies
     memory: int
     uid: int = field(default_factory=os.geteuid)
-    clock: LogClock = field(default_factory=LogClock)
+    is_administrator: bool = field(default_factory=is_system_administrator)
+    log_keeper: LogKeeper = field(default_factory=LogKeeper)
     _background: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def read(self, resource: Resource, namespace: str, name: str) -> Obj | None:

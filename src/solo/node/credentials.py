@@ -17,12 +17,31 @@ from typing import Any
 
 from kube.client.aio import AsyncClient
 from kube.machinery.resources import SERVICEACCOUNTS
+from solo.node.volumespec import TOKEN_SECONDS
 
 log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
-TOKEN_SECONDS = 3607
-"""The life asked for; the odd seconds mark it as a mounted token, as the kubelet's default does."""
+
+
+async def request_token(client: AsyncClient, pod: Obj, seconds: int, audience: str = "") -> tuple[str, float]:
+    """A token of the pod's service account, bound to the pod, and when it is to be renewed (seconds since the epoch).
+
+    `audience`: whom it is for, the API itself if empty. StatusError or ConnectionFailed as the API answers.
+    """
+    metadata = pod["metadata"]
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": metadata["name"], "uid": metadata["uid"]}
+    spec: Obj = {"expirationSeconds": seconds, "boundObjectRef": bound}
+    if audience:
+        spec["audiences"] = [audience]
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+    account = pod["spec"].get("serviceAccountName") or "default"
+    answer = await client.create(SERVICEACCOUNTS, request, metadata["namespace"], name=account, subresource="token")
+    now = time.time()
+    expires = datetime.fromisoformat(answer["status"]["expirationTimestamp"].replace("Z", "+00:00")).astimezone(UTC)
+    # Spread, so that the pods that were started together do not renew together for ever.
+    renew_at = now + max(10.0, (expires.timestamp() - now) * random.uniform(0.75, 0.85))
+    return answer["status"]["token"], renew_at
 
 
 class Credentials:
@@ -31,8 +50,7 @@ class Credentials:
     def __init__(self, client: AsyncClient, pod: Obj, directory: Path, api_server: str, ca_pem: bytes) -> None:
         self._client = client
         self._namespace: str = pod["metadata"]["namespace"]
-        self._pod = {"kind": "Pod", "apiVersion": "v1", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
-        self._account: str = pod["spec"].get("serviceAccountName") or "default"
+        self._pod = pod
         self._directory = directory
         self._api_server = api_server
         self._ca_pem = ca_pem
@@ -55,20 +73,9 @@ class Credentials:
 
     async def renew(self) -> None:
         """Replace the token by a new one."""
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": TOKEN_SECONDS, "boundObjectRef": self._pod},
-        }
-        answer = await self._client.create(
-            SERVICEACCOUNTS, request, self._namespace, name=self._account, subresource="token"
-        )
-        status = answer["status"]
-        self._replace("token", status["token"].encode())
-        now = time.time()
-        expires = datetime.fromisoformat(status["expirationTimestamp"].replace("Z", "+00:00")).astimezone(UTC)
-        # Spread, so that the pods that were started together do not renew together for ever.
-        self.renew_at = now + max(10.0, (expires.timestamp() - now) * random.uniform(0.75, 0.85))
+        token, renew_at = await request_token(self._client, self._pod, TOKEN_SECONDS)
+        self._replace("token", token.encode())
+        self.renew_at = renew_at
 
     def _kubeconfig_document(self) -> Obj:
         files = self._directory

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from solo.http.streams import STDERR, STDOUT
-from solo.node.launch import Launch, LaunchError, fork_gated
+from solo.node.launch import GatedProcess, Launch, fork_gated
 from solo.node.procfs import is_same_process, send_signal, session_members
-from solo.node.reaper import ExitWatch, exit_code
+from solo.node.reaper import exit_code
 
 _CHUNK = 32 * 1024
 _END_OF_TRANSMISSION = b"\x04"
@@ -26,11 +26,11 @@ _END_OF_TRANSMISSION = b"\x04"
 class ExecProcess:
     """A running command; implements `solo.http.streams.ExecSession`."""
 
-    def __init__(self, pid: int, start_ticks: int, outputs: dict[int, int], stdin: int, *, terminal: bool) -> None:
+    def __init__(self, process: GatedProcess, outputs: dict[int, int], stdin: int, *, terminal: bool) -> None:
         """`outputs`: descriptor -> channel. `stdin`: descriptor or -1; with a terminal it is the same one."""
-        self._watch = ExitWatch(pid, start_ticks)
-        self._pid = pid
-        self._start_ticks = start_ticks
+        self._watch = process.watch
+        self._pid = process.pid
+        self._start_ticks = process.start_ticks
         self._outputs = outputs
         self._stdin = stdin
         self._terminal = terminal
@@ -152,17 +152,27 @@ async def start(plan: Launch, *, terminal: bool, stdin: bool) -> ExecProcess:
     """Run `plan` with pipes, or with a terminal of its own. LaunchError or OSError when it cannot be started."""
     ours, theirs = _terminal() if terminal else _pipes(stdin=stdin)
     try:
-        process = fork_gated(replace(plan, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], terminal=terminal))
-        await process.release()
+        try:
+            process = fork_gated(replace(plan, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], terminal=terminal))
+        finally:
+            for fd in {*theirs}:
+                os.close(fd)
+        await _release(process)
         outputs = {ours[1]: STDOUT} if terminal else {ours[1]: STDOUT, ours[2]: STDERR}
-        return ExecProcess(process.pid, process.start_ticks, outputs, ours[0], terminal=terminal)
-    except (OSError, LaunchError):
+        return ExecProcess(process, outputs, ours[0], terminal=terminal)
+    except BaseException:
         for fd in {*ours} - {-1}:
             os.close(fd)
         raise
-    finally:
-        for fd in {*theirs}:
-            os.close(fd)
+
+
+async def _release(process: GatedProcess) -> None:
+    """Let it run; whoever no longer waits for it, such as a probe whose container has ended, leaves nothing behind."""
+    try:
+        await process.release()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
 
 
 def _terminal() -> tuple[tuple[int, int, int], tuple[int, int, int]]:

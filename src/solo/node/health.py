@@ -1,18 +1,21 @@
-"""The probes of a container's present run: they decide whether it has started, is ready, and must be restarted."""
+"""The hook and the probes of a run of a container: whether it has started, is ready, must be restarted."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from solo.node.container import Container
-from solo.node.probes import ExecAction, ProbeLoop, run_action
+from solo.node.probes import CannotAskError, ExecAction, ProbeLoop, run_action
 
 log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
+
+_HOOK_SECONDS = 3600.0
+"""How long a postStart hook may take; the API knows no bound, but nothing is waited for without one."""
 
 
 class Health:
@@ -29,7 +32,7 @@ class Health:
         restart: Callable[[float | None], None],
     ) -> None:
         """`run` executes a command beside the container. `event` gets (type, reason, message). `restart` is called
-        with the probe's own grace period, or None, when the container must be restarted."""
+        with the probe's own grace period, or None, when the container must be ended, and restarted if it ever is."""
         self._container = container
         self._spec: Obj = container.spec
         self._host = host
@@ -39,11 +42,30 @@ class Health:
         self._restart = restart
         self._tasks: list[asyncio.Task[None]] = []
 
-    def begin(self, *, was_started: bool, was_ready: bool) -> None:
-        """Start probing; without probes the container is started and ready at once.
+    def begin(self) -> None:
+        """Run the postStart hook, then start probing; without either the container is started and ready at once."""
+        hook = (self._spec.get("lifecycle") or {}).get("postStart")
+        if hook is None:
+            self.resume(was_started=False, was_ready=False)
+        else:
+            self._container.started = self._container.ready = False
+            self._spawn("postStart hook", self._after_start(hook))
 
-        An adopted run goes on with the verdicts that it had (`was_started`, `was_ready`) until there are new ones.
-        """
+    async def _after_start(self, hook: Obj) -> None:
+        """No probe begins before the hook is done, which the container's end ends, too."""
+        try:
+            failure = await run_action(hook, self._spec, self._host, _HOOK_SECONDS, self._run)
+        except CannotAskError as error:
+            failure = str(error)
+        if failure:
+            self._event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}")
+            self._restart(None)
+            return
+        self.resume(was_started=False, was_ready=False)
+        self._changed()
+
+    def resume(self, *, was_started: bool, was_ready: bool) -> None:
+        """Probe a run that is under way. It goes on with the verdicts that it had until there are new ones."""
         self._container.ready = was_ready
         if (startup := self._spec.get("startupProbe")) and not was_started:
             self._container.started = False
@@ -97,7 +119,10 @@ class Health:
             on_failure=lambda reason: self._event("Warning", "Unhealthy", f"{kind} probe failed: {reason}"),
             on_verdict=on_verdict,
         )
-        task = asyncio.create_task(loop.run(), name=f"{kind} probe of {self._container.marker}")
+        self._spawn(f"{kind} probe", loop.run())
+
+    def _spawn(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"{what} of {self._container.marker}")
         task.add_done_callback(_log_failure)
         self._tasks.append(task)
 

@@ -23,14 +23,16 @@ import warnings
 from dataclasses import dataclass
 from typing import NoReturn
 
+from solo.node.libc import check, libc
+from solo.node.mounts import Mount, join_namespace, make_namespace
 from solo.node.procfs import read_stat
+from solo.node.reaper import ExitWatch
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 24, 38, 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLONE_NEWUTS = 0x04000000
-_CAP_SYS_ADMIN = 21
-_libc = ctypes.CDLL(None, use_errno=True)
 _GATE, _ERRORS, _FIRST_FREE = 3, 4, 5
+_REAP_SECONDS = 2.0
 
 _CAPABILITY_NAMES = """
     CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
@@ -58,7 +60,8 @@ class Launch:
 
     User and groups are left alone when `uid` is None. `join` are the `cgroup.procs` files of its control groups: it
     joins by itself, because that can take the kernel 20 ms and must not hold up the agent. `hostname` is what the
-    machine is called to the process, where `can_name_host` says so.
+    machine is called to the process, where there is the right to say so. `mounts` are seen by the process and by those
+    that it starts; `beside` is a process (pid and start time) whose mounts it sees instead.
     """
 
     argv: list[str]
@@ -77,6 +80,8 @@ class Launch:
     join: tuple[str, ...] = ()
     oom_score_adj: int = 0
     hostname: str = ""
+    mounts: tuple[Mount, ...] = ()
+    beside: tuple[int, int] = (0, 0)
 
 
 class _Header(ctypes.Structure):
@@ -87,12 +92,6 @@ class _Data(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
 
-def _check(result: int) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
 def _raise_ambient(capabilities: tuple[int, ...]) -> None:
     """Keep `capabilities` over the coming exec of an unprivileged process (capabilities(7), ambient set)."""
     header = _Header(_CAPABILITY_VERSION_3, 0)
@@ -101,40 +100,33 @@ def _raise_ambient(capabilities: tuple[int, ...]) -> None:
         word, bit = divmod(number, 32)
         for field in ("effective", "permitted", "inheritable"):
             setattr(data[word], field, getattr(data[word], field) | 1 << bit)
-    _check(_libc.capset(ctypes.byref(header), ctypes.byref(data)))
+    check(libc.capset(ctypes.byref(header), ctypes.byref(data)))
     for number in capabilities:
-        _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0))
+        check(libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0))
 
 
 def _drop_privileges(launch: Launch) -> None:
     for number in launch.drop:
         # A capability that this kernel does not know cannot be held either.
-        if _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0 and ctypes.get_errno() != errno.EINVAL:
-            _check(-1)
+        if libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) != 0 and ctypes.get_errno() != errno.EINVAL:
+            check(-1)
     if launch.uid is not None:
         if launch.ambient:
-            _check(_libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+            check(libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
         os.setgroups(launch.groups)
         os.setresgid(launch.gid, launch.gid, launch.gid)
         os.setresuid(launch.uid, launch.uid, launch.uid)
         if launch.ambient:
             _raise_ambient(launch.ambient)
     if launch.no_new_privileges:
-        _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-
-
-def can_name_host() -> bool:
-    """Whether processes can be given a host name of their own, a UTS namespace, which takes CAP_SYS_ADMIN."""
-    with open("/proc/self/status") as status:
-        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-    return bool(effective >> _CAP_SYS_ADMIN & 1)
+        check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 
 
 def _name_host(name: bytes) -> None:
     # Without the right, or in a sandbox that forbids it, the process runs with the host's name.
     with contextlib.suppress(PermissionError):
-        _check(_libc.unshare(_CLONE_NEWUTS))
-        _check(_libc.sethostname(name, len(name)))
+        check(libc.unshare(_CLONE_NEWUTS))
+        check(libc.sethostname(name, len(name)))
 
 
 def _candidates(launch: Launch) -> list[str]:
@@ -196,6 +188,13 @@ def _child(launch: Launch, candidates: list[str], gate: int, errors: int) -> NoR
         if launch.hostname:
             stage, subject = "set host name", launch.hostname
             _name_host(launch.hostname.encode())
+        if launch.mounts:
+            stage, subject = "mount volumes", ""
+            os.umask(0o022)
+            make_namespace(launch.mounts)
+        if launch.beside[0]:
+            stage, subject = "join the mounts of", str(launch.beside[0])
+            join_namespace(*launch.beside)
         if launch.terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         # As root, before the drop: the user of the process need not have search permission on the way there.
@@ -212,35 +211,42 @@ def _child(launch: Launch, candidates: list[str], gate: int, errors: int) -> NoR
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _exec(candidates, launch)
     except OSError as error:
-        os.write(report, f"{stage}\0{error.errno or 0}\0{subject}".encode())
+        os.write(report, f"{stage}\0{error.errno or 0}\0{subject or error.filename or ''}".encode())
     finally:
         os._exit(127)
 
 
 class GatedProcess:
-    """A forked process that waits for `release` to run its program; `abandon` sends it away."""
+    """A forked process that waits for `release` to run its program; `abandon` sends it away.
+
+    `watch` tells of its end. It is there from the beginning, so that no process runs that cannot be watched.
+    """
 
     def __init__(self, pid: int, gate: int, errors: int) -> None:
+        """Raises OSError when the process cannot be watched."""
         stat = read_stat(pid)
         self.pid = pid
         self.start_ticks = stat.start_ticks if stat else 0
         self._gate = gate
         self._errors = errors
+        self.watch = ExitWatch(pid, self.start_ticks)
 
     def abandon(self) -> None:
-        """Let the process leave without running anything, and reap it."""
+        """Let the process leave without running anything, and reap it, which takes microseconds."""
         os.close(self._gate)
         os.close(self._errors)
-        self._reap()
-
-    def _reap(self) -> None:
-        """Collect a process that is on its way out; it takes microseconds."""
+        self.watch.close()
         os.waitpid(self.pid, 0)
+
+    def kill(self) -> None:
+        """End it wherever it is; it is reaped when it is gone, which can take long if it hangs in the kernel."""
+        if not self.watch.ended:
+            os.kill(self.pid, signal.SIGKILL)
 
     async def release(self, timeout: float = 10.0) -> None:
         """Open the gate and wait until the program runs.
 
-        Raises LaunchError when it cannot; the process is gone and reaped then.
+        Raises LaunchError when it cannot; the process is gone and reaped then, or killed if that takes too long.
         """
         loop = asyncio.get_running_loop()
         answered = asyncio.Event()
@@ -259,15 +265,16 @@ class GatedProcess:
             loop.remove_reader(self._errors)
             os.close(self._errors)
         if report:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
-            self._reap()
+            self.kill()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REAP_SECONDS):
+                    await self.watch.wait()
             stage, number, subject = report.decode(errors="replace").split("\0", 2)
             raise LaunchError(stage, int(number), subject)
 
 
 def fork_gated(launch: Launch) -> GatedProcess:
-    """Fork a process that runs `launch` once it is released. Costs a few milliseconds; OSError when fork fails."""
+    """Fork a process that runs `launch` once it is released. Costs a few milliseconds; OSError when that fails."""
     candidates = _candidates(launch)
     gate_read, gate_write = os.pipe()
     errors_read, errors_write = os.pipe()
@@ -287,4 +294,10 @@ def fork_gated(launch: Launch) -> GatedProcess:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(gate_read)
         os.close(errors_write)
-    return GatedProcess(pid, gate_write, errors_read)
+    try:
+        return GatedProcess(pid, gate_write, errors_read)
+    except OSError:
+        os.close(gate_write)
+        os.close(errors_read)
+        os.waitpid(pid, 0)
+        raise

@@ -46,7 +46,8 @@ def decide(record: ContainerRecord, policy: str, now: float, *, init: bool) -> D
     ended = record.terminated
     if ended is not None and not should_restart(policy, ended.exit_code, init=init):
         return Decision(Step.SUCCEEDED if ended.exit_code == 0 else Step.FAILED)
-    if record.retry_at > now:
+    # A start that is further away than any back-off is that of a clock which has been set back since.
+    if now < record.retry_at <= now + BACKOFF_MAX:
         return Decision(Step.WAIT, record.retry_at)
     return Decision(Step.START)
 
@@ -62,3 +63,8 @@ def back_off(record: ContainerRecord, ran_for: float, now: float) -> None:
 def seconds_between(start: str, end: str) -> float:
     """Seconds from one RFC 3339 time to another; 0 when one is not known."""
     return (parse_rfc3339(end) - parse_rfc3339(start)).total_seconds() if start and end else 0.0
+
+
+def sooner(one: float | None, other: float | None) -> float | None:
+    """The smaller of two waits, None being for ever."""
+    return other if one is None else one if other is None else min(one, other)

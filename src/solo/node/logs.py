@@ -2,15 +2,18 @@
 
 `<pod>/<container>/<restart>.log` is the process' standard output and error. It is bounded: beyond 10 MiB its content is
 copied to `.log.1` and the file, which the process still holds, is emptied. An index beside each of them tells when
-lines were written (`logtimes`).
+lines were written (`logtimes`). A process can do to its log what it likes, empty it or make it a terabyte of nothing:
+whatever is read of one at once is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import stat
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from solo.http.streams import Excerpt
@@ -18,8 +21,11 @@ from solo.node.inotify import FileWatch
 from solo.node.logtimes import LineTimes, formatted, stamp, times_path
 
 MAX_BYTES = 10 * 1024 * 1024
+_SEARCH_BYTES = 4 * MAX_BYTES
+"""How far is looked for the begin of a line; more than the whole of a log, as a rule."""
 _CHUNK = 64 * 1024
 _COPY_CHUNK = 1024 * 1024
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # A pipe in the place of a log must not hold us up.
 
 
 def log_path(pod_directory: Path, container: str, restart: int) -> Path:
@@ -33,8 +39,9 @@ def rotated(path: Path) -> Path:
 
 
 def open_for_process(path: Path, uid: int, gid: int) -> int:
-    """Open a log for a process of `uid`, who owns it so that it may re-open /dev/stdout. Returns the descriptor."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Make a log for a process of `uid`, who owns it so that it may re-open /dev/stdout. Returns the descriptor."""
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.geteuid() == 0:
             os.fchown(fd, uid, gid)
@@ -52,23 +59,30 @@ def remove_older(directory: Path, keep_from: int) -> None:
             path.unlink(missing_ok=True)
 
 
+def outgrown(path: Path, limit: int = MAX_BYTES) -> bool:
+    """Whether a log, or its index, is longer than `limit` bytes."""
+    return _size(path) > limit or _size(times_path(path)) > limit
+
+
 async def rotate(path: Path, limit: int = MAX_BYTES) -> bool:
-    """Move the content of a log that, or whose index, has outgrown `limit` bytes aside. Returns whether it did."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    """Move the content of a log that has `outgrown` its limit aside. Returns whether it did; OSError if it cannot.
+
+    Of a log that is far beyond the limit the end is kept, without the times of its lines.
+    """
+    if not outgrown(path, limit):
         return False
+    fd = os.open(path, os.O_RDWR | _SAFE)
     try:
         size = os.fstat(fd).st_size
-        if size <= limit and _size(times_path(path)) <= limit:
-            return False
+        skipped = size - limit if size > 2 * limit else 0
+        os.lseek(fd, skipped, os.SEEK_SET)
         target = os.open(rotated(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             # One chunk at a time, so that the loop goes on; the last short read and the truncation are one step, so
             # that next to nothing can be written in between. From a process that writes as fast as this can copy, some
             # is lost: there would be no end to it.
             copied = 0
-            while len(data := os.read(fd, _COPY_CHUNK)) == _COPY_CHUNK and copied < 2 * size:
+            while len(data := os.read(fd, _COPY_CHUNK)) == _COPY_CHUNK and copied < 2 * max(size - skipped, limit):
                 copied += os.write(target, data)
                 await asyncio.sleep(0)
             os.write(target, data)
@@ -76,11 +90,22 @@ async def rotate(path: Path, limit: int = MAX_BYTES) -> bool:
             os.ftruncate(fd, 0)
             with contextlib.suppress(FileNotFoundError):
                 os.replace(times_path(path), times_path(rotated(path)))
+                if skipped:
+                    times_path(rotated(path)).unlink()
         finally:
             os.close(target)
         return True
     finally:
         os.close(fd)
+
+
+def _open(path: Path) -> int:
+    """Open a log to read it. FileNotFoundError when there is none, or something else in its place."""
+    fd = os.open(path, os.O_RDONLY | _SAFE)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, "not a file", str(path))
+    return fd
 
 
 def _size(path: Path) -> int:
@@ -93,24 +118,27 @@ def _size(path: Path) -> int:
 def _next_line(fd: int, offset: int) -> int:
     """Where the first line that begins at `offset` or later begins, at most the end of the file."""
     position = offset - 1
-    while position >= 0:
+    while 0 <= position < offset + _SEARCH_BYTES:
         block = os.pread(fd, _CHUNK, position)
         newline = block.find(b"\n")
         if newline >= 0:
             return position + newline + 1
         position += len(block)
         if not block:
-            return position
-    return 0
+            break
+    return max(position, 0)
 
 
-def tail_offset(fd: int, lines: int) -> tuple[int, int]:
-    """(offset where the last `lines` lines of a file begin, how many lines there are from it)."""
+def tail_offset(fd: int, lines: int, furthest: int = _SEARCH_BYTES) -> tuple[int, int]:
+    """(offset where the last `lines` lines of a file begin, how many lines there are from it).
+
+    At most `furthest` bytes from its end, where a file is that long.
+    """
     end = os.fstat(fd).st_size
     if lines <= 0:
         return end, 0
     position, found = end, 0
-    while position > 0:
+    while position > max(0, end - furthest):
         start = max(0, position - _CHUNK)
         block = os.pread(fd, position - start, start)
         scan = len(block)
@@ -122,18 +150,18 @@ def tail_offset(fd: int, lines: int) -> tuple[int, int]:
                 return start + newline + 1, lines
             scan = newline
         position = start
-    return 0, found + (1 if end else 0)
+    return position, found + (1 if end else 0)
 
 
 def tail_text(path: Path, max_lines: int, max_bytes: int) -> str:
     """The end of a log, for a termination message; empty when there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = _open(path)
     except OSError:
         return ""
     try:
         size = os.fstat(fd).st_size
-        start = max(tail_offset(fd, max_lines)[0], size - max_bytes)
+        start = max(tail_offset(fd, max_lines, max_bytes)[0], size - max_bytes)
         return os.pread(fd, max_bytes, start).decode(errors="replace")
     finally:
         os.close(fd)
@@ -145,7 +173,7 @@ class _Part:
     def __init__(self, path: Path) -> None:
         """FileNotFoundError when there is no such file."""
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.fd = _open(path)
         self.position = 0
         self._times: LineTimes | None = None
 
@@ -178,8 +206,10 @@ class _Part:
             self._times = None
 
     def close(self) -> None:
-        """Close the files."""
-        os.close(self.fd)
+        """Close the files. May be called again."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
         self._close_times()
 
 
@@ -258,8 +288,12 @@ class LogReader:
             begin = end
         return b"".join(shown)
 
-    async def stream(self, ended: Callable[[], Awaitable[object]] | None) -> AsyncIterator[bytes]:
+    def stream(self, ended: Callable[[], Awaitable[object]] | None) -> LogStream:
         """The log from here; with `ended`, new content as well until that has come to pass. Closes the files."""
+        return LogStream(self, ended)
+
+    async def chunks(self, ended: Callable[[], Awaitable[object]] | None) -> AsyncGenerator[bytes, None]:
+        """What `stream` gives."""
         watch, end = None, None
         try:
             if ended is not None:
@@ -283,3 +317,22 @@ class LogReader:
             if watch is not None:
                 watch.close()
             self.close()
+
+
+class LogStream:
+    """An async iterator over a log. Unlike a generator it closes the files also if nobody has begun to read."""
+
+    def __init__(self, reader: LogReader, ended: Callable[[], Awaitable[object]] | None) -> None:
+        self._reader = reader
+        self._chunks = reader.chunks(ended)
+
+    def __aiter__(self) -> LogStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        await self._chunks.aclose()
+        self._reader.close()

@@ -1,9 +1,8 @@
 """When what is in a log was written.
 
-Nothing stands between a process and its log, so the agent looks on: whenever a log has grown it notes in an index,
-`<log>.times`, how long the log is and when it was last written to (its mtime). It looks at once when a log that was
-quiet changes, and every 0.1 s at one that keeps changing. So a line is given a time at most 0.1 s after it was written;
-what was written while no agent ran is given the time of the last such write.
+Nothing stands between a process and its log, so the agent looks on (`logkeeper`): whenever a log has grown it notes in
+an index, `<log>.times`, how long the log is and when it was last written to (its mtime). So a line is given the time at
+which the agent looked; what was written while no agent ran is given the time of the last such write.
 
 An index is a file of records of 16 bytes: time in nanoseconds since the epoch, length of the log. Both only grow.
 """
@@ -16,11 +15,8 @@ import struct
 import time
 from pathlib import Path
 
-from solo.node.inotify import FilesWatch
-
 _RECORD = struct.Struct("<QQ")
 _BLOCK = 4096 * _RECORD.size
-_LOOK_SECONDS = 0.1
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -49,33 +45,6 @@ def _append(fd: int, log: os.stat_result) -> None:
         os.ftruncate(fd, 0)  # The process has emptied its log.
     if log.st_size not in (0, size):
         os.write(fd, _RECORD.pack(max(moment, min(log.st_mtime_ns, time.time_ns())), log.st_size))
-
-
-class LogClock:
-    """Keeps the indexes of logs that are being written."""
-
-    def __init__(self) -> None:
-        self._watch: FilesWatch | None = None
-
-    def follow(self, log: Path) -> None:
-        """Keep the index of `log`. Without inotify it grows when `stamp` is called otherwise."""
-        stamp(log)
-        with contextlib.suppress(OSError):
-            if self._watch is None:
-                self._watch = FilesWatch(_LOOK_SECONDS, stamp)
-            self._watch.add(log)
-
-    def leave(self, log: Path) -> None:
-        """The log is complete, or the agent leaves it."""
-        stamp(log)
-        if self._watch is not None:
-            self._watch.remove(log)
-
-    def close(self) -> None:
-        """Stop looking."""
-        if self._watch is not None:
-            self._watch.close()
-            self._watch = None
 
 
 class LineTimes:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from kube.machinery.resources import SERVICEACCOUNTS
-from solo.node import environment, podspec
+from solo.node import environment, podspec, volumespec
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
 from solo.node.launch import Launch
+from solo.node.mounts import Mount
 from solo.node.procfs import MARKER
 from solo.node.status import NODE_IP
+from solo.node.volumes import Volumes
 
 Obj = dict[str, Any]
 
@@ -30,15 +35,30 @@ class Planner:
         self.pod = pod
         self._plans: dict[str, Launch] = {}
         self._prepared = False
-        self.credentials: Credentials | None = None
+        self._credentials: Credentials | None = None
+        self._volumes = Volumes(context, directory)
 
     @property
     def renew_at(self) -> float:
         """When `renew` is due, seconds since the epoch; infinity when there is nothing to renew."""
-        return self.credentials.renew_at if self.credentials is not None else float("inf")
+        token = self._credentials.renew_at if self._credentials is not None else math.inf
+        return min(token, self._volumes.refresh_at)
+
+    async def renew(self) -> None:
+        """Renew the token, and what has changed in the volumes, if due. MountError, StatusError or OSError."""
+        now = time.time()
+        if self._credentials is not None and self._credentials.renew_at <= now:
+            await self._credentials.renew()
+        if self._volumes.refresh_at <= now:
+            await self._volumes.write(self._mounted_pod())
+
+    def _mounted_pod(self) -> Obj:
+        """The pod with all mounts that it is to have."""
+        has_token = self._credentials is not None and self._context.is_administrator
+        return volumespec.with_token(self.pod) if has_token else self.pod
 
     async def prepare(self) -> None:
-        """Make the pod's directory and credentials, once. ConfigError, StatusError or OSError when that fails."""
+        """Make the pod's directory, credentials and volumes, once. ConfigError, StatusError or OSError as it fails."""
         if self._prepared:
             return
         self._directory.mkdir(mode=0o711, exist_ok=True)
@@ -50,14 +70,15 @@ class Planner:
             account = await self._context.read(SERVICEACCOUNTS, namespace, name)
             if account is None:
                 raise ConfigError(f'serviceaccount "{name}" not found')
-        if podspec.wants_token(pod, account):
+        if self._credentials is None and podspec.wants_token(pod, account):
             context = self._context
             made = Credentials(context.client, pod, self._directory, context.api_server, context.ca_pem)
             owner = self._owner()
             if owner is not None:
                 _check_reachable(self._directory, *owner)
             await made.write(owner)
-            self.credentials = made
+            self._credentials = made
+        await self._volumes.write(self._mounted_pod())
         self._prepared = True
 
     def _owner(self) -> tuple[int, int] | None:
@@ -80,8 +101,8 @@ class Planner:
         server = urlsplit(context.api_server)
         env["KUBERNETES_SERVICE_HOST"] = server.hostname or ""
         env["KUBERNETES_SERVICE_PORT"] = str(server.port or 443)
-        if self.credentials is not None:
-            env["KUBECONFIG"] = str(self.credentials.kubeconfig)
+        if self._credentials is not None:
+            env["KUBECONFIG"] = str(self._credentials.kubeconfig)
         env.update(await environment.resolve(self.pod, container, NODE_IP, context.read))
         argv = environment.command_line(container, env)
         env[MARKER] = str(self._directory / container["name"])
@@ -99,18 +120,25 @@ class Planner:
             no_new_privileges=who.no_new_privileges,
             oom_score_adj=podspec.oom_score_adj(self.pod, container, context.memory),
             hostname=self.pod["spec"].get("hostname") or "",
+            mounts=self._mounts(container["name"], env),
         )
         self._plans[container["name"]] = plan
         return plan
+
+    def _mounts(self, name: str, env: dict[str, str]) -> tuple[Mount, ...]:
+        pod = self._mounted_pod()
+        return self._volumes.mounts(
+            pod, next(each for each in podspec.all_containers(pod) if each["name"] == name), env
+        )
 
     async def exec_plan(self, container: Obj, command: list[str]) -> Launch:
         """A process beside the container: same environment, directory and identity."""
         plan = self._plans.get(container["name"]) or await self.plan(container)
         return replace(plan, argv=command)
 
-    def remove_directory(self) -> None:
+    async def remove_directory(self) -> None:
         """Remove everything that the pod has on disk."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
 
 
 def _check_reachable(directory: Path, uid: int, gid: int) -> None:

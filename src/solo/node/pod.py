@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from dataclasses import replace
 from typing import Any
 
 from kube.client.errors import ConnectionFailed
-from kube.machinery.durations import now_rfc3339, parse_rfc3339
+from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS
-from solo.node import lifecycle, podspec, records, status
+from solo.node import lifecycle, podspec, records, volumespec
+from solo.node.beside import Beside
 from solo.node.cgroups import ContainerGroup
 from solo.node.container import Container
 from solo.node.context import NodeContext
 from solo.node.environment import ConfigError
-from solo.node.exec import run as run_command
 from solo.node.health import Health
-from solo.node.launch import Launch, LaunchError, can_name_host
+from solo.node.launch import LaunchError
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
-from solo.node.probes import run_action
+from solo.node.publisher import StatusPublisher
 from solo.node.status import NODE_IP
+from solo.node.volumes import MountError
 
 log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 _REMOVED_GRACE = 2.0
+_LAST_GRACE = 1.0
+"""Seconds that a sidecar has to end if the others took all of the grace period."""
 _RETRY_FIRST, _RETRY_MAX = 0.2, 5.0
 
 
@@ -44,10 +47,12 @@ class PodWorker:
         self.uid: str = pod["metadata"]["uid"]
         self.directory = context.root / self.uid
         self.planner = Planner(context, pod, self.directory)
+        self.beside = Beside(self.planner)
         self._context = context
         self._wake = asyncio.Event()
         self.removed = False
-        self._written: Obj = pod.get("status") or {}
+        self._stop_began: float | None = None
+        self._publisher = StatusPublisher(context, pod)
         self._told: set[tuple[str, str]] = set()
         self._health: dict[str, Health] = {}
         known = records.load(self.directory)
@@ -62,7 +67,7 @@ class PodWorker:
                 self.record.container(entry["name"]),
                 self.directory,
                 ContainerGroup(self._context.hierarchies, self.uid, entry["name"]),
-                self._context.clock,
+                self._context.log_keeper,
                 init=entry["name"] in init_names,
                 save=lambda: records.save(self.directory, self.record),
                 changed=self._wake.set,
@@ -78,6 +83,10 @@ class PodWorker:
                 self.containers[entry["name"]].spec = entry
         self._wake.set()
 
+    def look(self) -> None:
+        """Look at what is due again: waits stand still while the machine sleeps, and do not follow its clock."""
+        self._wake.set()
+
     def remove(self) -> None:
         """The object is gone."""
         self.removed = True
@@ -86,7 +95,7 @@ class PodWorker:
     async def run(self) -> None:
         """Work until the pod is gone. Failures of the API and of the file system are retried."""
         try:
-            self._adopt()
+            await self._adopt()
             retry = _RETRY_FIRST
             while True:
                 self._wake.clear()
@@ -125,9 +134,9 @@ class PodWorker:
             self._told.add((reason, message))
             self._event("Warning", reason, message)
 
-    def _adopt(self) -> None:
+    async def _adopt(self) -> None:
         for container in self.containers.values():
-            if container.adopt():
+            if await container.adopt():
                 log.info("adopted process %d, %s of pod %s", container.record.pid, container.name, self._label)
                 self._watch_health(container, adopted=True)
 
@@ -143,9 +152,10 @@ class PodWorker:
             return await self._delete()
         if self.record.failed_reason:
             return await self._fail()
-        if self._written.get("phase") in ("Succeeded", "Failed"):
+        if self._publisher.written.get("phase") in ("Succeeded", "Failed"):
             return None
         refused = podspec.refusals(self.pod, agent_uid=self._context.uid)
+        refused += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
         if refused and not any(container.running for container in self.containers.values()):
             self._refuse(refused)
             await self._publish()
@@ -153,31 +163,41 @@ class PodWorker:
         wait = self._deadline()
         if wait is not None and wait <= 0:
             return await self._fail()
-        wait = _sooner(wait, await self._advance())
+        wait = lifecycle.sooner(wait, await self._advance())
         await self._publish()
-        return _sooner(wait, await self._renew())
+        return lifecycle.sooner(wait, await self._renew())
 
     # --- the end of a pod ---
 
     def _stop_all(self, grace: float) -> bool:
-        """Ask all containers to stop. True when none runs."""
+        """Ask all containers to stop, sidecars after the others, the last one first. True when none runs."""
         running = [container for container in self.containers.values() if container.running]
-        for container in running:
+        if self._stop_began is None:
+            self._stop_began = time.monotonic()
+        others = [container for container in running if not container.sidecar]
+        left = grace - (time.monotonic() - self._stop_began)
+        for container in others or running[-1:]:
             if not container.stopping:
                 self._event("Normal", "Killing", f"Stopping container {container.name}")
-            container.stop(grace, self._pre_stop(container))
+            self._stop(container, max(left, min(grace, _LAST_GRACE)))
         return not running
+
+    def _stop(self, container: Container, grace: float) -> None:
+        def failed(message: str) -> None:
+            self._event("Warning", "FailedPreStopHook", message)
+
+        container.stop(grace, self.beside.pre_stop(container, failed))
 
     async def _leave(self) -> float | None:
         if not self._stop_all(_REMOVED_GRACE):
             return None
-        self._remove_remains()
+        await self._remove_remains()
         return -1
 
-    def _remove_remains(self) -> None:
+    async def _remove_remains(self) -> None:
         for container in self.containers.values():
             container.group.remove()
-        self.planner.remove_directory()
+        await self.planner.remove_directory()
 
     async def _delete(self) -> float | None:
         if not self._stop_all(podspec.grace_period(self.pod)):
@@ -186,7 +206,9 @@ class PodWorker:
         await self._publish()
         metadata = self.pod["metadata"]
         if not metadata.get("finalizers"):
-            self._remove_remains()  # First: who sees that the object is gone may rely on everything of it being gone.
+            await (
+                self._remove_remains()
+            )  # First: who sees that the object is gone may rely on everything of it being gone.
         try:
             await self._context.client.delete(PODS, metadata["name"], metadata["namespace"], grace=0, uid=self.uid)
         except StatusError as error:
@@ -203,7 +225,7 @@ class PodWorker:
     def _deadline(self) -> float | None:
         """Seconds until activeDeadlineSeconds are over; marks the pod as failed when they are."""
         limit = self.pod["spec"].get("activeDeadlineSeconds")
-        began = self._written.get("startTime")
+        began = self._publisher.written.get("startTime")
         if limit is None or not began:
             return None
         left = parse_rfc3339(began).timestamp() + float(limit) - time.time()
@@ -227,23 +249,44 @@ class PodWorker:
         """Start what is due, init containers one after the other first. Returns seconds until the next start."""
         try:
             await self.planner.prepare()
+        except MountError as error:
+            return self._cannot_prepare("ContainerCreating", str(error), "FailedMount")
         except ConfigError as error:
             return self._cannot_prepare("CreateContainerConfigError", str(error))
         except (StatusError, OSError) as error:
             return self._cannot_prepare("ContainerCreating", str(error))
+        if self._is_done():
+            self._stop_all(podspec.grace_period(self.pod))
+            return None
+        ordinary = [self.containers[entry["name"]] for entry in podspec.containers(self.pod)]
+        begun = any(container.record.started_at for container in ordinary)
+        wait = None
         for entry in podspec.init_containers(self.pod):
             container = self.containers[entry["name"]]
-            step, wait = await self._bring_up(container)
-            if step is not Step.SUCCEEDED:
+            step, due = await self._bring_up(container)
+            wait = lifecycle.sooner(wait, due)
+            # A sidecar that has to be restarted later holds nobody up.
+            if not (container.started or begun if container.sidecar else step is Step.SUCCEEDED):
                 return wait
-        wait = None
-        for entry in podspec.containers(self.pod):
-            _, due = await self._bring_up(self.containers[entry["name"]])
-            wait = _sooner(wait, due)
+        for container in ordinary:
+            _, due = await self._bring_up(container)
+            wait = lifecycle.sooner(wait, due)
         return wait
 
-    def _cannot_prepare(self, reason: str, message: str) -> float:
-        self._tell_once("Failed", message)
+    def _is_done(self) -> bool:
+        """Whether only sidecars are left, for which nothing is to be done any more."""
+        init = [self._decide(container) for container in self.containers.values() if container.init]
+        ordinary = [self._decide(container) for container in self.containers.values() if not container.init]
+        ended = all(decision.step in (Step.SUCCEEDED, Step.FAILED) for decision in ordinary)
+        return ended or any(decision.step is Step.FAILED for decision in init)
+
+    def _decide(self, container: Container) -> lifecycle.Decision:
+        sidecar = container.sidecar
+        policy = "Always" if sidecar else self._policy
+        return lifecycle.decide(container.record, policy, time.time(), init=container.init and not sidecar)
+
+    def _cannot_prepare(self, reason: str, message: str, event: str = "Failed") -> float:
+        self._tell_once(event, message)
         for container in self.containers.values():
             if not container.running:
                 container.waiting = (reason, message)
@@ -251,7 +294,7 @@ class PodWorker:
 
     async def _bring_up(self, container: Container) -> tuple[Step, float | None]:
         now = time.time()
-        decision = lifecycle.decide(container.record, self._policy, now, init=container.init)
+        decision = self._decide(container)
         if decision.step is Step.WAIT:
             self._back_off(container, decision.at - now)
             return decision.step, decision.at - now
@@ -281,7 +324,9 @@ class PodWorker:
             problems = container.group.prepare(memory=podspec.memory_limit(spec), cpu=podspec.cpu_limit(spec))
             for problem in problems:
                 self._tell_once("LimitNotEnforced", f"container {container.name}: {problem}")
-            if plan.hostname and not can_name_host():
+            for limit in volumespec.not_enforced(self.pod):
+                self._tell_once("LimitNotEnforced", limit)
+            if plan.hostname and not self._context.is_administrator:
                 text = f"processes have the host's name, not {plan.hostname}: that takes a cluster that runs as root"
                 self._tell_once("HostnameNotSet", text)
             await container.start(plan)
@@ -306,60 +351,36 @@ class PodWorker:
         return False
 
     def _watch_health(self, container: Container, *, adopted: bool = False) -> None:
-        if container.init:
+        if container.init and not container.sidecar:
             container.started = True
             return
 
-        async def run(command: list[str], timeout: float) -> tuple[int, str]:
-            return await self._run_beside(container, command, timeout)
-
         def restart(grace: float | None) -> None:
-            container.stop(podspec.grace_period(self.pod) if grace is None else grace, self._pre_stop(container))
+            self._stop(container, podspec.grace_period(self.pod) if grace is None else grace)
 
+        run = self.beside.runner(container)
         health = Health(container, NODE_IP, run, changed=self._wake.set, event=self._event, restart=restart)
         if former := self._health.get(container.name):
             former.end()
         self._health[container.name] = health
-        known = (self.pod.get("status") or {}).get("containerStatuses") or [] if adopted else []
-        before: Obj = next((entry for entry in known if entry["name"] == container.name), {})
-        health.begin(was_started=bool(before.get("started")), was_ready=bool(before.get("ready")))
-
-    async def beside(self, container: Container, command: list[str]) -> Launch:
-        """A process beside a running container: its environment, directory, identity and limits."""
-        plan = await self.planner.exec_plan(container.spec, command)
-        return replace(plan, join=container.group.join_files())
-
-    async def _run_beside(self, container: Container, command: list[str], timeout: float) -> tuple[int, str]:
-        try:
-            return await run_command(await self.beside(container, command), timeout)
-        except (LaunchError, ConfigError) as error:
-            return 127, str(error)
-
-    def _pre_stop(self, container: Container) -> Any:
-        hook = (container.spec.get("lifecycle") or {}).get("preStop")
-        if not hook:
-            return None
-
-        async def run(left: float) -> None:
-            async def execute(command: list[str], timeout: float) -> tuple[int, str]:
-                return await self._run_beside(container, command, timeout)
-
-            if failure := await run_action(hook, container.spec, NODE_IP, max(left, 0.1), execute):
-                self._event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failure}")
-
-        return run
+        if not adopted:
+            health.begin()
+            return
+        known = (self.pod.get("status") or {}).get("initContainerStatuses" if container.init else "containerStatuses")
+        before: Obj = next((entry for entry in known or [] if entry["name"] == container.name), {})
+        health.resume(was_started=bool(before.get("started")), was_ready=bool(before.get("ready")))
 
     # --- status and credentials ---
 
     async def _renew(self) -> float | None:
-        credentials = self.planner.credentials
-        if credentials is None:
-            return None
-        left = credentials.renew_at - time.time()
-        if left <= 0:
-            await credentials.renew()
-            left = credentials.renew_at - time.time()
-        return left
+        """Renew what is due. Returns seconds until something is due again."""
+        if self.planner.renew_at <= time.time():
+            try:
+                await self.planner.renew()
+            except MountError as error:
+                self._tell_once("FailedMount", str(error))  # The volume stays as it is.
+        due = self.planner.renew_at
+        return None if due == math.inf else max(0.0, due - time.time())
 
     async def _publish(self) -> None:
         """Write the status, when it differs from what was written last."""
@@ -371,28 +392,4 @@ class PodWorker:
         views = {name: container.view for name, container in self.containers.items()}
         given_up = record.failed_reason and not any(container.running for container in self.containers.values())
         failed = (record.failed_reason, record.failed_message) if given_up else None
-        wanted = status.build({**self.pod, "status": self._conditions_base()}, views, now_rfc3339(), failed=failed)
-        patch = status.changes(self._written, wanted)
-        if not patch:
-            return
-        metadata = self.pod["metadata"]
-        body = {"metadata": {"uid": self.uid}, "status": patch}
-        try:
-            await self._context.client.patch(PODS, metadata["name"], body, metadata["namespace"], subresource="status")
-        except StatusError as error:
-            if error.code not in (404, 409):
-                raise
-            log.debug("pod %s is gone, its status is not written", self._label)
-        self._written = wanted
-
-    def _conditions_base(self) -> Obj:
-        """Our last status with the conditions that others may have added since."""
-        own = {entry["type"] for entry in self._written.get("conditions") or []}
-        current = (self.pod.get("status") or {}).get("conditions") or []
-        foreign = [entry for entry in current if entry.get("type") not in own]
-        return {**self._written, "conditions": [*(self._written.get("conditions") or []), *foreign]}
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    """The smaller of two waits, None being for ever."""
-    return other if one is None else one if other is None else min(one, other)
+        await self._publisher.publish(self.pod, views, failed)

@@ -1,7 +1,7 @@
 """Read a pod's spec: what the agent can honour, who its processes are, how it is to be treated. Pure.
 
-A host process has no image, no mounts and no namespaces of its own. A field that would need them is refused here with a
-reason that becomes an event; nothing is ignored silently.
+A host process has no image and, but for its host name and its mounts (`volumespec`), no namespaces of its own. A field
+that would need them is refused here with a reason that becomes an event; nothing is ignored silently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from solo.node.launch import CAPABILITIES
 Obj = dict[str, Any]
 
 HOST_IMAGE = "host"
-_TOKEN_VOLUME_PREFIX = "kube-api-access-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,6 @@ class _Refusals:
     def config(self, container: str, message: str) -> None:
         self.found.append(Refusal(container, "CreateContainerConfigError", "Failed", message))
 
-    def mount(self, container: str, message: str) -> None:
-        self.found.append(Refusal(container, "ContainerCreating", "FailedMount", message))
-
 
 def containers(pod: Obj) -> list[Obj]:
     """The ordinary containers."""
@@ -66,6 +62,11 @@ def init_containers(pod: Obj) -> list[Obj]:
 def all_containers(pod: Obj) -> list[Obj]:
     """Init containers first, then the ordinary ones."""
     return init_containers(pod) + containers(pod)
+
+
+def is_sidecar(init_container: Obj) -> bool:
+    """Whether an init container goes on running beside the ordinary ones (Kubernetes docs, "Sidecar Containers")."""
+    return init_container.get("restartPolicy") == "Always"
 
 
 def grace_period(pod: Obj) -> float:
@@ -169,19 +170,15 @@ def refusals(pod: Obj, *, agent_uid: int) -> list[Refusal]:
     if spec.get("hostUsers") is False:
         out.config("", "spec.hostUsers: false cannot be honoured: a host process has no user namespace of its own")
     _check_security(out, "", spec.get("securityContext") or {}, "spec.securityContext")
-    volumes = {volume["name"]: volume for volume in spec.get("volumes") or []}
-    for name, volume in volumes.items():
-        if "hostPath" not in volume and not name.startswith(_TOKEN_VOLUME_PREFIX):
-            out.mount("", f'volume "{name}" cannot be mounted: only hostPath volumes at their own path can be used')
     for container in all_containers(pod):
-        _check_container(out, container, volumes)
+        _check_container(out, container)
         try:
             identity(pod, container, agent_uid=agent_uid)
         except ValueError as error:
             out.config(container["name"], str(error))
     for container in init_containers(pod):
-        if container.get("restartPolicy"):
-            out.config(container["name"], "restartPolicy of an init container cannot be honoured")
+        if container.get("restartPolicy") not in (None, "Always"):
+            out.config(container["name"], "restartPolicy of an init container can only be Always")
     return out.found
 
 
@@ -194,7 +191,7 @@ def _check_security(out: _Refusals, container: str, context: Obj, path: str) -> 
             out.config(container, f"{path}.{name} cannot be honoured for a host process: only type Unconfined exists")
 
 
-def _check_container(out: _Refusals, container: Obj, volumes: dict[str, Obj]) -> None:
+def _check_container(out: _Refusals, container: Obj) -> None:
     name = container["name"]
     image = container.get("image", "")
     if image != HOST_IMAGE:
@@ -208,25 +205,11 @@ def _check_container(out: _Refusals, container: Obj, volumes: dict[str, Obj]) ->
     _check_security(out, name, context, "securityContext")
     if context.get("readOnlyRootFilesystem"):
         out.config(name, "securityContext.readOnlyRootFilesystem cannot be honoured: the file system is the host's own")
-    if (container.get("lifecycle") or {}).get("postStart"):
-        out.config(name, "lifecycle.postStart cannot be honoured")
     if container.get("volumeDevices"):
         out.config(name, "volumeDevices cannot be honoured: a host process reaches devices by their own path")
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if "grpc" in (container.get(probe) or {}):
             out.config(name, f"{probe}.grpc is not supported: use exec, httpGet or tcpSocket")
-    for mount in container.get("volumeMounts") or []:
-        _check_mount(out, name, mount, volumes.get(mount["name"]))
-
-
-def _check_mount(out: _Refusals, container: str, mount: Obj, volume: Obj | None) -> None:
-    if volume is None or "hostPath" not in volume:
-        return  # An unknown or refused volume is reported elsewhere; a token volume is served by the environment.
-    path, target = volume["hostPath"].get("path", ""), mount.get("mountPath", "")
-    if path.rstrip("/") != target.rstrip("/") or mount.get("subPath") or mount.get("subPathExpr"):
-        out.mount(container, f'volume "{volume["name"]}": {path} cannot appear at {target}, only at its own path')
-    elif mount.get("readOnly"):
-        out.mount(container, f'volume "{volume["name"]}": readOnly cannot be honoured for a hostPath at its own path')
 
 
 def memory_limit(container: Obj) -> int | None:

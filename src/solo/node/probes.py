@@ -6,16 +6,23 @@ Results and thresholds follow core/v1 Probe; the wording is the kubelet's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 Obj = dict[str, Any]
 ExecAction = Callable[[list[str], float], Awaitable[tuple[int, str]]]
-"""(command, timeout in seconds) -> (exit code, output); TimeoutError when it takes too long."""
+"""(command, timeout in seconds) -> (exit code, output). TimeoutError when it takes too long, CannotAskError."""
 
 _MAX_HEADER = 64 * 1024
+
+
+class CannotAskError(Exception):
+    """A command cannot be run for a reason that says nothing of the container; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ def port_number(port: int | str, container: Obj) -> int:
 
 
 async def run_action(action: Obj, container: Obj, host: str, timeout: float, run: ExecAction) -> str:
-    """Do what a probe or hook says, once. Empty when it went well, else why not."""
+    """Do what a probe or hook says, once. Empty when it went well, else why not. CannotAskError as `run` raises it."""
     try:
         if "exec" in action:
             code, output = await run(list(action["exec"].get("command") or []), timeout)
@@ -133,7 +140,13 @@ class ProbeLoop:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            reason = await self._check(timing.timeout)
+            try:
+                reason = await self._check(timing.timeout)
+            except CannotAskError as error:
+                # No result at all, which leaves the verdict as it is (kubelet: the result is thrown away).
+                log.warning("a probe cannot be run: %s", error)
+                await asyncio.sleep(timing.period)
+                continue
             if reason:
                 successes, failures = 0, failures + 1
                 self._on_failure(reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 from solo.node.procfs import is_same_process
@@ -54,15 +55,18 @@ class ExitWatch:
             self._fd = -1
 
     def _on_exit(self) -> None:
-        try:
-            reaped, status = os.waitpid(self.pid, os.WNOHANG)
-            if reaped:
-                self.status = status
-        except ChildProcessError:
-            self.status = None
+        # By the pidfd: the number of an adopted process may be that of a child of ours by now.
+        with contextlib.suppress(ChildProcessError):
+            if (result := os.waitid(os.P_PIDFD, self._fd, os.WEXITED | os.WNOHANG)) is not None:
+                self.status = _wait_status(result.si_code, result.si_status)
         self.close()
         if not self._ended.done():
             self._ended.set_result(None)
+
+
+def _wait_status(code: int, value: int) -> int:
+    """A wait status as waitpid(2) gives it, from what waitid(2) says; nobody here asks whether a core was written."""
+    return value << 8 if code == os.CLD_EXITED else value
 
 
 def exit_code(status: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from solo.node.podspec import containers, init_containers, qos_class
+from solo.node.podspec import containers, init_containers, is_sidecar, qos_class
 from solo.node.records import ContainerRecord, Terminated
 
 Obj = dict[str, Any]
@@ -61,7 +61,9 @@ def container_status(uid: str, container: Obj, view: ContainerView, *, init: boo
         state = _terminated(record.terminated, container_id)
     else:
         state = {"waiting": {"reason": "PodInitializing"}}
-    completed = init and record.terminated is not None and record.terminated.exit_code == 0
+    completed = (
+        init and not is_sidecar(container) and record.terminated is not None and record.terminated.exit_code == 0
+    )
     status: Obj = {
         "name": record.name,
         "state": state,
@@ -78,9 +80,26 @@ def container_status(uid: str, container: Obj, view: ContainerView, *, init: boo
 
 
 def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
-    """The pod's phase (kubelet `getPhase`)."""
+    """The pod's phase (kubelet `getPhase`). It has not ended while a sidecar runs."""
+    found = _phase_without_sidecars(pod, views)
+    sidecars = [container for container in init_containers(pod) if is_sidecar(container)]
+    if found != "Failed" and not _begun(pod, views) and any(not views[each["name"]].started for each in sidecars):
+        return "Pending"
+    if found in ("Succeeded", "Failed") and any(views[container["name"]].record.pid for container in sidecars):
+        return "Running" if _begun(pod, views) else "Pending"
+    return found
+
+
+def _begun(pod: Obj, views: dict[str, ContainerView]) -> bool:
+    """Whether an ordinary container has ever run, so that the pod was initialized."""
+    return any(views[container["name"]].record.started_at for container in containers(pod))
+
+
+def _phase_without_sidecars(pod: Obj, views: dict[str, ContainerView]) -> str:
     policy = pod["spec"].get("restartPolicy", "Always")
     for container in init_containers(pod):
+        if is_sidecar(container):
+            continue
         ended = views[container["name"]].record.terminated
         if views[container["name"]].record.pid or ended is None:
             return "Pending"
@@ -96,15 +115,17 @@ def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
     return "Failed" if policy == "Never" else "Running"
 
 
-def _condition(previous: Obj, type_: str, value: bool, now: str, reason: str = "", message: str = "") -> Obj:
+def _condition(pod: Obj, type_: str, value: bool, now: str, reason: str = "", message: str = "") -> Obj:
     status = "True" if value else "False"
-    before = next((entry for entry in previous.get("conditions") or [] if entry.get("type") == type_), None)
+    previous = (pod.get("status") or {}).get("conditions") or []
+    before = next((entry for entry in previous if entry.get("type") == type_), None)
     unchanged = before is not None and before.get("status") == status
     result: Obj = {
         "type": type_,
         "status": status,
         "lastProbeTime": None,
         "lastTransitionTime": before["lastTransitionTime"] if before and unchanged else now,
+        **_observed(pod),
     }
     if reason:
         result["reason"] = reason
@@ -113,15 +134,26 @@ def _condition(previous: Obj, type_: str, value: bool, now: str, reason: str = "
     return result
 
 
+def _observed(pod: Obj) -> Obj:
+    """Which state of the spec a status is about."""
+    generation = pod["metadata"].get("generation")
+    return {"observedGeneration": generation} if generation else {}
+
+
+def _initialized(pod: Obj, container: Obj, views: dict[str, ContainerView]) -> bool:
+    """Whether an init container has done its part."""
+    view = views[container["name"]]
+    if is_sidecar(container):
+        return view.started or _begun(pod, views)
+    return view.record.terminated is not None and view.record.terminated.exit_code == 0
+
+
 def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: str) -> list[Obj]:
     """The agent's own conditions, and after them those that others have written."""
     previous = pod.get("status") or {}
-    incomplete = [
-        container["name"]
-        for container in init_containers(pod)
-        if (ended := views[container["name"]].record.terminated) is None or ended.exit_code != 0
-    ]
-    unready = [container["name"] for container in containers(pod) if not views[container["name"]].ready]
+    incomplete = [each["name"] for each in init_containers(pod) if not _initialized(pod, each, views)]
+    lasting = [*filter(is_sidecar, init_containers(pod)), *containers(pod)]
+    unready = [container["name"] for container in lasting if not views[container["name"]].ready]
     foreign = [entry for entry in previous.get("conditions") or [] if entry.get("type") not in _OWN_CONDITIONS]
     closed_gates = [
         gate["conditionType"]
@@ -141,10 +173,10 @@ def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: s
     init_text = f"containers with incomplete status: [{' '.join(incomplete)}]" if incomplete else ""
     init_reason = "ContainersNotInitialized" if incomplete else ""
     return [
-        _condition(previous, "Initialized", not incomplete, now, init_reason, init_text),
-        _condition(previous, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
-        _condition(previous, "ContainersReady", all_ready, now, reason, message),
-        _condition(previous, "PodScheduled", True, now),
+        _condition(pod, "Initialized", not incomplete, now, init_reason, init_text),
+        _condition(pod, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
+        _condition(pod, "ContainersReady", all_ready, now, reason, message),
+        _condition(pod, "PodScheduled", True, now),
         *foreign,
     ]
 
@@ -154,6 +186,7 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
     uid = pod["metadata"]["uid"]
     pod_phase = "Failed" if failed else phase(pod, views)
     status: Obj = {
+        **_observed(pod),
         "phase": pod_phase,
         "conditions": conditions(pod, views, pod_phase, now),
         "hostIP": NODE_IP,
@@ -173,12 +206,6 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
     if failed:
         status["reason"], status["message"] = failed
     return status
-
-
-def unschedulable(pod: Obj, now: str) -> Obj:
-    """The condition of a pod that this one node cannot take."""
-    message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."
-    return _condition(pod.get("status") or {}, "PodScheduled", False, now, "Unschedulable", message)
 
 
 def changes(old: Obj, new: Obj) -> Obj:

@@ -25,7 +25,7 @@ async def clear(directory: Path, record: PodRecord, hierarchies: Hierarchies) ->
     The directory stays when a process does not die, so that the next agent tries again.
     """
     if await end(directory, record, hierarchies, STRAY_GRACE):
-        shutil.rmtree(directory, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
 async def end(directory: Path, record: PodRecord, hierarchies: Hierarchies, grace: float) -> bool:

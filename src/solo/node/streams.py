@@ -53,7 +53,7 @@ class NodeStreams:
         if not command:
             raise bad_request("you must specify at least one command for the container")
         try:
-            plan = await worker.beside(target, list(command))
+            plan = await worker.beside.plan(target, list(command))
             return await execution.start(plan, terminal=tty, stdin=stdin)
         except (LaunchError, ConfigError, OSError) as error:
             raise internal(f"error executing command in container: {error}") from error

@@ -13,11 +13,13 @@ from kube.machinery import resources
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.auth.user import MASTERS, User
+from solo.registry.addresses import default_range
 from solo.registry.context import RequestContext
-from solo.registry.objects import copy, without
+from solo.registry.objects import copy
 from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
 from solo.registry.rules.core import system_priorities
+from solo.registry.rules.services import needs_address
 from solo.store import Key
 
 Obj = dict[str, Any]
@@ -172,15 +174,17 @@ def _bindings() -> list[Obj]:
 
 
 async def ensure_bootstrap_objects(registry: Registry) -> None:
-    """Make the objects that are missing, together, so that they share the store's fsync."""
+    """Make the objects that are missing, together, so that they share the store's fsync, and complete older ones."""
     namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
     wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
     wanted += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
+    wanted.append((resources.SERVICECIDRS, default_range()))
     wanted += [(resources.PRIORITYCLASSES, obj) for obj in system_priorities()]
     wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
     wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
     await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
+    await ensure_service_addresses(registry)
 
 
 async def ensure_api_service(registry: Registry, address: str, port: int) -> None:
@@ -198,7 +202,7 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
     endpoints = {
         "apiVersion": "v1",
         "kind": "Endpoints",
-        "metadata": dict(meta),
+        "metadata": {**meta, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
         "subsets": [{"addresses": [{"ip": address}], "ports": here}],
     }
     slice_ = {
@@ -212,6 +216,25 @@ async def ensure_api_service(registry: Registry, address: str, port: int) -> Non
     await asyncio.gather(*(_replace(registry, obj) for obj in (service, endpoints, slice_)))
 
 
+async def ensure_authentication_info(registry: Registry, client_ca: str) -> None:
+    """Who vouches for client certificates, where servers beside this one look it up, and the role that lets them."""
+    name, namespace = "extension-apiserver-authentication", "kube-system"
+    info = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {"client-ca-file": client_ca},
+    }
+    labels = dict(_BOOTSTRAP_LABELS)
+    role = {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "Role",
+        "metadata": {"name": f"{name}-reader", "namespace": namespace, "labels": labels},
+        "rules": [{**_rule([""], ["configmaps"], _READ), "resourceNames": [name]}],
+    }
+    await asyncio.gather(_replace(registry, info), _replace(registry, role))
+
+
 async def _replace(registry: Registry, obj: Obj) -> None:
     """Make the object, or give it this content."""
     kind = registry.catalog.by_kind(obj["apiVersion"], obj["kind"])
@@ -220,9 +243,12 @@ async def _replace(registry: Registry, obj: Obj) -> None:
     if registry.store.get(Key(kind.store_resource, namespace, name)) is None:
         await registry.create(kind, namespace, "", obj, RequestContext(SYSTEM))
     else:
-        await registry.update(
-            kind, namespace, name, lambda old: copy({**old, **without(obj, "metadata")}), RequestContext(SYSTEM)
-        )
+
+        def renewed(old: Obj) -> Obj:
+            renewed: Obj = copy({**old, **obj, "metadata": {**old["metadata"], **obj["metadata"]}})
+            return renewed
+
+        await registry.update(kind, namespace, name, renewed, RequestContext(SYSTEM))
 
 
 async def ensure_default_account(registry: Registry, namespace: str) -> None:
@@ -242,3 +268,14 @@ async def _ensure(registry: Registry, resource: Resource, obj: Obj) -> None:
     kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
     assert kind is not None
     await registry.create(kind, "", "", obj, RequestContext(SYSTEM))
+
+
+async def ensure_service_addresses(registry: Registry) -> None:
+    """Addresses for Services of older data, from before any were given out; a later write does what fails here."""
+    kind = registry.catalog.lookup("", "v1", resources.SERVICES.plural)
+    assert kind is not None
+    for stored in registry.store.list(resources.SERVICES.group_resource)[0]:
+        spec = stored.look()["spec"]
+        if needs_address(spec) and not spec.get("clusterIP"):
+            with contextlib.suppress(StatusError):
+                await registry.update(kind, stored.key.namespace, stored.key.name, copy, RequestContext(SYSTEM))

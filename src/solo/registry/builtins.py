@@ -7,7 +7,21 @@ from collections.abc import Callable, Mapping
 from kube.machinery.resources import Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
-from solo.registry.rules import admission, cluster, config, core, jobs, quotas, rbac, workloads
+from solo.registry.rules import (
+    admission,
+    autoscaling,
+    cluster,
+    config,
+    core,
+    devices,
+    jobs,
+    network,
+    quotas,
+    rbac,
+    services,
+    storage,
+    workloads,
+)
 from solo.registry.rules.pods import PodStrategy
 from solo.registry.strategy import BuiltinStrategy, Strategy
 
@@ -24,6 +38,7 @@ _PACKAGES = {
     "policy": "io.k8s.api.policy",
     "coordination.k8s.io": "io.k8s.api.coordination",
     "events.k8s.io": "io.k8s.api.events",
+    "resource.k8s.io": "io.k8s.api.resource",
     "discovery.k8s.io": "io.k8s.api.discovery",
     "networking.k8s.io": "io.k8s.api.networking",
     "storage.k8s.io": "io.k8s.api.storage",
@@ -37,6 +52,7 @@ _PACKAGES = {
 _POD_SUBRESOURCES = (
     STATUS,
     Subresource("attach", ("create", "get"), kind="PodAttachOptions"),
+    Subresource("binding", ("create",), kind="Binding"),
     Subresource("eviction", ("create",), group="policy", version="v1", kind="Eviction"),
     Subresource("exec", ("create", "get"), kind="PodExecOptions"),
     Subresource("log", ("get",), kind="Pod"),
@@ -52,7 +68,6 @@ _VERSIONS = {"autoscaling": "v2"}
 _Row = tuple[str, str, str, bool, type[BuiltinStrategy], str, str, tuple[Subresource, ...]]
 _PLAIN = BuiltinStrategy
 _WITH_STATUS = core.StatusObjectStrategy
-_WITH_GENERATION = core.GenerationStrategy
 _APPS = workloads.WorkloadStrategy
 _RETURNING = cluster.ReturningStrategy
 _RBAC = "rbac.authorization.k8s.io"
@@ -61,48 +76,52 @@ _FLOW = "flowcontrol.apiserver.k8s.io"
 
 _ROWS: tuple[_Row, ...] = (
     ("", "configmaps", "ConfigMap", True, config.ConfigStrategy, "cm", "", ()),
-    ("", "endpoints", "Endpoints", True, _PLAIN, "ep", "", ()),
+    ("", "endpoints", "Endpoints", True, network.EndpointsStrategy, "ep", "", ()),
     ("", "events", "Event", True, core.EventStrategy, "ev", "", ()),
     ("", "limitranges", "LimitRange", True, quotas.LimitRangeStrategy, "limits", "", ()),
     ("", "namespaces", "Namespace", False, core.NamespaceStrategy, "ns", "", (_FINALIZE, STATUS)),
     ("", "nodes", "Node", False, core.NodeStrategy, "no", "", (STATUS,)),
-    ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, core.ClaimStrategy, "pvc", "", (STATUS,)),
-    ("", "persistentvolumes", "PersistentVolume", False, core.VolumeStrategy, "pv", "", (STATUS,)),
+    ("", "persistentvolumeclaims", "PersistentVolumeClaim", True, storage.ClaimStrategy, "pvc", "", (STATUS,)),
+    ("", "persistentvolumes", "PersistentVolume", False, storage.VolumeStrategy, "pv", "", (STATUS,)),
     ("", "podtemplates", "PodTemplate", True, workloads.TemplateStrategy, "", "", ()),
     ("", "replicationcontrollers", "ReplicationController", True, workloads.ReplicationStrategy, "rc", "all",
      (SCALE, STATUS)),
     ("", "resourcequotas", "ResourceQuota", True, quotas.QuotaStrategy, "quota", "", (STATUS,)),
     ("", "secrets", "Secret", True, config.SecretStrategy, "", "", ()),
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
-    ("", "services", "Service", True, core.ServiceStrategy, "svc", "all", (STATUS,)),
+    ("", "services", "Service", True, services.ServiceStrategy, "svc", "all", (STATUS,)),
     ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),
     ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
     ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
     ("apps", "replicasets", "ReplicaSet", True, _APPS, "rs", "all", (SCALE, STATUS)),
     ("apps", "statefulsets", "StatefulSet", True, workloads.StatefulSetStrategy, "sts", "all", (SCALE, STATUS)),
-    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, cluster.AutoscalerStrategy, "hpa",
+    ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, autoscaling.AutoscalerStrategy, "hpa",
      "all", (STATUS,)),
     ("batch", "cronjobs", "CronJob", True, jobs.CronJobStrategy, "cj", "all", (STATUS,)),
     ("batch", "jobs", "Job", True, jobs.JobStrategy, "", "all", (STATUS,)),
     ("certificates.k8s.io", "certificatesigningrequests", "CertificateSigningRequest", False,
      cluster.SigningRequestStrategy, "csr", "", (_APPROVAL, STATUS)),
     ("coordination.k8s.io", "leases", "Lease", True, core.LeaseStrategy, "", "", ()),
-    ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, _PLAIN, "", "", ()),
+    ("discovery.k8s.io", "endpointslices", "EndpointSlice", True, network.EndpointSliceStrategy, "", "", ()),
     (_FLOW, "flowschemas", "FlowSchema", False, cluster.FlowSchemaStrategy, "", "", (STATUS,)),
     (_FLOW, "prioritylevelconfigurations", "PriorityLevelConfiguration", False, cluster.PriorityLevelStrategy, "", "",
      (STATUS,)),
-    ("networking.k8s.io", "ingressclasses", "IngressClass", False, core.SpecStrategy, "", "", ()),
-    ("networking.k8s.io", "ingresses", "Ingress", True, _WITH_GENERATION, "ing", "", (STATUS,)),
+    ("networking.k8s.io", "ingressclasses", "IngressClass", False, network.IngressClassStrategy, "", "", ()),
+    ("networking.k8s.io", "ingresses", "Ingress", True, network.IngressStrategy, "ing", "", (STATUS,)),
     ("networking.k8s.io", "ipaddresses", "IPAddress", False, cluster.AddressStrategy, "ip", "", ()),
-    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, core.SpecStrategy, "netpol", "", ()),
-    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, _WITH_GENERATION, "", "", (STATUS,)),
+    ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, network.NetworkPolicyStrategy, "netpol", "", ()),
+    ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
     ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
+    ("resource.k8s.io", "deviceclasses", "DeviceClass", False, devices.DeviceClassStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceclaims", "ResourceClaim", True, devices.ClaimStrategy, "", "", (STATUS,)),
+    ("resource.k8s.io", "resourceclaimtemplates", "ResourceClaimTemplate", True, devices.TemplateStrategy, "", "", ()),
+    ("resource.k8s.io", "resourceslices", "ResourceSlice", False, devices.SliceStrategy, "", "", ()),
     ("scheduling.k8s.io", "priorityclasses", "PriorityClass", False, core.PriorityClassStrategy, "pc", "", ()),
     ("storage.k8s.io", "csidrivers", "CSIDriver", False, cluster.DriverStrategy, "", "", ()),
     ("storage.k8s.io", "csinodes", "CSINode", False, _RETURNING, "", "", ()),
     ("storage.k8s.io", "csistoragecapacities", "CSIStorageCapacity", True, _PLAIN, "", "", ()),
-    ("storage.k8s.io", "storageclasses", "StorageClass", False, core.StorageClassStrategy, "sc", "", ()),
+    ("storage.k8s.io", "storageclasses", "StorageClass", False, storage.StorageClassStrategy, "sc", "", ()),
     ("storage.k8s.io", "volumeattachments", "VolumeAttachment", False, cluster.AttachmentStrategy, "", "", (STATUS,)),
     ("storage.k8s.io", "volumeattributesclasses", "VolumeAttributesClass", False, cluster.AttributesClassStrategy,
      "vac", "", ()),
@@ -149,6 +168,7 @@ GROUP_ORDER = (
     "node.k8s.io",
     "discovery.k8s.io",
     "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 )
 
 
@@ -161,7 +181,7 @@ def builtin_kinds(node: NodeView) -> list[Kind]:
         resource = Resource(group, version, plural, kind, namespaced)
         strategy: Strategy = rules(group, version, kind, definition, namespaced=namespaced)
         kinds.append(_kind(resource, strategy, definition, short, categories, subresources))
-    kinds.append(_events())
+    kinds += [_events(), _old_autoscalers()]
     pod = f"{_PACKAGES['']}.v1.Pod"
     kinds.append(_kind(Resource("", "v1", "pods", "Pod"), PodStrategy(pod, node), pod, "po", "all", _POD_SUBRESOURCES))
     return kinds
@@ -177,7 +197,23 @@ def _events() -> Kind:
         definition=definition,
         storage_version="v1",
         stored_as="events",
-        renames=core.EVENT_NAMES,
+        form=core.EVENT_FORM,
+    )
+
+
+def _old_autoscalers() -> Kind:
+    """autoscaling/v1: the same objects as those of v2."""
+    group, plural, kind = "autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler"
+    definition = f"{_PACKAGES[group]}.v1.{kind}"
+    return Kind(
+        Resource(group, "v1", plural, kind),
+        autoscaling.OldAutoscalerStrategy(group, "v1", kind, definition, namespaced=True),
+        short_names=("hpa",),
+        categories=("all",),
+        subresources=(STATUS,),
+        definition=definition,
+        storage_version=f"{group}/v2",
+        form=autoscaling.OldForm(),
     )
 
 

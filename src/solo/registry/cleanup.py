@@ -11,7 +11,7 @@ from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRDS, EVENTS
 from solo.registry.bootstrap import SYSTEM
-from solo.registry.bulk import delete_all
+from solo.registry.bulk import TOGETHER, delete_all
 from solo.registry.context import DeleteOptions, RequestContext
 from solo.registry.crds import CLEANUP_FINALIZER, condition_is_true, set_condition
 from solo.registry.objects import copy, dig
@@ -47,11 +47,15 @@ class CrdCleaner:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            for stored in self._registry.store.list(CRDS.group_resource)[0]:
-                if dig(stored.obj, "metadata", "deletionTimestamp"):
+            definitions = self._registry.store.list(CRDS.group_resource)[0]
+            for stored in definitions:
+                if _ends(stored):
                     await self._finish(stored)
-                elif not condition_is_true(stored.obj, "NamesAccepted"):
+                elif not (_is_deleted(stored) or condition_is_true(stored.obj, "NamesAccepted")):
                     await self._judge_names(stored)
+            for name in self._watched - {stored.key.name for stored in definitions if _ends(stored)}:
+                self._watched.remove(name)
+                self._registry.store.remove_listener(name, self._instance_changed)
 
     async def _judge_names(self, crd: Stored) -> None:
         """Look again whether the names are free now: every write of a definition decides that anew."""
@@ -65,8 +69,6 @@ class CrdCleaner:
 
     async def _finish(self, crd: Stored) -> None:
         name = crd.key.name
-        if CLEANUP_FINALIZER not in (dig(crd.obj, "metadata", "finalizers") or []):
-            return
         if name not in self._watched:
             self._watched.add(name)
             self._registry.store.add_listener(name, self._instance_changed)
@@ -109,12 +111,11 @@ class CrdCleaner:
         store = self._registry.store
         kind = self._registry.catalog.storage_kind(group_resource)
         if kind is not None:
-            left = [
-                each for each in store.list(group_resource)[0] if not dig(each.obj, "metadata", "deletionTimestamp")
-            ]
+            left = [each for each in store.list(group_resource)[0] if not _is_deleted(each)]
             await delete_all(self._registry, kind, left, DeleteOptions(), RequestContext(SYSTEM))
         # What was let in just before the definition began to end may not be visible yet.
-        return store.count(group_resource) == 0 and not store.creating(group_resource)
+        coming = any(event.type == "ADDED" for event in store.on_the_way(group_resource))
+        return store.count(group_resource) == 0 and not coming
 
     async def _release(self, crd: Stored) -> None:
         kind = self._registry.catalog.storage_kind(CRDS.group_resource)
@@ -130,25 +131,36 @@ class CrdCleaner:
         await self._registry.update(kind, "", crd.key.name, drop, RequestContext(SYSTEM))
 
 
+def _is_deleted(stored: Stored) -> bool:
+    return bool(dig(stored.obj, "metadata", "deletionTimestamp"))
+
+
+def _ends(crd: Stored) -> bool:
+    """Whether a definition is being deleted and waits for its objects to go."""
+    return _is_deleted(crd) and CLEANUP_FINALIZER in (dig(crd.obj, "metadata", "finalizers") or [])
+
+
 async def expire_events(registry: Registry) -> None:
-    """Delete events an hour after they last happened (kube-apiserver's --event-ttl)."""
-    kind = registry.catalog.storage_kind(EVENTS.group_resource)
-    assert kind is not None
+    """Delete events an hour after they last happened (kube-apiserver's --event-ttl), until cancelled."""
     while True:
-        horizon = time.time() - EVENT_SECONDS
-        for stored in registry.store.list(EVENTS.group_resource)[0]:
-            if _last_seen(stored) < horizon:
-                try:
-                    await registry.delete(
-                        kind, stored.key.namespace, stored.key.name, DeleteOptions(), RequestContext(SYSTEM)
-                    )
-                except StatusError as problem:
-                    logger.debug("event %s stays for now: %s", stored.key.name, problem)
+        await delete_events(registry, time.time() - EVENT_SECONDS)
         await asyncio.sleep(EVENT_SWEEP_SECONDS)
 
 
+async def delete_events(registry: Registry, horizon: float) -> None:
+    """Delete the events that last happened before `horizon` (seconds since the epoch), many with one commit."""
+    kind = registry.catalog.storage_kind(EVENTS.group_resource)
+    assert kind is not None
+    old = [stored for stored in registry.store.list(EVENTS.group_resource)[0] if _last_seen(stored) < horizon]
+    for start in range(0, len(old), TOGETHER):
+        try:
+            await delete_all(registry, kind, old[start : start + TOGETHER], DeleteOptions(), RequestContext(SYSTEM))
+        except StatusError as problem:
+            logger.debug("some events stay for now: %s", problem)
+
+
 def _last_seen(stored: Stored) -> float:
-    obj = stored.obj
+    obj = stored.look()
     times = [dig(obj, "series", "lastObservedTime"), obj.get("lastTimestamp"), obj.get("eventTime")]
     times.append(dig(obj, "metadata", "creationTimestamp"))
     for text in times:

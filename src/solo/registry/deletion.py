@@ -45,11 +45,7 @@ def mark(strategy: Strategy, current: Obj, options: DeleteOptions) -> Obj:
     """The object as it stands after a request to delete it; a copy where it differs from `current`."""
     obj: Obj = copy(current)
     metadata = obj["metadata"]
-    if options.propagation is not None:
-        kept = [name for name in metadata.get("finalizers") or [] if name not in (ORPHAN, FOREGROUND)]
-        metadata["finalizers"] = kept + _BY_POLICY[options.propagation]
-        if not metadata["finalizers"]:
-            del metadata["finalizers"]
+    _set_propagation(metadata, options.propagation, strategy.default_propagation)
     grace = strategy.deletion_grace(obj, options.grace) or 0
     already = metadata.get("deletionTimestamp")
     if already and grace >= int(metadata.get("deletionGracePeriodSeconds") or 0):
@@ -62,6 +58,18 @@ def mark(strategy: Strategy, current: Obj, options: DeleteOptions) -> Obj:
             metadata["generation"] += 1
     strategy.begin_deletion(obj)
     return obj
+
+
+def _set_propagation(metadata: Obj, wanted: str | None, default: str) -> None:
+    """Give the finalizer that stands for the policy: what is asked for, else what there is already, else the kind's."""
+    finalizers = metadata.get("finalizers") or []
+    others = [name for name in finalizers if name not in (ORPHAN, FOREGROUND)]
+    policy = wanted if wanted is not None or len(others) < len(finalizers) else default
+    if not policy:
+        return
+    metadata["finalizers"] = others + _BY_POLICY[policy]
+    if not metadata["finalizers"]:
+        del metadata["finalizers"]
 
 
 def complete(strategy: Strategy, obj: Obj) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kube.machinery.resources import Resource
 from solo.registry.books import FieldBooks
+from solo.registry.forms import Form
 from solo.registry.objects import decode, encode
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Kind:
 
     `storage_version` is the apiVersion in which objects are written. The versions of a custom resource share their
     objects: `family` is what they have in common, and objects come from the store through `solo.registry.views`.
-    `stored_as` is set for a kind that shares the objects of another resource (events.k8s.io those of the core events):
-    `renames` then has the top-level fields that are called differently, served name to stored name.
+    `form` is set for a built-in kind that shares the objects of another one (autoscaling/v1 those of v2), and
+    `stored_as` where that is another resource (events.k8s.io shares those of the core events).
     """
 
     resource: Resource
@@ -74,8 +74,7 @@ class Kind:
     terminating: bool = False
     family: Family | None = None
     stored_as: str = ""
-    renames: Mapping[str, str] = field(default_factory=dict)
-    _served_names: Mapping[str, str] = field(init=False)
+    form: Form | None = None
     books: FieldBooks = field(init=False)
     prefix: bytes = field(default=b"", init=False)
 
@@ -84,7 +83,6 @@ class Kind:
         self.singular = self.singular or self.resource.kind.lower()
         self.list_kind = self.list_kind or self.resource.kind + "List"
         self.storage_version = self.storage_version or self.resource.api_version
-        self._served_names = {stored: served for served, stored in self.renames.items()}
         version = self.resource.api_version if self.custom else self.storage_version
         self.prefix = f'{{"apiVersion":"{version}","kind":"{self.resource.kind}",'.encode()
 
@@ -98,18 +96,18 @@ class Kind:
 
     def served_raw(self, raw: bytes) -> bytes:
         """The bytes of an object in this version as they are served."""
-        return encode(self.served(decode(raw))) if self.renames else raw
+        return raw if self.form is None else encode(self.served(decode(raw)))
 
     def item_raw(self, raw: bytes) -> bytes:
         """The stored bytes as an item of a list: built-in kinds leave apiVersion and kind to the list."""
-        if self.custom or self.renames:
+        if self.custom or self.form is not None:
             return self.served_raw(raw)
         return b"{" + raw[len(self.prefix) :]
 
     def served(self, obj: Obj) -> Obj:
         """A shallow copy of a stored object with this version's apiVersion."""
-        if self.renames:
-            obj = {self._served_names.get(key, key): value for key, value in obj.items()}
+        if self.form is not None:
+            obj = self.form.served(obj)
         return {**obj, "apiVersion": self.resource.api_version}
 
     def stored(self, obj: Obj) -> Obj:
@@ -118,11 +116,12 @@ class Kind:
         Every stored object begins with apiVersion, kind and metadata, so that `served_raw` and `item_raw` can work
         on bytes.
         """
+        if self.form is not None:
+            obj = self.form.stored(obj)
         ordered = {
             "apiVersion": self.storage_version,
             "kind": self.resource.kind,
             "metadata": obj.get("metadata") or {},
         }
-        names = self.renames
-        ordered.update((names.get(key, key), value) for key, value in obj.items() if key not in ordered)
+        ordered.update((key, value) for key, value in obj.items() if key not in ordered)
         return ordered

@@ -1,109 +1,92 @@
 """ResourceQuotas at work: admission refuses what goes beyond them, a keeper writes `status.used`.
 
-Admission counts what is in the store, and what was admitted a moment ago and is not there yet; so nothing has to be
-written before an object is created, and a restart has nothing to repair.
+An object is held against its quotas at the last moment, when nothing can come between the question and the store. What
+counts is what is in the store and what is on its way to the disk; so a write that fails frees at once what it asked
+for, nothing has to be written before an object is, and a restart has nothing to repair.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.quantity import format_quantity, is_binary, parse_quantity
-from kube.machinery.resources import RESOURCEQUOTAS
 from solo.registry.bootstrap import SYSTEM
 from solo.registry.context import RequestContext
+from solo.registry.kinds import Kind
 from solo.registry.objects import copy, dig
-from solo.registry.registry import Attributes, Registry
-from solo.registry.usage import Amounts, counted_resource, in_scopes, unspecified, usage_of
-from solo.store import Event, Key, Store, Stored
+from solo.registry.registry import Registry
+from solo.registry.tallies import QUOTAS, Tallies, add, increase
+from solo.registry.usage import CLAIMS, Amounts, counted_resource, in_scopes, unspecified
+from solo.store import Key, Store, Stored
 
 logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
-_QUOTAS = RESOURCEQUOTAS.group_resource
-ADMITTED_SECONDS = 10.0
-"""For how long an admitted object that has not come into the store is counted; then its creation has failed."""
+HELD_ON_UPDATE = frozenset({"services", CLAIMS})
+"""The kinds whose updates are held against quotas, too (those whose evaluator handles them in Kubernetes)."""
+PAUSE_SECONDS = 0.1
+"""After the status of quotas was written, what happens for so long is written at once."""
 _RETRY_SECONDS = 1.0
 
 
-def used(store: Store, quota: Obj, namespace: str) -> Amounts:
-    """What of a quota's amounts the objects in the store use."""
-    names = (quota["spec"].get("hard") or {}).keys()
-    total: Amounts = dict.fromkeys(names, Decimal(0))
-    for resource in {counted_resource(name) for name in names}:
-        for stored in store.list(resource, namespace)[0]:
-            if in_scopes(quota, stored.obj, resource):
-                _add(total, usage_of(stored.obj, resource))
-    return total
-
-
-def _add(total: Amounts, amounts: Amounts, sign: int = 1) -> None:
-    for name, amount in amounts.items():
-        if name in total:
-            total[name] += sign * amount
-
-
 class QuotaAdmission:
-    """The admission plug-in; it has to be the last, since what it lets pass counts as used."""
+    """Refuses objects, and changes of them, that go beyond a quota of their namespace. A commit check."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tallies: Tallies) -> None:
         self._store = store
-        self._admitted: dict[Key, tuple[float, Obj]] = {}
+        self._tallies = tallies
 
-    async def admit(self, attributes: Attributes) -> None:
-        """Raises 403 for an object that goes beyond a quota of its namespace, or hides what it would use."""
-        obj, resource = attributes.obj, attributes.kind.store_resource
-        if attributes.operation != "CREATE" or attributes.subresource or obj is None or not attributes.namespace:
+    def check(self, kind: Kind, key: Key, obj: Obj) -> None:
+        """Raises 403 for what goes beyond a quota, or for a new object that hides what it would use."""
+        if not key.namespace or not self._store.count(QUOTAS):
             return
-        if not self._store.count(_QUOTAS):
+        stored = self._store.get(key)
+        if stored is not None and key.resource not in HELD_ON_UPDATE:
             return
-        quotas = self._store.list(_QUOTAS, attributes.namespace)[0]
-        relevant = [quota for quota in quotas if _concerns(quota.obj, obj, resource)]
-        for quota in relevant:
-            self._check(quota, attributes, obj, resource)
-        if relevant and not attributes.context.dry_run:
-            self._admitted[Key(resource, attributes.namespace, attributes.name)] = (time.monotonic(), obj)
+        present = stored.obj if stored is not None else None
+        for quota in self._store.list(QUOTAS, key.namespace)[0]:
+            if _concerns(quota.obj, obj, key.resource):
+                self._hold(quota, kind, key, present, obj)
 
-    def _check(self, quota: Stored, attributes: Attributes, obj: Obj, resource: str) -> None:
+    def _hold(self, quota: Stored, kind: Kind, key: Key, present: Obj | None, obj: Obj) -> None:
         hard: Obj = quota.obj["spec"].get("hard") or {}
-        name, group_resource = attributes.name, attributes.kind.resource.group_resource
-        if resource == "pods":
+        group_resource = kind.resource.group_resource
+        if key.resource == "pods":
             missing = unspecified(obj["spec"], hard)
             if missing:
                 text = f"failed quota: {quota.key.name}: must specify {'; '.join(missing)}"
-                raise errors.forbidden(group_resource, name, text)
-        total = used(self._store, quota.obj, attributes.namespace)
-        for each in self._on_the_way(attributes.namespace, resource):
-            if in_scopes(quota.obj, each, resource):
-                _add(total, usage_of(each, resource))
-        asked = {key: amount for key, amount in usage_of(obj, resource).items() if key in hard and amount}
-        over = sorted(key for key, amount in asked.items() if total[key] + amount > parse_quantity(hard[key]))
+                raise errors.forbidden(group_resource, key.name, text)
+        asked = increase(quota.obj, present, obj, key.resource)
+        if not asked:
+            return
+        total = self._with_what_comes(quota, key)
+        over = sorted(name for name in asked if total[name] + asked[name] > parse_quantity(hard[name]))
         if over:
             parts = (
-                ",".join(f"{key}={_show(asked[key], hard[key])}" for key in over),
-                ",".join(f"{key}={_show(total[key], hard[key])}" for key in over),
-                ",".join(f"{key}={hard[key]}" for key in over),
+                ",".join(f"{name}={_show(asked[name], hard[name])}" for name in over),
+                ",".join(f"{name}={_show(total[name], hard[name])}" for name in over),
+                ",".join(f"{name}={hard[name]}" for name in over),
             )
             text = f"exceeded quota: {quota.key.name}, requested: {parts[0]}, used: {parts[1]}, limited: {parts[2]}"
-            raise errors.forbidden(group_resource, name, text)
+            raise errors.forbidden(group_resource, key.name, text)
 
-    def _on_the_way(self, namespace: str, resource: str) -> Iterable[Obj]:
-        """Objects that were admitted and are not in the store yet."""
-        horizon = time.monotonic() - ADMITTED_SECONDS
-        for key, (since, _) in list(self._admitted.items()):
-            if since < horizon or self._store.get(key) is not None:
-                del self._admitted[key]
-        return [
-            obj for key, (_, obj) in self._admitted.items() if key.namespace == namespace and key.resource == resource
-        ]
+    def _with_what_comes(self, quota: Stored, key: Key) -> Amounts:
+        """What is used of a quota when all writes of the key's resource are done that are on their way to the disk.
+
+        What they free does not count before that, as they may fail.
+        """
+        total = dict(self._tallies.used(quota))
+        for event in self._store.on_the_way(key.resource):
+            if event.stored.key.namespace == key.namespace and event.type != "DELETED":
+                before = event.prev.obj if event.prev is not None else None
+                add(total, increase(quota.obj, before, event.stored.obj, key.resource))
+        return total
 
 
 def _concerns(quota: Obj, obj: Obj, resource: str) -> bool:
@@ -118,53 +101,43 @@ def _show(value: Decimal, like: Any) -> str:
 class QuotaKeeper:
     """Writes `status` of the quotas whose namespaces change. Level-triggered: a pass looks at the present state."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, tallies: Tallies) -> None:
         self._registry = registry
+        self._tallies = tallies
         self._wake = asyncio.Event()
         self._dirty: set[str] = set()
-        self._counted: set[str] = set()
-        registry.store.add_listener(_QUOTAS, self._quota_changed)
+        tallies.changed = self._changed
 
-    def _quota_changed(self, event: Event) -> None:
-        if event.type != "DELETED":
-            self._listen(event.stored.obj)
-        self._changed(event)
-
-    def _listen(self, quota: Obj) -> None:
-        for name in quota["spec"].get("hard") or {}:
-            resource = counted_resource(name)
-            if resource not in self._counted and resource != _QUOTAS:
-                self._counted.add(resource)
-                self._registry.store.add_listener(resource, self._changed)
-
-    def _changed(self, event: Event) -> None:
-        self._dirty.add(event.stored.key.namespace)
+    def _changed(self, namespace: str) -> None:
+        self._dirty.add(namespace)
         self._wake.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
-        for stored in self._registry.store.list(_QUOTAS)[0]:
-            self._listen(stored.obj)
-            self._dirty.add(stored.key.namespace)
-        self._wake.set()
+        for stored in self._registry.store.list(QUOTAS)[0]:
+            self._changed(stored.key.namespace)
         while True:
             await self._wake.wait()
             self._wake.clear()
             namespaces, self._dirty = self._dirty, set()
-            for namespace in namespaces:
-                for stored in self._registry.store.list(_QUOTAS, namespace)[0]:
-                    await self._keep(stored)
+            store = self._registry.store
+            keys = [stored.key for namespace in namespaces for stored in store.list(QUOTAS, namespace)[0]]
+            for key in keys:
+                quota = store.get(key)
+                if quota is not None:
+                    await self._keep(quota)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _keep(self, quota: Stored) -> None:
         hard = quota.obj["spec"].get("hard") or {}
-        total = used(self._registry.store, quota.obj, quota.key.namespace)
+        total = self._tallies.used(quota)
         shown = {name: _show(total[name], hard[name]) for name in hard}
         status = {"hard": hard, "used": shown}
         if {key: value for key, value in (dig(quota.obj, "status") or {}).items() if value} == {
             key: value for key, value in status.items() if value
         }:
             return
-        kind = self._registry.catalog.storage_kind(_QUOTAS)
+        kind = self._registry.catalog.storage_kind(QUOTAS)
         assert kind is not None
 
         def change(obj: Obj) -> Obj:

@@ -40,6 +40,8 @@ class Strategy:
     """DELETE answers with the object, not with a Status."""
     records_deletion = True
     """A deletion that waits counts as a change of the spec: it sets the grace period and a new generation."""
+    default_propagation = ""
+    """What becomes of what an object owns when a deletion does not say; Background where this is empty, too."""
     fields: Mapping[str, tuple[str, ...]] = METADATA_FIELDS
     """What a field selector may name."""
 
@@ -115,7 +117,7 @@ class Strategy:
         causes = meta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
         if old is not None:
             causes += meta.validate_update(obj["metadata"], old["metadata"])
-        if subresource in ("status", "approval") and old is not None:
+        if subresource in ("status", "approval", "binding") and old is not None:
             return causes + self.validate_status(obj, old)
         return causes + self.validate(obj, old)
 

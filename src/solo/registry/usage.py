@@ -17,6 +17,7 @@ _PLAIN_COUNTS = frozenset(
     {"pods", "services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", CLAIMS}
 )
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
+_CLAIM_SCOPE = "VolumeAttributesClass"
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
 _ONE = Decimal(1)
 
@@ -110,19 +111,33 @@ def unspecified(spec: Obj, names: Iterable[str]) -> list[str]:
 
 
 def in_scopes(quota: Obj, obj: Obj, resource: str) -> bool:
-    """Whether a quota's scopes take an object in; scopes other than none are about pods."""
+    """Whether a quota's scopes take an object in: each is about pods, or about claims (VolumeAttributesClass)."""
     spec = quota["spec"]
     requirements = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or []]
     requirements += dig(spec, "scopeSelector", "matchExpressions") or []
     if not requirements:
         return True
+    if resource == CLAIMS:
+        classes = _attributes_classes(obj)
+        return all(each["scopeName"] == _CLAIM_SCOPE and _names_match(each, classes) for each in requirements)
     return resource == "pods" and all(_in_scope(each, obj["spec"]) for each in requirements)
+
+
+def _attributes_classes(claim: Obj) -> list[str]:
+    """The classes that a claim has, wants and is on its way to."""
+    status = claim.get("status") or {}
+    found = (
+        claim["spec"].get("volumeAttributesClassName"),
+        status.get("currentVolumeAttributesClassName"),
+        dig(status, "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    )
+    return [name for name in found if name]
 
 
 def _in_scope(requirement: Mapping[str, Any], spec: Obj) -> bool:
     scope = requirement["scopeName"]
     if scope == "PriorityClass":
-        return _priority_matches(requirement, spec.get("priorityClassName") or "")
+        return _names_match(requirement, [spec["priorityClassName"]] if spec.get("priorityClassName") else [])
     tests = {
         "Terminating": spec.get("activeDeadlineSeconds") is not None,
         "NotTerminating": spec.get("activeDeadlineSeconds") is None,
@@ -133,13 +148,12 @@ def _in_scope(requirement: Mapping[str, Any], spec: Obj) -> bool:
     return tests.get(scope, False)
 
 
-def _priority_matches(requirement: Mapping[str, Any], name: str) -> bool:
+def _names_match(requirement: Mapping[str, Any], names: list[str]) -> bool:
+    """Whether one of the classes that an object names is as required; an object without any is in no list."""
     operator, values = requirement.get("operator"), requirement.get("values") or []
-    if operator == "Exists":
-        return bool(name)
-    if operator == "DoesNotExist":
-        return not name
-    return (name in values) is (operator == "In")
+    if operator in ("Exists", "DoesNotExist"):
+        return bool(names) is (operator == "Exists")
+    return any((name in values) is (operator == "In") for name in names or [""])
 
 
 def _best_effort(spec: Obj) -> bool:

@@ -78,8 +78,9 @@ class _Dispatcher:
         if attributes.context.dry_run and hook.spec.get("sideEffects") not in _DRY:
             raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
         review = admission_review(attributes, attributes.obj)
+        seconds = int(hook.spec.get("timeoutSeconds") or 10)
         try:
-            given = await self._call(hook.spec["clientConfig"], review, float(hook.spec.get("timeoutSeconds") or 10))
+            given = await self._call(_timed(hook.spec["clientConfig"], seconds), review, float(seconds))
             answer = read_answer(review, given, hook.name, attributes.obj)
         except (CallError, ReviewError) as problem:
             text = f'failed calling webhook "{hook.name}": {problem}'
@@ -128,6 +129,15 @@ class ValidatingWebhooks(_Dispatcher):
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+
+def _timed(config: Obj, seconds: int) -> Obj:
+    """Where to call a webhook, told in the query how long it has."""
+    asked = f"?timeout={seconds}s"
+    if config.get("url"):
+        return {**config, "url": config["url"] + asked}
+    service = config.get("service") or {}
+    return {**config, "service": {**service, "path": (service.get("path") or "/") + asked}}
 
 
 class _ConditionError(Exception):

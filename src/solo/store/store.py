@@ -3,7 +3,8 @@
 How a write goes: the event loop checks it against the present (one write a key at a time, so the present is what the
 check sees), gives it the next revision and queues it. The writer thread commits everything queued in one transaction;
 meanwhile the next group gathers. When the commit has returned, the group becomes visible in order of revision: in the
-maps that `get` and `list` read, in the history, at the watchers, and only then do the writers get their answer.
+maps that `get` and `list` read, in the history, at the watchers, and only then do the writers get their answer. A write
+that another one overtook raises `Overtaken`: read again, and compute it anew.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import asyncio
 import logging
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from kube.machinery import errors
+from kube.machinery.errors import StatusError
 from solo.store.database import Database, Snapshot
 from solo.store.history import History
 from solo.store.model import Event, EventType, Key, Obj, Stored, with_revision
@@ -34,6 +37,13 @@ OBJECT_BYTES = 1536 * 1024
 """The largest object that is stored, encoded: what etcd takes in one request by default."""
 
 Listener = Callable[[Event], None]
+
+
+class Overtaken(StatusError):
+    """Another write came first: the object is not what the writer saw. It may be tried again on the present one."""
+
+    def __init__(self, problem: StatusError) -> None:
+        super().__init__(problem.code, problem.reason, problem.message, problem.details)
 
 
 class _Bucket:
@@ -72,7 +82,7 @@ class _Write:
     def __init__(self, event: Event, done: asyncio.Future[None]) -> None:
         self.event = event
         self.done = done
-        self.error: errors.StatusError | None = None
+        self.error: StatusError | None = None
 
 
 _Group = list[_Write]
@@ -89,6 +99,7 @@ class Store:
         self._assigned = snapshot.revision
         self._buckets: dict[str, _Bucket] = {}
         self._pending: dict[Key, _Write] = {}
+        self._waiting: dict[Key, deque[asyncio.Future[None]]] = {}
         self._queue: _Group = []
         self._busy = False
         self._closing = False
@@ -167,9 +178,9 @@ class Store:
         bucket = self._buckets.get(resource)
         return len(bucket.objects) if bucket else 0
 
-    def creating(self, resource: str) -> bool:
-        """Whether an object of `resource` is on its way to the disk, and not visible yet."""
-        return any(key.resource == resource and write.event.type == "ADDED" for key, write in self._pending.items())
+    def on_the_way(self, resource: str) -> Iterator[Event]:
+        """The changes of `resource` that are on their way to the disk: not visible yet, and they may still fail."""
+        return (write.event for key, write in self._pending.items() if key.resource == resource)
 
     def watch(self, resource: str, namespace: str | None, since_rv: int) -> Watch:
         """All changes after `since_rv`, starting with those of the past.
@@ -197,26 +208,32 @@ class Store:
         """Call `listener` for every change of `resource` when it becomes visible, before the writer is answered."""
         self._listeners.setdefault(resource, []).append(listener)
 
+    def remove_listener(self, resource: str, listener: Listener) -> None:
+        """Undo `add_listener`; also while listeners are being called."""
+        self._listeners[resource] = [each for each in self._listeners.get(resource, ()) if each != listener]
+
     # ---- writing
 
     async def create(self, key: Key, obj: Obj) -> Stored:
         """Store a new object. The store keeps `obj`'s nested values: do not change them afterwards.
 
         Raises:
-            StatusError: 409 AlreadyExists; 413 above OBJECT_BYTES; 500, 503 or 507 when it cannot be written.
+            Overtaken: 409 AlreadyExists.
+            StatusError: 413 above OBJECT_BYTES; 500, 503 or 507 when it cannot be written.
         """
-        await self._turn(key)
+        await self.turn(key)
         if self.get(key) is not None:
-            raise errors.already_exists(key.resource, key.name)
+            raise Overtaken(errors.already_exists(key.resource, key.name))
         return await self._write("ADDED", key, obj, None)
 
     async def update(self, key: Key, obj: Obj, expected_rv: int | None) -> Stored:
         """Replace an object if it still is at `expected_rv` (None: whatever it is).
 
         Raises:
-            StatusError: 404, 409 Conflict, and as `create` does.
+            Overtaken: 404, 409 Conflict.
+            StatusError: as `create` does.
         """
-        await self._turn(key)
+        await self.turn(key)
         current = self._expect(key, expected_rv)
         return await self._write("MODIFIED", key, obj, current)
 
@@ -226,25 +243,43 @@ class Store:
         `final` is that last state if the deletion changes it too (as when the last finalizer is taken away).
 
         Raises:
-            StatusError: 404, 409 Conflict; 500, 503 or 507 when it cannot be written.
+            Overtaken: 404, 409 Conflict.
+            StatusError: 500, 503 or 507 when it cannot be written.
         """
-        await self._turn(key)
+        await self.turn(key)
         current = self._expect(key, expected_rv)
         return await self._write("DELETED", key, current.obj if final is None else final, current)
 
-    async def _turn(self, key: Key) -> None:
-        """Wait until no write of this key is on its way."""
-        while (write := self._pending.get(key)) is not None:
-            await asyncio.wait([write.done])
+    async def turn(self, key: Key) -> None:
+        """Wait until no write of this key is on its way. Raises 503 when the store closes.
+
+        Who then reads the object and writes it without having waited for anything is not overtaken.
+        """
+        while key in self._pending:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(key, deque()).append(waiter)
+            await waiter
         if self._closing:
             raise errors.service_unavailable("the server is shutting down")
+
+    def _pass_turn(self, key: Key) -> None:
+        """Wake the first of those who wait for this key, and the next one unless that has led to a write."""
+        waiting = self._waiting.pop(key, None)
+        while waiting and key not in self._pending:
+            first = waiting.popleft()
+            if not first.done():
+                first.set_result(None)
+                first.get_loop().call_soon(self._pass_turn, key)
+                break
+        if waiting:
+            self._waiting[key] = waiting
 
     def _expect(self, key: Key, expected_rv: int | None) -> Stored:
         current = self.get(key)
         if current is None:
-            raise errors.not_found(key.resource, key.name)
+            raise Overtaken(errors.not_found(key.resource, key.name))
         if expected_rv is not None and current.rv != expected_rv:
-            raise errors.conflict(key.resource, key.name, errors.OPTIMISTIC_LOCK)
+            raise Overtaken(errors.conflict(key.resource, key.name, errors.OPTIMISTIC_LOCK))
         return current
 
     async def _write(self, type_: EventType, key: Key, obj: Obj, prev: Stored | None) -> Stored:
@@ -306,10 +341,12 @@ class Store:
             if error is None:
                 self._publish(write.event)
             write.error = error
-            del self._pending[write.event.stored.key]
+            key = write.event.stored.key
+            del self._pending[key]
             write.done.set_result(None)
+            self._pass_turn(key)
 
-    def _outcome(self, exc: BaseException | None) -> errors.StatusError | None:
+    def _outcome(self, exc: BaseException | None) -> StatusError | None:
         """What the writers of a group are told. The log tells of a trouble's beginning and end, not of each write."""
         if exc is None:
             if self._failing:

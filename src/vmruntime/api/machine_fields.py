@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vmruntime.api import names, network
-from vmruntime.api.meta import Obj, array, boolean, integer, quantity, rule, string, struct
+from vmruntime.api.meta import Obj, array, boolean, bytes_wanted, formed, integer, rule, string, struct
 
 DEFAULT_VCPUS = 2
 DEFAULT_MEMORY = "4Gi"
@@ -14,14 +14,12 @@ _TEXT_BOUND = 65536
 
 def cpu(**more: object) -> Obj:
     """`cpu.vcpus`, of a machine and of a machine type."""
-    return struct("Processors.", {"vcpus": integer("Number of virtual CPUs.", minimum=1, maximum=256)}, **more)
+    return struct("Processors.", {"vcpus": integer("Number of virtual CPUs.", minimum=1, maximum=255)}, **more)
 
 
 def memory(**more: object) -> Obj:
     """`memory.capacity`, of a machine and of a machine type."""
-    enough = rule("quantity(string(self)).compareTo(quantity('1Mi')) >= 0", "memory capacity must be at least 1Mi")
-    capacity = quantity("Memory of the guest.", **{"x-kubernetes-validations": [enough]})
-    return struct("Memory.", {"capacity": capacity}, **more)
+    return struct("Memory.", {"capacity": bytes_wanted("Memory of the guest.", "1Mi")}, **more)
 
 
 def compute() -> Obj:
@@ -67,11 +65,18 @@ def firmware() -> Obj:
         "Firmware.",
         {
             "bootloader": boot_loader,
-            "uuid": string(
+            "uuid": formed(
                 "The machine's UUID in its SMBIOS data; the object's own uid where it is left out.",
-                pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+                "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+                "must be a UUID such as 01234567-89ab-cdef-0123-456789abcdef",
+                maxLength=36,
             ),
-            "serial": string("The machine's serial number in its SMBIOS data.", pattern="^[!-~]([ -~]{0,62}[!-~])?$"),
+            "serial": formed(
+                "The machine's serial number in its SMBIOS data.",
+                "^[!-~]([ -~]{0,62}[!-~])?$",
+                "must be 1 to 64 printable ASCII characters, without a space at either end",
+                maxLength=64,
+            ),
         },
     )
 
@@ -118,17 +123,64 @@ def scheduling() -> Obj:
                 "maxProperties": 64,
             },
             "tolerations": array("Taints that the machine does not mind.", toleration, maxItems=64),
-            "affinity": struct("Affinity.", {"nodeAffinity": node_affinity}),
+            "affinity": struct(
+                "Affinity.",
+                {
+                    "nodeAffinity": node_affinity,
+                    "podAffinity": _neighbours("beside which it may start"),
+                    "podAntiAffinity": _neighbours("beside which it must not start"),
+                },
+            ),
         },
     )
 
 
-def _node_term() -> Obj:
-    operators = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-    requirement = struct(
+def _neighbours(which: str) -> Obj:
+    """`podAffinity` or `podAntiAffinity`; `namespaceSelector` and what Kubernetes added later are not there."""
+    selector = struct(
+        "Labels of the VirtualMachines; an empty one selects all, none where it is left out.",
+        {
+            "matchLabels": {
+                "type": "object",
+                "description": "Labels that they have.",
+                "additionalProperties": {"type": "string"},
+                "maxProperties": 64,
+            },
+            "matchExpressions": array(
+                "Requirements.", _requirement("Key of a label.", ["In", "NotIn", "Exists", "DoesNotExist"]), maxItems=16
+            ),
+        },
+    )
+    term = struct(
+        "Machines, and what counts as beside.",
+        {
+            "labelSelector": selector,
+            "namespaces": array(
+                "Their namespaces; the machine's own where it is left out.", string("A name."), maxItems=64
+            ),
+            "topologyKey": string("Label of nodes that makes those with equal values one place.", minLength=1),
+        },
+        required=["topologyKey"],
+    )
+    weighted = struct(
+        "A wish; of no effect on one node.",
+        {"weight": integer("From 1 to 100.", minimum=1, maximum=100), "podAffinityTerm": term},
+        required=["weight", "podAffinityTerm"],
+    )
+    return struct(
+        f"Rules about the machines {which}.",
+        {
+            "requiredDuringSchedulingIgnoredDuringExecution": array("All of these count.", term, maxItems=16),
+            "preferredDuringSchedulingIgnoredDuringExecution": array("Wishes.", weighted, maxItems=16),
+        },
+    )
+
+
+def _requirement(key: str, operators: list[str]) -> Obj:
+    return struct(
         "A requirement.",
         {
-            "key": string("Key of a label, or metadata.name as a field.", minLength=1, maxLength=317),
+            "key": string(key, minLength=1, maxLength=317),
             "operator": string("How key and values relate.", enum=operators),
             "values": array(
                 "Values; one whole number for Gt and Lt, none for Exists and DoesNotExist.",
@@ -151,6 +203,11 @@ def _node_term() -> Obj:
             ]
         },
     )
+
+
+def _node_term() -> Obj:
+    operators = ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    requirement = _requirement("Key of a label, or metadata.name as a field.", operators)
     return struct(
         "Requirements that hold together.",
         {
@@ -198,11 +255,20 @@ def interfaces() -> Obj:
             "name": string(
                 "Name of the interface, such as eth0.", pattern="^[A-Za-z0-9][A-Za-z0-9_-]*$", minLength=1, maxLength=15
             ),
-            "networkName": string("Network that it is connected to.", default=names.POD_NETWORK, maxLength=253),
+            # No default of the schema: `kubectl apply` of a list that leaves it out would find it changed each time.
+            "networkName": string(
+                f"Network that it is connected to; {names.POD_NETWORK} where it is left out.", maxLength=253
+            ),
             "ipAddresses": array(
                 "Static addresses, each with the mask of its subnet; the guest makes no DHCP query then.",
-                string("An IPv4 address such as 10.0.0.5/24.", pattern=network.ADDRESS4_PATTERN),
+                formed(
+                    "An IPv4 address such as 10.0.0.5/24.",
+                    network.ADDRESS4_PATTERN,
+                    "must be an IPv4 address with the mask of its subnet, such as 10.0.0.5/24",
+                    maxLength=18,
+                ),
                 maxItems=16,
+                **{"x-kubernetes-list-type": "set"},
             ),
             "default": boolean("Whether the default route goes here; one of several interfaces has to be it."),
         },
@@ -220,7 +286,7 @@ def interfaces() -> Obj:
     return array(
         "The network interfaces; one on pod-network when left out.",
         interface,
-        maxItems=8,
+        maxItems=4,
         default=[{"name": "eth0", "networkName": names.POD_NETWORK, "default": True}],
         **{
             "x-kubernetes-list-type": "map",
@@ -266,11 +332,18 @@ def startup_scripts() -> Obj:
     script = struct(
         "A start-up script.",
         {
-            "name": string(
+            "name": formed(
                 "Its name in the guest, in /var/lib/google/startup-scripts.",
-                pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+                "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+                "must be a file name: at most 63 letters, digits, '.', '_' and '-', a letter or digit first",
+                maxLength=63,
             ),
-            "script": string("The script as clear text; it begins with #!.", pattern="^#!", maxLength=_TEXT_BOUND),
+            "script": formed(
+                "The script as clear text; it begins with #!.",
+                "^#!",
+                "must begin with #! and the program that runs it, such as #!/bin/sh",
+                maxLength=_TEXT_BOUND,
+            ),
             "scriptBase64": string("The script in base64.", maxLength=_TEXT_BOUND),
             "scriptSecretRef": _secret("script"),
         },

@@ -221,6 +221,29 @@ def quantity(description: str, **more: Any) -> Obj:
     }
 
 
+def bytes_wanted(description: str, least: str) -> Obj:
+    """A quantity of at least `least` bytes, as a spec has it: with rules, as a pattern cannot say what helps."""
+    written = "isQuantity(string(self))"
+    compared = "!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('{}')) {}"
+    rules = [
+        rule(written, "must be a quantity such as 512Mi or 20Gi (GiB and GB are none)"),
+        rule(compared.format(least, ">= 0"), f"must be at least {least}"),
+        rule(compared.format("8Ei", "< 0"), "must be less than 8Ei"),
+    ]
+    return {
+        "x-kubernetes-int-or-string": True,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "maxLength": 64,
+        "description": description,
+        "x-kubernetes-validations": rules,
+    }
+
+
+def formed(description: str, pattern: str, message: str, **more: Any) -> Obj:
+    """A string of a form that `message` puts into words, which an error of a `pattern` would not."""
+    return string(description, **{"x-kubernetes-validations": [rule(f"self.matches(r'{pattern}')", message)]}, **more)
+
+
 def struct(description: str, properties: Obj, **more: Any) -> Obj:
     return {"type": "object", "description": description, "properties": properties, **more}
 

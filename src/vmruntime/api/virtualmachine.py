@@ -281,10 +281,9 @@ def compute(obj: Obj, machine_type: Obj | None) -> Compute:
 
 
 def interfaces(obj: Obj) -> list[Obj]:
-    """`spec.interfaces`, or the one interface that a machine has by default."""
-    default = [{"name": "eth0", "networkName": names.POD_NETWORK, "default": True}]
-    listed: list[Obj] = dig(obj, "spec", "interfaces", default=default)
-    return listed
+    """`spec.interfaces`, or the one interface that a machine has by default; each with its `networkName`."""
+    listed = dig(obj, "spec", "interfaces", default=[{"name": "eth0", "default": True}])
+    return [{**entry, "networkName": entry.get("networkName") or names.POD_NETWORK} for entry in listed]
 
 
 def os_type(obj: Obj) -> str:

@@ -10,9 +10,11 @@ from vmruntime.api.meta import (
     Column,
     Obj,
     array,
+    bytes_wanted,
     conditions_schema,
     crd,
     dig,
+    formed,
     integer,
     quantity,
     root_schema,
@@ -50,6 +52,14 @@ def definition() -> Obj:
                     "self.spec.source.virtualMachineDisk.name != self.metadata.name",
                     "a disk cannot be a copy of itself",
                 ),
+                # One that asked for more than it can get can be asked for less again, down to what it has.
+                rule(
+                    f"!isQuantity(string(self.spec.size)) || {_at_least('oldSelf.spec.size')} || has(oldSelf.status) "
+                    f"&& (has(oldSelf.status.virtualSize) ? {_at_least('oldSelf.status.virtualSize')} : "
+                    f"has(oldSelf.status.phase) && oldSelf.status.phase in ['{FAILED}', '{ERROR_CONFIGURATION}'])",
+                    "a disk can grow but not shrink",
+                    fieldPath=".spec.size",
+                ),
             ]
         },
     )
@@ -70,19 +80,28 @@ def definition() -> Obj:
     )
 
 
+def _at_least(size: str) -> str:
+    """The condition, in CEL, that `spec.size` is no less than `size`."""
+    return f"quantity(string(self.spec.size)).compareTo(quantity(string({size}))) >= 0"
+
+
 def _web(description: str, address: str, secret: str) -> Obj:
     """A source that is reached by HTTP."""
     return struct(
         description,
         {
-            "url": string(
+            "url": formed(
                 f"{address} Credentials in it are refused: they would show in process lists.",
-                pattern=r"^https?://[^/@\s]+(/\S*)?$",
+                r"^https?://[^/@\s]+(/\S*)?$",
+                "must be an address that begins with http:// or https://, without user and password in it: these "
+                "belong into the Secret that secretRef names",
                 maxLength=_URL_LIMIT,
             ),
-            "checksum": string(
+            "checksum": formed(
                 "What the source has to be, as it is downloaded: sha256: and 64 hex digits, or sha512: and 128.",
-                pattern=r"^(sha256:[0-9a-fA-F]{64}|sha512:[0-9a-fA-F]{128})$",
+                "^(sha256:[0-9a-fA-F]{64}|sha512:[0-9a-fA-F]{128})$",
+                "must be sha256: and 64 hexadecimal digits, or sha512: and 128",
+                maxLength=135,
             ),
             "secretRef": _secret(secret),
             "certConfigMap": _certificates(),
@@ -118,7 +137,9 @@ def _spec() -> Obj:
     gcs = struct(
         "An object of Google Cloud Storage.",
         {
-            "url": string("gs://BUCKET/OBJECT", pattern=r"^gs://[a-z0-9._-]+/\S", maxLength=_URL_LIMIT),
+            "url": formed(
+                "gs://BUCKET/OBJECT", r"^gs://[a-z0-9._-]+/\S", "must be gs://BUCKET/OBJECT", maxLength=_URL_LIMIT
+            ),
             "secretRef": _secret("with the key creds-gcp.json. Left out: a public object."),
         },
         required=["url"],
@@ -126,13 +147,17 @@ def _spec() -> Obj:
     registry = struct(
         "A container image with one disk in its directory /disk.",
         {
-            "url": string(
+            "url": formed(
                 "docker://HOST/REPOSITORY[:TAG][@DIGEST] of a registry; oci:///DIRECTORY[:TAG] or "
                 "oci-archive:///FILE[:TAG] on the node, in one of the directories that the cluster's owner allowed.",
-                pattern=r"^(docker://[^/@\s]+/[^\s?#]+|oci(-archive)?:///[^\s?#]+)$",
+                r"^(docker://[^/@\s]+/[^\s?#]+|oci(-archive)?:///[^\s?#]+)$",
+                "must be docker://HOST/REPOSITORY[:TAG][@DIGEST], oci:///DIRECTORY[:TAG] or oci-archive:///FILE[:TAG]",
                 maxLength=_URL_LIMIT,
             ),
-            "secretRef": _secret("with the keys accessKeyId and secretKey, or username and password."),
+            "secretRef": _secret(
+                "with the keys accessKeyId and secretKey, or username and password, or of type "
+                "kubernetes.io/dockerconfigjson (or dockercfg) with an entry for the registry."
+            ),
             "certConfigMap": _certificates(),
         },
         required=["url"],
@@ -144,7 +169,7 @@ def _spec() -> Obj:
     )
     file = struct(
         "A file on the node, in one of the directories that the cluster's owner allowed.",
-        {"url": string("file:///ABSOLUTE/PATH", pattern=r"^file:///\S", maxLength=_URL_LIMIT)},
+        {"url": formed("file:///ABSOLUTE/PATH", r"^file:///\S", "must be file:///ABSOLUTE/PATH", maxLength=_URL_LIMIT)},
         required=["url"],
     )
     source = struct(
@@ -170,17 +195,8 @@ def _spec() -> Obj:
     return struct(
         "What is wanted of the disk.",
         {
-            "size": quantity(
-                "Size that the guest sees. It can grow, and must not be smaller than the image of the source.",
-                **{
-                    "x-kubernetes-validations": [
-                        rule("quantity(string(self)).isGreaterThan(quantity('0'))", "size must be greater than zero"),
-                        rule(
-                            "quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",
-                            "a disk can grow but not shrink",
-                        ),
-                    ]
-                },
+            "size": bytes_wanted(
+                "Size that the guest sees. It can grow, and must not be smaller than the image of the source.", "1"
             ),
             "source": source,
             "storageClassName": string("Storage class of the disk, where the cluster has storage classes."),

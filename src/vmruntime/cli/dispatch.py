@@ -86,13 +86,14 @@ def _dispatch(program: str, about: str, commands: Sequence[Command], argv: Seque
 
         print(f"{program} {version('vmruntime')}")
         return 0
-    command = _find(commands, argv)
+    command = find(commands, argv)
     if command is None:
         return _unknown(program, commands, argv)
     return _run(program, command, argv[len(command.words.split()) :])
 
 
-def _find(commands: Sequence[Command], argv: Sequence[str]) -> Command | None:
+def find(commands: Sequence[Command], argv: Sequence[str]) -> Command | None:
+    """The command that `argv` begins with."""
     matching = [c for c in commands if list(argv[: len(c.words.split())]) == c.words.split()]
     return max(matching, key=lambda c: len(c.words), default=None)
 

@@ -91,7 +91,7 @@ def decide(situation: Situation) -> Plan:
             PROGRESS_SECONDS,
             _importing(seen),
         )
-    if seen.phase is DiskPhase.FAILED:
+    if seen.phase is DiskPhase.FAILED and not _changed_since_failure(situation.disk):
         return Plan(Step.NONE, api.FAILED, "ImportFailed", seen.message)
     return _absent(situation)
 
@@ -156,11 +156,17 @@ def _absent(situation: Situation) -> Plan:
     if phase == api.SUCCEEDED or dig(situation.disk, "status", "reason") == "DataMissing":
         message = "the disk was complete, but its data is gone from the node; restore it, or delete the disk"
         return Plan(Step.NONE, api.FAILED, "DataMissing", message)
-    if phase == api.FAILED:
+    if phase == api.FAILED and not _changed_since_failure(situation.disk):
         return Plan(Step.NONE)
     if (wait := situation.origin) is not None:
         return Plan(Step.NONE, api.PENDING, wait.reason, wait.message, WAIT_SECONDS)
     return Plan(Step.ENSURE)
+
+
+def _changed_since_failure(disk: Obj) -> bool:
+    """Whether a disk that failed has another spec since: its image may fit now."""
+    failed_with = dig(disk, "status", "observedGeneration")
+    return bool(dig(disk, "status", "phase") == api.FAILED and failed_with != dig(disk, "metadata", "generation"))
 
 
 def origin_wait(name: str, origin: Obj | None, writers: Sequence[str]) -> Wait | None:
@@ -199,3 +205,29 @@ def status(disk: Obj, plan: Plan, users: Sequence[str], now_text: str, more: Seq
         if plan.phase == api.SUCCEEDED and "readyTime" not in old:
             new["readyTime"] = now_text
     return {key: value for key, value in new.items() if value is not None}
+
+
+def event(old: Obj, new: Obj) -> tuple[str, str, str] | None:
+    """What a change of the status is told as: type, reason and message of an event. None: it is told by the status."""
+    before, after = dig(old, "status", default={}), dig(new, "status", default={})
+    phase, reason = str(after.get("phase", "")), str(after.get("reason", ""))
+    if phase in (api.FAILED, api.ERROR_CONFIGURATION) and (phase, reason) != (
+        before.get("phase"),
+        before.get("reason"),
+    ):
+        return "Warning", reason, str(after.get("message", "")) or reason
+    if phase == api.SUCCEEDED and "readyTime" not in before:
+        return "Normal", *_success(new)
+    return None
+
+
+def _success(disk: Obj) -> tuple[str, str]:
+    """Reason and message for a disk that is whole now; the reasons are those of CDI where it has one."""
+    status = disk["status"]
+    made = f"{status.get('virtualSize')} bytes as {status.get('format')}"
+    if original := api.clone_name(disk):
+        return "CloneSucceeded", f'a copy of VirtualMachineDisk "{original}" is in place, {made}'
+    if api.addressed_source(disk) is None:
+        return "BlankDiskCreated", f"a blank disk is in place, {made}"
+    source = f"{status.get('sourceFormat', 'unknown')} source of {status.get('sourceSize', 'unknown')} bytes"
+    return "ImportSucceeded", f"the {source} is in place, {made}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from kube.client.queue import Controller, WorkQueue
 from kube.machinery.durations import rfc3339
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
-from vmruntime.api.meta import Obj, dig, has_finalizer, name_of, namespace_of, uid_of
+from vmruntime.api.meta import Obj, has_finalizer, name_of, namespace_of, uid_of
 from vmruntime.controllers import bring_up, disk_decide
 from vmruntime.controllers.cache import Key
 from vmruntime.controllers.disk_decide import Plan, Situation, Step, Wait
@@ -16,7 +16,7 @@ from vmruntime.controllers.machine_request import ref_of
 from vmruntime.controllers.objects import set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack
 from vmruntime.engines.base import Subject
-from vmruntime.engines.common import ConfigurationError, Ref
+from vmruntime.engines.common import ConfigurationError, NotAdmitted, Ref
 from vmruntime.engines.disk import DiskRequest, DiskSource
 
 _log = logging.getLogger(__name__)
@@ -25,11 +25,6 @@ _WORKERS = 4
 _DELETE_RETRY_SECONDS = 2.0
 # A change of the bytes shows at once; more steps than this in one pass would mean that they don't.
 _STEPS_A_PASS = 4
-
-_EVENTS = {
-    virtualmachinedisk.FAILED: "Warning",
-    virtualmachinedisk.ERROR_CONFIGURATION: "Warning",
-}
 
 
 class DiskController:
@@ -132,7 +127,8 @@ class DiskController:
             await self._stack.engine.ensure_disk(self._request(disk, self._source(disk)))
         except (ConfigurationError, ValueError) as exc:
             reason = exc.reason if isinstance(exc, ConfigurationError) else "InvalidSpec"
-            phase = virtualmachinedisk.ERROR_CONFIGURATION
+            waits = isinstance(exc, NotAdmitted)
+            phase = virtualmachinedisk.PENDING if waits else virtualmachinedisk.ERROR_CONFIGURATION
             return Plan(Step.NONE, phase, reason, str(exc), disk_decide.RETRY_SECONDS)
         return None
 
@@ -186,14 +182,9 @@ class DiskController:
         written = await write_status(self._stack.client, virtualmachinedisk.RESOURCE, disk, status)
         if written is not None:
             self._stack.disks.wrote(written)
-            await self._tell(disk, written)
+            if event := disk_decide.event(disk, written):
+                await self._stack.events.event(written, *event)
         return plan.after
-
-    async def _tell(self, old: Obj, new: Obj) -> None:
-        phase, reason = dig(new, "status", "phase"), str(dig(new, "status", "reason", default=""))
-        kind = _EVENTS.get(str(phase))
-        if kind and (phase, reason) != (dig(old, "status", "phase"), dig(old, "status", "reason")):
-            await self._stack.events.event(new, kind, reason, str(dig(new, "status", "message", default="")) or reason)
 
     async def _set_finalizer(self, disk: Obj, present: bool) -> None:
         if has_finalizer(disk, names.DISK_FINALIZER) == present:

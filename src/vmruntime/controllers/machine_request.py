@@ -58,6 +58,19 @@ def disks_problem(vm: Obj, disks: Cache, others: Iterable[Obj], holds: Iterable[
             message = f'VirtualMachineDisk "{disk}" is in use by VirtualMachine "{name_of(other)}"; '
             message += "a disk can be attached to several machines only if all attach it read-only"
             return Problem(virtualmachine.PENDING, "DiskInUse", message)
+    return _copying_problem(vm, disks, read_only)
+
+
+def _copying_problem(vm: Obj, disks: Cache, read_only: Collection[str]) -> Problem | None:
+    """A disk that the machine would write to while it is copied: QEMU's locks would not let it start."""
+    written = {disk.name for disk in virtualmachine.disks(vm) if not disk.read_only} - set(read_only)
+    for copy in disks.items():
+        origin = virtualmachinedisk.clone_name(copy)
+        if origin not in written or namespace_of(copy) != namespace_of(vm) or is_deleting(copy):
+            continue
+        if dig(copy, "status", "phase") == virtualmachinedisk.IMPORTING:
+            message = f'VirtualMachineDisk "{origin}" is being copied to VirtualMachineDisk "{name_of(copy)}"; '
+            return Problem(virtualmachine.PENDING, "DiskInUse", message + "the machine starts once that is done")
     return None
 
 

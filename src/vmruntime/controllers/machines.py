@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from kube.client.queue import Controller, WorkQueue
@@ -13,7 +12,6 @@ from kube.machinery.durations import parse_rfc3339, rfc3339_micro
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, has_finalizer, is_deleting, name_of, namespace_of, uid_of
 from vmruntime.controllers import (
-    connections,
     machine_changes,
     machine_decide,
     machine_request,
@@ -22,12 +20,13 @@ from vmruntime.controllers import (
     startup_data,
 )
 from vmruntime.controllers.cache import Key
-from vmruntime.controllers.machine_decide import Plan, Problem, Situation, Step
+from vmruntime.controllers.machine_decide import Plan, Situation, Step
+from vmruntime.controllers.machine_needs import MachineNeeds
 from vmruntime.controllers.objects import remove, set_finalizer, write_status
 from vmruntime.controllers.stack import SYNC_SECONDS, Stack, gate
 from vmruntime.controllers.startup_data import StartupData
 from vmruntime.engines.base import Subject
-from vmruntime.engines.common import ConfigurationError
+from vmruntime.engines.common import ConfigurationError, NotAdmitted
 from vmruntime.engines.machine import IO_ERROR, NO_SPACE, MachineObservation, MachinePhase
 
 _log = logging.getLogger(__name__)
@@ -42,21 +41,15 @@ _FORGET_RETRY_SECONDS = 2.0
 _FRESH = timedelta(seconds=2)
 
 _EVENTS = {
+    virtualmachine.PENDING: "Warning",
     virtualmachine.CRASH_LOOP: "Warning",
     virtualmachine.ERROR_CONFIGURATION: "Warning",
     virtualmachine.STOPPED: "Normal",
 }
-
-
+# Why a machine may wait for what another one has, or for others that run; and what of these decides about it.
+_WAITING_FOR_OTHERS = (placement.UNSCHEDULABLE, placement.NO_MEMORY, "DiskInUse", "AddressInUse")
+_COUNTS_FOR_OTHERS = (("status", "podName"), ("metadata", "labels"), ("spec", "scheduling"))
 _TROUBLES = (NO_SPACE, IO_ERROR)
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """What a machine that was just told to start will have, while nothing else shows it yet. Memory in bytes."""
-
-    uid: str
-    memory: int
 
 
 class MachineController:
@@ -64,6 +57,7 @@ class MachineController:
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._needs = MachineNeeds(stack)
         self.queue: WorkQueue[Key] = WorkQueue()
         self.controller: Controller[Key] = Controller("machines", self.queue, self.reconcile, workers=_WORKERS)
         self._first_seen: dict[str, datetime] = {}
@@ -71,7 +65,6 @@ class MachineController:
         self._waited: set[str] = set()
         self._launched: dict[str, float] = {}
         self._pressed: dict[str, float] = {}
-        self._claims: dict[Key, _Claim] = {}
         self._gone: dict[Key, list[Obj]] = {}
         stack.machines.add_handler(self._machine_changed)
         stack.disks.add_handler(self._disk_changed)
@@ -94,21 +87,16 @@ class MachineController:
             self._first_seen[uid_of(vm)] = now if now - created < _FRESH else created
         if event == "DELETED":
             self._forget_memory(uid_of(vm))
-            self._claims.pop(key, None)
+            self._needs.release(key)
             self._gone.setdefault(key, []).append(vm)
-        if event == "DELETED" or (dig(old, "status", "podName") and not dig(vm, "status", "podName")):
-            self._enqueue_sharers(vm)
-            self._enqueue_waiting_for_room()
+        if event == "DELETED" or any(dig(old, *path) != dig(vm, *path) for path in _COUNTS_FOR_OTHERS):
+            self._enqueue_waiting()
         self.queue.add(key)
 
     def _forget_memory(self, uid: str) -> None:
         for memory in (self._first_seen, self._disks_ready, self._launched, self._pressed):
             memory.pop(uid, None)
         self._waited.discard(uid)
-
-    def _enqueue_sharers(self, vm: Obj) -> None:
-        for disk in virtualmachine.held(vm):
-            self._enqueue_users(namespace_of(vm), disk)
 
     def _enqueue_users(self, namespace: str, disk: str) -> None:
         for user in virtualmachine.users_of(disk, self._of_namespace(namespace)):
@@ -118,7 +106,8 @@ class MachineController:
         before, after = dig(old, "status", "phase"), dig(disk, "status", "phase")
         if event == "MODIFIED" and before == after and is_deleting(disk) == is_deleting(old or {}):
             return
-        self._enqueue_users(namespace_of(disk), name_of(disk))
+        for name in (name_of(disk), virtualmachinedisk.clone_name(disk)):
+            self._enqueue_users(namespace_of(disk), name)
 
     def _type_changed(self, event: str, machine_type: Obj, old: Obj | None) -> None:
         for vm in self._stack.machines.items():
@@ -132,11 +121,11 @@ class MachineController:
 
     def _node_changed(self, event: str, node: Obj, old: Obj | None) -> None:
         if event != "MODIFIED" or placement.may_have_changed(node, old):
-            self._enqueue_waiting_for_room()
+            self._enqueue_waiting()
 
-    def _enqueue_waiting_for_room(self) -> None:
+    def _enqueue_waiting(self) -> None:
         for vm in self._stack.machines.items():
-            if dig(vm, "status", "reason") in placement.WAITING_FOR_ROOM:
+            if dig(vm, "status", "reason") in _WAITING_FOR_OTHERS:
                 self.queue.add((namespace_of(vm), name_of(vm)))
 
     def _runtime_changed(self, event: str, runtime: Obj, old: Obj | None) -> None:
@@ -162,7 +151,7 @@ class MachineController:
             return await self._clear_away(key)
         machine = await self._stack.engine.observe_machine(machine_request.ref_of(vm))
         if machine.phase is MachinePhase.ABSENT:
-            self._claims.pop(key, None)
+            self._needs.release(key)
         if machine.alive:
             labels = dig(vm, "metadata", "labels", default={})
             await self._stack.engine.label_machine(machine_request.ref_of(vm), labels)
@@ -179,7 +168,7 @@ class MachineController:
                 return None
             self._stack.machines.wrote(added)
             return await self.reconcile(key)
-        return await self._take(key, situation, plan)
+        return await self._take(situation, plan)
 
     async def _change_media(self, vm: Obj, machine: MachineObservation) -> tuple[MachineObservation, tuple[str, ...]]:
         """Insert and eject CD-ROMs; the machine as it is then, and the parts of its spec that wait for a restart."""
@@ -199,9 +188,9 @@ class MachineController:
     def _situation(self, vm: Obj, machine: MachineObservation, waiting_media: tuple[str, ...]) -> Situation:
         waiting = None
         if not is_deleting(vm) and machine.phase is MachinePhase.ABSENT:
-            waiting = self._disks_problem(vm)
+            waiting = self._needs.disks_problem(vm)
             self._note_disks(vm, ready=waiting is None)
-            waiting = waiting or self._network_problem(vm) or self._room_problem(vm)
+            waiting = waiting or self._needs.place_problem(vm)
         return Situation(
             vm=vm,
             machine=machine,
@@ -224,39 +213,6 @@ class MachineController:
         left_out = machine_request.cdroms(vm, self._stack.disks) | awaited
         return machine_changes.changed(machine.fingerprint, machine_changes.fingerprint(vm, compute, left_out))
 
-    def _disks_problem(self, vm: Obj) -> Problem | None:
-        others = [other for other in self._of_namespace(namespace_of(vm)) if uid_of(other) != uid_of(vm)]
-        holds = [
-            name_of(other)
-            for other in others
-            if dig(other, "status", "podName") or (namespace_of(other), name_of(other)) in self._claims
-        ]
-        return machine_request.disks_problem(vm, self._stack.disks, others, holds)
-
-    def _network_problem(self, vm: Obj) -> Problem | None:
-        holders = (
-            other
-            for other in self._stack.machines.items()
-            if dig(other, "status", "podName") or (namespace_of(other), name_of(other)) in self._claims
-        )
-        return connections.problem(vm, self._stack.networks.get, holders)
-
-    def _room_problem(self, vm: Obj) -> Problem | None:
-        nodes = self._stack.nodes.items()
-        if problem := placement.node_problem(vm, nodes):
-            return problem
-        try:
-            needed = self._memory_needed(vm)
-        except ConfigurationError as exc:
-            return Problem(virtualmachine.ERROR_CONFIGURATION, exc.reason, exc.message)
-        in_use = {claim.uid: claim.memory for claim in self._claims.values()} | self._stack.engine.memory_in_use()
-        in_use.pop(uid_of(vm), None)
-        return placement.memory_problem(needed, in_use.values(), nodes)
-
-    def _memory_needed(self, vm: Obj) -> int:
-        compute = machine_request.compute_of(vm, self._stack.types)
-        return self._stack.engine.memory_needed(compute.memory, self._stack.settings)
-
     def _note_disks(self, vm: Obj, ready: bool) -> None:
         """Remember, for the timings, whether and until when disks were waited for."""
         uid = uid_of(vm)
@@ -266,7 +222,7 @@ class MachineController:
             since = datetime.now(UTC) - self._first_seen[uid]
             self._disks_ready[uid] = round(max(0.0, since.total_seconds()), 3)
 
-    async def _take(self, key: Key, situation: Situation, plan: Plan) -> float | None:
+    async def _take(self, situation: Situation, plan: Plan) -> float | None:
         vm, uid = situation.vm, uid_of(situation.vm)
         loop = asyncio.get_running_loop()
         if plan.step is Step.NONE and plan.state == virtualmachine.STARTING and uid in self._launched:
@@ -275,7 +231,7 @@ class MachineController:
                 return quiet
         if plan.step is Step.START:
             # Before anything is awaited: another pass must not give the same disk or memory to another machine.
-            self._claims[key] = _Claim(uid, self._memory_needed(vm))
+            self._needs.claim(vm)
         written = await self._write(situation, plan)
         if plan.step is Step.START:
             return await self._start(written, situation)
@@ -334,8 +290,12 @@ class MachineController:
             request = await machine_request.build(vm, stack, taken, rfc3339_micro(since), startup)
             await stack.engine.start_machine(request)
         except ConfigurationError as exc:
-            plan = Plan(Step.NONE, virtualmachine.ERROR_CONFIGURATION, exc.reason, exc.message)
+            state = virtualmachine.PENDING if isinstance(exc, NotAdmitted) else virtualmachine.ERROR_CONFIGURATION
+            plan = Plan(Step.NONE, state, exc.reason, exc.message)
             await self._write(Situation(vm, situation.machine, situation.now), plan)
+            # It has nothing: what it would have had may be what others wait for.
+            self._needs.release((namespace_of(vm), name_of(vm)))
+            self._enqueue_waiting()
             return _CONFIGURATION_RETRY_SECONDS
         self._launched[uid] = asyncio.get_running_loop().time()
         return _START_QUIET_SECONDS

@@ -7,30 +7,35 @@ still come to use, so that none is ever killed for another's sake.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
+from kube.machinery.placement import node_selected, tolerated
 from kube.machinery.quantity import quantity_to_int
-from kube.machinery.selectors import Requirement
 from vmruntime.api import names, virtualmachine
 from vmruntime.api.meta import Obj, dig, name_of
+from vmruntime.controllers import neighbours
 from vmruntime.controllers.machine_decide import Problem
 
 _MIB = 1 << 20
 UNSCHEDULABLE = "Unschedulable"
 NO_MEMORY = "InsufficientMemory"
-WAITING_FOR_ROOM = (UNSCHEDULABLE, NO_MEMORY)
 
 # What is kept free of machines for the node itself: this part of its memory, but at most so much.
 _RESERVED_PART = 8
 _RESERVED_LIMIT = 1024 * _MIB
 
-_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 _UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
-def node_problem(vm: Obj, nodes: Collection[Obj]) -> Problem | None:
-    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one."""
-    reasons = [_refusal(vm, node) for node in nodes]
+def node_problem(vm: Obj, nodes: Collection[Obj], beside: Collection[Obj] = ()) -> Problem | None:
+    """Why there is no node for the machine, in the words of the Kubernetes scheduler; None if there is one.
+
+    `beside` are the other machines that run.
+    """
+    try:
+        reasons = [_refusal(vm, node, beside) for node in nodes]
+    except ValueError as exc:
+        return Problem(virtualmachine.ERROR_CONFIGURATION, "InvalidSpec", f"spec.scheduling.affinity: {exc}")
     if any(not reason for reason in reasons):
         return None
     counted = Counter(reasons)
@@ -70,59 +75,19 @@ def _mib(count: int) -> str:
     return f"{count // _MIB} MiB"
 
 
-def _refusal(vm: Obj, node: Obj) -> str:
+def _refusal(vm: Obj, node: Obj, beside: Collection[Obj]) -> str:
     """Why not this node; nothing if it will do."""
     scheduling: Obj = dig(vm, "spec", "scheduling", default={})
     labels: Obj = dig(node, "metadata", "labels", default={})
     tolerations = scheduling.get("tolerations") or []
     if names.SKIP_NODE_LABEL in labels:
         return f"had the label {names.SKIP_NODE_LABEL}"
-    if dig(node, "spec", "unschedulable") is True and not _tolerated(_UNSCHEDULABLE_TAINT, tolerations):
+    if dig(node, "spec", "unschedulable") is True and not tolerated(_UNSCHEDULABLE_TAINT, tolerations):
         return "were unschedulable"
-    if not _selected(scheduling, labels, name_of(node)):
+    if not node_selected(scheduling, labels, name_of(node)):
         return "didn't match the machine's node affinity/selector"
     for taint in dig(node, "spec", "taints", default=[]):
-        if taint.get("effect") != "PreferNoSchedule" and not _tolerated(taint, tolerations):
+        if taint.get("effect") != "PreferNoSchedule" and not tolerated(taint, tolerations):
             value = f": {taint['value']}" if taint.get("value") else ": "
             return f"had untolerated taint {{{taint.get('key')}{value}}}"
-    return ""
-
-
-def _selected(scheduling: Obj, labels: Mapping[str, str], name: str) -> bool:
-    wanted: Obj = scheduling.get("nodeSelector") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    required = dig(
-        scheduling, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"
-    )
-    if required is None:
-        return True
-    return any(_term_matches(term, labels, name) for term in required)
-
-
-def _term_matches(term: Obj, labels: Mapping[str, str], name: str) -> bool:
-    """Kubernetes: a term without any requirement matches nothing."""
-    by_label, by_field = term.get("matchExpressions") or [], term.get("matchFields") or []
-    if not by_label and not by_field:
-        return False
-    fields = {"metadata.name": name}
-    return all(_holds(entry, labels) for entry in by_label) and all(_holds(entry, fields) for entry in by_field)
-
-
-def _holds(requirement: Obj, values: Mapping[str, str]) -> bool:
-    operator = _OPERATORS[str(requirement.get("operator"))]
-    wanted = tuple(requirement.get("values") or ())
-    return Requirement(str(requirement.get("key")), operator, wanted).matches(values)
-
-
-def _tolerated(taint: Obj, tolerations: Iterable[Obj]) -> bool:
-    """As `Toleration.ToleratesTaint` of Kubernetes' core/v1."""
-    for toleration in tolerations:
-        if toleration.get("effect") not in (None, "", taint.get("effect")):
-            continue
-        key, operator = toleration.get("key"), toleration.get("operator") or "Equal"
-        if key and key != taint.get("key"):
-            continue
-        if operator == "Exists" or (key and (toleration.get("value") or "") == (taint.get("value") or "")):
-            return True
-    return False
+    return neighbours.refusal(vm, labels, beside)

@@ -14,6 +14,10 @@ class ConfigurationError(Exception):
         self.message = message
 
 
+class NotAdmitted(ConfigurationError):
+    """The cluster refuses what the engine has to make, as where a namespace has used up its quota. It may pass."""
+
+
 class GuestUnavailable(Exception):
     """Nobody in the guest answers now; it may do so later."""
 

@@ -171,3 +171,18 @@ async def test_cancelling_a_controller_ends_it():
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(running, 30)
+
+
+async def test_a_long_wait_is_looked_after_in_between(monkeypatch):
+    monkeypatch.setattr("kube.client.queue.LONGEST_WAIT", 0.001)
+    queue, seen = WorkQueue(), []
+
+    async def reconcile(key):
+        seen.append(key)
+        if len(seen) == 3:
+            queue.shutdown()
+        return 3600.0
+
+    queue.add("x")
+    await asyncio.wait_for(Controller("vm", queue, reconcile).run(), 30)
+    assert seen == ["x"] * 3

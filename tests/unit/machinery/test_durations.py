@@ -97,3 +97,17 @@ def test_now_has_the_two_forms():
     before = datetime.now(UTC)
     assert durations.parse_rfc3339(durations.now_micro()) - before < timedelta(seconds=10)
     assert len(durations.now_rfc3339()) == len("2024-01-02T03:04:05Z")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("0s", 0), ("3m", 180), ("1m30s", 90), ("1.5h", 5400), ("-.5s", -0.5), ("250ms", 0.25), ("2us", 2e-6)],
+)
+def test_durations_of_go(text, seconds):
+    assert durations.parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "invalid", "1", "1m 2s", "s", "1s2", "٣s", "-"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError, match="invalid duration"):
+        durations.parse_duration(text)

@@ -36,7 +36,7 @@ KNOWN = {
 }
 # Newer or older than the binary that the numbers come from.
 WITHOUT_NUMBER = {"CustomResourceDefinitionCondition", "CustomResourceDefinitionStatus"}
-WITHOUT_NUMBER |= {"NodeAllocatableResourceClaimStatus"}
+WITHOUT_NUMBER |= {"Device", "NodeAllocatableResourceClaimStatus", "NodeAllocatableResourceMapping"}
 
 
 def names(message: str) -> set[str]:

@@ -1,16 +1,21 @@
 """Disks in container images: from a registry that wants tokens, and from OCI layouts in files."""
 
+import base64
 import gzip
+import json
 import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
+import tls_server
 from registry_server import REPOSITORY, Registry, layer, member, serving, sha
 from vmruntime.engines.qemu import import_job, registry
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.container_disk import MANIFEST_TYPES
+from vmruntime.engines.qemu.decompress import zstd
+from vmruntime.engines.qemu.docker_config import credentials
 from vmruntime.engines.qemu.http_request import Access, Limits
 from vmruntime.engines.qemu.image_cache import ImageCache
 from vmruntime.engines.qemu.images import ImageError
@@ -46,7 +51,7 @@ def content(directory: Path, length: int = len(DISK)) -> bytes:
     return (directory / "disk.raw").read_bytes()[:length]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bytes], ids=["gzip", "tar"])
+@pytest.mark.parametrize("pack", [gzip.compress, zstd.compress, bytes], ids=["gzip", "zstd", "tar"])
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_the_disk_of_a_container_image(hub, tmp_path, pack, form):
     names = [f"{'deep/' * 15}readme", "disk", "./disk/a.img", "disk-notes/b.img"]
@@ -105,6 +110,64 @@ def test_credentials_go_where_they_belong(hub, tmp_path, scheme):
     assert caught.value.reason == "Forbidden" and "guess" not in str(caught.value)
 
 
+def docker_config(*entries: tuple[str, dict]) -> str:
+    return json.dumps({"auths": dict(entries)})
+
+
+AS_AUTH = {"auth": base64.b64encode(b"me:secret").decode()}
+WRONG_AUTH = {"username": "me", "password": "guess"}
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_a_secret_for_pulling_images_over_tls(tmp_path, scheme):
+    """The entry of this registry, which only a certificate of ones own authority tells from another."""
+    context, pem = tls_server.make(tmp_path)
+    with serving(context) as hub:
+        hub.scheme = scheme
+        hub.image(layer(member("disk/d.img", DISK), pack=zstd.compress))
+        config = docker_config(("other.example", WRONG_AUTH), (f"https://{hub.host}/v1/", AS_AUTH))
+        bring_in(tmp_path, of(hub), access=Access(certificates=pem), docker=config)
+        assert content(tmp_path) == DISK
+        with pytest.raises(SourceError, match="no user name and password") as caught:
+            bring_in(tmp_path, of(hub), access=Access(certificates=pem), docker=docker_config(("other", AS_AUTH)))
+        assert caught.value.reason == "Forbidden"
+        # It is on loopback, but where certificates are given there is TLS, and only by those.
+        _, strange = tls_server.make(tmp_path)
+        with pytest.raises(SourceError, match="its certificate is not trusted"):
+            bring_in(tmp_path, of(hub), access=Access(certificates=strange), docker=config)
+
+
+ME = ("me", "secret")
+
+
+@pytest.mark.parametrize(
+    ("url", "config", "expected"),
+    [
+        ("docker://quay.io/a/b", docker_config(("quay.io", AS_AUTH)), ME),
+        ("docker://quay.io/a/b", docker_config(("quay.io", WRONG_AUTH), ("quay.io/a", AS_AUTH)), ME),
+        ("docker://quay.io/a/b", docker_config(("quay.io/c", WRONG_AUTH), ("https://quay.io/v2/", AS_AUTH)), ME),
+        ("docker://eu.gcr.io/a/b", docker_config(("gcr.io", WRONG_AUTH), ("*.gcr.io", AS_AUTH)), ME),
+        ("docker://quay.io:5000/a", docker_config(("quay.io", WRONG_AUTH), ("quay.io:5000", AS_AUTH)), ME),
+        ("docker://fedora/a", docker_config(("https://index.docker.io/v1/", AS_AUTH)), ME),
+        ("docker://quay.io/a", json.dumps({"quay.io": {**WRONG_AUTH, **AS_AUTH}}), ME),
+        ("docker://quay.io/a", docker_config(("quay.io", {"auth": AS_AUTH["auth"].rstrip("=")})), ME),
+        ("docker://quay.io/a", docker_config(("quay.io", {"username": "me", "password": "a:b"})), ("me", "a:b")),
+        ("docker://quay.io/a", docker_config(("quay.io", {"identitytoken": "x"})), "Forbidden"),
+        ("docker://b.a.gcr.io/a", docker_config(("*.gcr.io", AS_AUTH)), "Forbidden"),
+        ("docker://quay.io/a", docker_config(("quay.io", {"auth": "!!"})), "Forbidden"),
+        ("docker://quay.io/a", "{", "InvalidSecret"),
+        ("docker://quay.io/a", '{"auths": []}', "InvalidSecret"),
+        ("docker://quay.io/a", "[]", "InvalidSecret"),
+    ],
+)
+def test_which_entry_of_a_secret_is_for_an_image(url, config, expected):
+    try:
+        found = credentials(config, registry.parse(url))
+    except SourceError as error:
+        found = error.reason
+    assert found == expected
+
+
 def test_a_token_that_runs_out_is_renewed(hub, tmp_path):
     hub.scheme, hub.expires = "Bearer", 0.001
     hub.image(layer(member("disk/d.img", DISK)))
@@ -158,11 +221,6 @@ def none_at_all(hub):
     return "no file in its directory /disk"
 
 
-def zstandard(hub):
-    hub.image(b"\x28\xb5\x2f\xfd" + bytes(100))
-    return "zstd"
-
-
 def no_archive(hub):
     hub.image(gzip.compress(b"plain text" * 200))
     return "damaged, or is none"
@@ -195,7 +253,7 @@ def a_page(hub):
     return "web page"
 
 
-WRONG = [broken_layer, larger_layer, other_manifest, two_disks, linked, none_at_all, zstandard, no_archive, cut_archive]
+WRONG = [broken_layer, larger_layer, other_manifest, two_disks, linked, none_at_all, no_archive, cut_archive]
 WRONG += [long_header, old_schema, too_large, a_page]
 
 

@@ -4,11 +4,9 @@ import base64
 import contextlib
 import datetime
 import hashlib
-import ipaddress
 import json
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -17,11 +15,10 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+import tls_server
 from vmruntime.engines.qemu import http_dial
 from vmruntime.engines.qemu.hashing import Hasher
 from vmruntime.engines.qemu.http_request import Access, Limits, Requester
@@ -179,28 +176,10 @@ def test_a_range_that_brings_more_than_was_announced_is_an_error(server):
 @pytest.fixture
 def authority(server, tmp_path):
     """Puts the server behind TLS; the PEM of who vouches for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "images")])
-    now = datetime.datetime.now(datetime.UTC)
-    alternatives = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(alternatives, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (tmp_path / "both.pem").write_bytes(pem + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "both.pem")
+    context, pem = tls_server.make(tmp_path)
     server.http.socket = context.wrap_socket(server.http.socket, server_side=True)
     server.url = server.url.replace("http:", "https:")
-    return pem.decode()
+    return pem
 
 
 def test_a_certificate_of_ones_own_authority_is_believed_only_when_it_is_given(server, authority):

@@ -160,16 +160,16 @@ async def test_a_program_that_fails(agent, tmp_path, status, says):
 
 
 @pytest.mark.parametrize(
-    ("answers", "obeys"),
+    ("answers", "seconds", "obeys"),
     [
-        ({"shutdown": None}, True),
-        ({"shutdown": {"error": {"desc": "disabled"}}}, False),
-        ({"sync_delimited": None}, False),
+        ({"shutdown": None}, 8, True),
+        ({"shutdown": {"error": {"desc": "disabled"}}}, 8, False),
+        ({"sync_delimited": None}, 0.5, False),
     ],
 )
-async def test_shutdown(agent, tmp_path, answers, obeys):
+async def test_shutdown(agent, tmp_path, answers, seconds, obeys):
     async with agent(**answers) as played:
-        assert await shut_down(tmp_path, 0.6) is obeys
+        assert await shut_down(tmp_path, seconds) is obeys
     if obeys:
         assert played.heard[-1] == {"execute": "guest-shutdown", "arguments": {"mode": "powerdown"}}
 

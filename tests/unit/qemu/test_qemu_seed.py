@@ -1,6 +1,7 @@
 import io
 import os
 import stat
+from pathlib import Path
 
 import pycdlib
 import pytest
@@ -88,6 +89,18 @@ def test_the_file_is_private_and_takes_the_place_of_the_former(tmp_path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert path.read_bytes() == image
     assert os.listdir(tmp_path) == ["seed.iso"]
+
+
+def test_it_is_on_stable_storage_before_and_after_it_gets_its_name(tmp_path, monkeypatch):
+    path, seen = tmp_path / "nvram.fd", []
+
+    def sync(descriptor):
+        synced = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        seen.append((synced == tmp_path, path.exists(), synced.stat().st_size if synced.is_file() else 0))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_private(path, b"variables")
+    assert seen == [(False, False, 9), (True, True, 0)]
 
 
 @pytest.mark.parametrize("trap", ["pipe", "link"])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from kube.machinery.errors import StatusError
 from solo.auth.user import MASTERS, User
 from solo.registry.bootstrap import SYSTEM
 from solo.registry.builtins import builtin_kinds
@@ -15,9 +12,9 @@ from solo.registry.context import DeleteOptions, RequestContext
 from solo.registry.evictions import evict
 from solo.registry.limits import LimitAdmission
 from solo.registry.priorities import PriorityAdmission
-from solo.registry.quota import QuotaAdmission, QuotaKeeper
 from solo.registry.registry import Registry
 from solo.store import Key, Store
+from unit.solo.conftest import refused
 
 ADMIN = User("admin", (MASTERS,))
 
@@ -31,7 +28,6 @@ class World:
         for plugin in (priorities, limits):
             self.registry.add_mutation(plugin)
             self.registry.add_admission(plugin)
-        self.registry.add_admission(QuotaAdmission(store))
 
     async def create(self, plural, name, namespace="ns", group="", **body):
         kind = self.catalog.lookup(group, "v1", plural)
@@ -60,60 +56,6 @@ async def world(tmp_path):
     await world.create("namespaces", "ns", "")
     yield world
     await store.close()
-
-
-async def refused(action) -> StatusError:
-    with pytest.raises(StatusError) as problem:
-        await action
-    return problem.value
-
-
-async def test_a_quota_is_not_exceeded(world):
-    await world.create("resourcequotas", "q", spec={"hard": {"pods": "2", "requests.cpu": "1"}})
-    await world.pod("one", {"requests": {"cpu": "700m"}})
-    problem = await refused(world.pod("two", {"requests": {"cpu": "400m"}}))
-    assert problem.code == 403
-    text = "exceeded quota: q, requested: requests.cpu=400m, used: requests.cpu=700m, limited: requests.cpu=1"
-    assert problem.message == f'pods "two" is forbidden: {text}'
-    missing = await refused(world.pod("two"))
-    assert "failed quota: q: must specify requests.cpu for: c" in missing.message
-    await world.pod("two", {"requests": {"cpu": "300m"}})
-    assert "used: pods=2, limited: pods=2" in (await refused(world.pod("three", {"requests": {"cpu": "0"}}))).message
-    await world.status("pods", "one", {"phase": "Succeeded"})
-    await world.pod("three", {"requests": {"cpu": "0"}})
-
-
-async def test_creates_at_once_share_a_quota(world):
-    await world.create("resourcequotas", "q", spec={"hard": {"count/configmaps": "3"}})
-    results = await asyncio.gather(
-        *(world.create("configmaps", f"c{number}") for number in range(8)), return_exceptions=True
-    )
-    assert sum(isinstance(each, dict) for each in results) == 3
-
-
-async def test_quota_scopes(world):
-    await world.create("resourcequotas", "q", spec={"hard": {"pods": "0"}, "scopes": ["BestEffort"]})
-    assert (await refused(world.pod("best"))).code == 403
-    await world.pod("burst", {"requests": {"cpu": "1"}})
-
-
-async def test_the_status_of_a_quota(world):
-    keeper = asyncio.create_task(QuotaKeeper(world.registry).run())
-    try:
-        hard = {"pods": "5", "memory": "1Gi", "services.nodeports": "2", "requests.storage": "10Gi"}
-        await world.create("resourcequotas", "q", spec={"hard": hard})
-        await world.pod("one", {"requests": {"memory": "256Mi"}})
-        ports = [{"name": "a", "port": 1}, {"name": "b", "port": 2}]
-        await world.create("services", "s", spec={"type": "NodePort", "ports": ports})
-        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
-        await world.create("persistentvolumeclaims", "c", spec=claim)
-        wanted = {"pods": "1", "memory": "256Mi", "services.nodeports": "2", "requests.storage": "1Gi"}
-        async with asyncio.timeout(30):
-            while world.store.get(Key("resourcequotas", "ns", "q")).obj.get("status", {}).get("used") != wanted:
-                await asyncio.sleep(0.01)
-        assert world.store.get(Key("resourcequotas", "ns", "q")).obj["status"]["hard"] == hard
-    finally:
-        keeper.cancel()
 
 
 async def test_limit_ranges_fill_in_and_bound(world):

@@ -7,7 +7,6 @@ import json
 
 import pytest
 
-from kube.machinery.errors import StatusError
 from solo.auth.user import MASTERS, User
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -15,6 +14,7 @@ from solo.registry.context import DeleteOptions, RequestContext
 from solo.registry.registry import Registry
 from solo.registry.webhooks import CallError, MutatingWebhooks, ValidatingWebhooks
 from solo.store import Store
+from unit.solo.conftest import refused
 
 ADMIN = User("admin", (MASTERS,))
 GROUP = "admissionregistration.k8s.io"
@@ -33,8 +33,10 @@ class World:
         self.calls = []
 
     async def call(self, config, review, seconds):
-        self.calls.append((config["url"], review["request"], seconds))
-        given = self.answers[config["url"]](review["request"])
+        url, _, query = config["url"].partition("?")
+        assert query == f"timeout={seconds:g}s"
+        self.calls.append((url, review["request"], seconds))
+        given = self.answers[url](review["request"])
         response = {"uid": review["request"]["uid"], "allowed": True, **given}
         return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
@@ -84,12 +86,6 @@ def put(key, value):
 
 def allow(_):
     return {}
-
-
-async def refused(action):
-    with pytest.raises(StatusError) as problem:
-        await action
-    return problem.value
 
 
 async def test_mutations_are_stored_and_validated(world):

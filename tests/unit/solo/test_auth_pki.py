@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from solo.auth import pki as pki_module
+from solo.auth import certificates
 from solo.auth.authn import certificate_user
 from solo.auth.pki import PkiError, ensure_pki, renew_pki
 
@@ -35,17 +35,27 @@ def test_server_names_and_renewal_when_they_change(tmp_path):
 
 
 def test_a_certificate_about_to_expire_is_made_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(pki_module, "LEAF_LIFETIME", timedelta(days=20))
+    monkeypatch.setattr(certificates, "LEAF_LIFETIME", timedelta(days=20))
     first = ensure_pki(tmp_path, "host")
-    monkeypatch.setattr(pki_module, "LEAF_LIFETIME", timedelta(days=365))
+    monkeypatch.setattr(certificates, "LEAF_LIFETIME", timedelta(days=365))
     second = ensure_pki(tmp_path, "host")
     assert second.ca_pem == first.ca_pem and second.admin.cert_pem != first.admin.cert_pem
     left = x509.load_pem_x509_certificate(second.admin.cert_pem).not_valid_after_utc - datetime.now(UTC)
     assert left > timedelta(days=360)
 
 
+def test_a_certificate_that_was_made_while_the_clock_was_ahead_is_made_anew(tmp_path, monkeypatch):
+    first = ensure_pki(tmp_path, "host")
+    monkeypatch.setattr(certificates, "CLOCK_SKEW", timedelta(days=-30))
+    renew_pki(tmp_path)
+    monkeypatch.undo()
+    again = ensure_pki(tmp_path, "host")
+    assert again.ca_pem == first.ca_pem
+    assert x509.load_pem_x509_certificate(again.admin.cert_pem).not_valid_before_utc < datetime.now(UTC)
+
+
 def test_a_certificate_that_ends_with_its_ca_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(pki_module, "CA_LIFETIME", timedelta(days=20))
+    monkeypatch.setattr(certificates, "CA_LIFETIME", timedelta(days=20))
     first = ensure_pki(tmp_path, "host")
     assert ensure_pki(tmp_path, "host") == first
 

@@ -150,6 +150,17 @@ async def test_aggregation_through_two_levels(world):
     assert world.may("get", "vms") and not world.may("list", "vms")
 
 
+async def test_roles_that_select_each_other_are_looked_at_once(world):
+    """Each of these aggregates all the others; to follow every path among them would take for ever."""
+    everybody = {"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"all": "true"}}]}}
+    for number in range(14):
+        await world.role(f"a{number}", [], labels={"all": "true"}, **everybody)
+    await world.role("leaf", [rule(["get"], ["pods"])], labels={"all": "true"})
+    await world.role("own", [rule(["list"], ["pods"])], labels={"all": "true"})
+    rules = world.access.role_rules("ClusterRole", "", "a3")
+    assert [verb for each in rules for verb in each.verbs] == ["get", "list"]
+
+
 def test_denial_texts():
     assert denial(BOB, "get", "", "pods", "log", "ns", "") == (
         'User "bob" cannot get resource "pods/log" in API group "" in the namespace "ns"'

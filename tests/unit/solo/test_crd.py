@@ -231,8 +231,8 @@ async def test_deletion_takes_the_objects_along(world):
                 await asyncio.sleep(0)
         await world.change("held", metadata={"name": "held", "resourceVersion": _version(world, "held")})
         async with asyncio.timeout(30):
-            while world.catalog.lookup("example.com", "v1", "widgets"):
-                await asyncio.sleep(0)
+            while world.catalog.lookup("example.com", "v1", "widgets") or world.store._listeners["widgets.example.com"]:
+                await asyncio.sleep(0)  # nobody listens for objects of a kind that is gone
     finally:
         cleaning.cancel()
         with contextlib.suppress(asyncio.CancelledError):

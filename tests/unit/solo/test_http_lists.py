@@ -229,6 +229,18 @@ def test_pod_status(status, deleted, wanted):
     assert shown["rows"][0]["cells"][2] == wanted
 
 
+def test_sidecars_count_as_containers():
+    spec = {"containers": [{"name": "c"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}]}
+    running = {"ready": True, "started": True, "state": {"running": {}}}
+    init = [{"name": "s", **running}, {"name": "i", "state": {"running": {}}}]
+    status = {"phase": "Pending", "initContainerStatuses": init, "containerStatuses": []}
+    obj = {"metadata": {"name": "p"}, "spec": spec, "status": status}
+    assert tables.table(KINDS["pods"], [obj], {}, "None")["rows"][0]["cells"][1:3] == ["1/2", "Init:1/2"]
+    status.update(phase="Running", containerStatuses=[{"name": "c", **running}])
+    status["conditions"] = [{"type": "Initialized", "status": "True"}]
+    assert tables.table(KINDS["pods"], [obj], {}, "None")["rows"][0]["cells"][1:3] == ["2/2", "Running"]
+
+
 def test_every_builtin_kind_prints():
     for kind in KINDS.values():
         shown = tables.table(kind, [{"metadata": {"name": "x"}}], {}, "Metadata")

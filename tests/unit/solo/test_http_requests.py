@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from kube.machinery.errors import StatusError
 from solo.http import bodies
+from solo.http.connections import Runner
 from solo.http.logoptions import log_options
 from solo.http.negotiation import JSON, TABLE, YAML, Output, choose_output, media_type_of
 from solo.http.paths import parse
@@ -196,3 +199,23 @@ def test_log_options():
     options = log_options(query, "p")
     assert options.excerpt == Excerpt(tail_lines=0, since=1_000_000_000, timestamps=True)
     assert not options.follow and not options.previous
+
+
+async def test_a_client_that_leaves_within_an_answer_is_no_news(caplog):
+    async def leave(request: web.Request) -> web.StreamResponse:
+        request.transport.abort()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    app = web.Application()
+    app.router.add_get("/", leave)
+    runner = Runner(app, 1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*site._server.sockets[0].getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+    writer.close()
+    await runner.cleanup()
+    assert not caplog.records

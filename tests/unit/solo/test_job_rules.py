@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kube.machinery.durations import rfc3339
-from solo.controllers import job_rules
+from solo.controllers import job_indexes, job_rules
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ def job(status=None, **spec):
 
 def pod(phase, seconds_ago=0, index=None, code=0, restarts=0):
     ended = {"state": {"terminated": {"exitCode": code, "finishedAt": rfc3339(NOW - timedelta(seconds=seconds_ago))}}}
-    meta = {"name": "p", "namespace": "ns", "annotations": {job_rules.INDEX: str(index)} if index is not None else {}}
+    meta = {"name": "p", "namespace": "ns", "annotations": {job_indexes.INDEX: str(index)} if index is not None else {}}
     entry = {"name": "c", "restartCount": restarts, **(ended if phase in ("Succeeded", "Failed") else {})}
     return {"metadata": meta, "status": {"phase": phase, "containerStatuses": [entry]}}
 
@@ -60,9 +60,9 @@ def test_indexes():
     indexed = job({"completedIndexes": "0"}, completionMode="Indexed", completions=5, parallelism=3)
     status, _ = job_rules.count(indexed, [pod("Succeeded", index=2), pod("Succeeded", index=3)], NOW)
     assert (status["completedIndexes"], status["succeeded"]) == ("0,2,3", 3)
-    assert job_rules.next_indexes(indexed, status, [pod("Running", index=1)], 3) == [4]
-    assert job_rules.show_indexes({0, 1, 2, 5, 7, 8}) == "0-2,5,7,8"
-    assert job_rules.parse_indexes("0-2,5") == {0, 1, 2, 5}
+    assert job_rules.free_indexes(indexed, status, [pod("Running", index=1)]) == [4]
+    assert job_indexes.show_indexes({0, 1, 2, 5, 7, 8}) == "0-2,5,7,8"
+    assert job_indexes.parse_indexes("0-2,5") == {0, 1, 2, 5}
 
 
 def test_the_pod_failure_policy():
@@ -73,6 +73,27 @@ def test_the_pod_failure_policy():
     policy["rules"][0]["action"] = "Ignore"
     status, outcome = job_rules.count(job(podFailurePolicy=policy, backoffLimit=0), [pod("Failed", code=42)], NOW)
     assert (status["failed"], outcome) == (0, None)
+
+
+def test_failures_are_counted_by_index():
+    """backoffLimitPerIndex, maxFailedIndexes and the action FailIndex."""
+    spec = {"completionMode": "Indexed", "completions": 3, "backoffLimit": 2**31 - 1, "backoffLimitPerIndex": 1}
+    again = pod("Failed", index=0)
+    again["metadata"]["annotations"][job_indexes.FAILURES] = "1"
+    status, outcome = job_rules.count(job(**spec), [pod("Failed", index=1)], NOW)
+    assert (status["failedIndexes"], outcome) == ("", None)
+    status, outcome = job_rules.count(job(**spec), [again, pod("Failed", index=1)], NOW)
+    assert (status["failedIndexes"], outcome) == ("0", None)
+    assert job_rules.free_indexes(job(**spec), status, []) == [1, 2]
+    assert job_indexes.due([1, 2], [pod("Failed", 4, index=1)], NOW) == ([2], [6.0])
+    _, outcome = job_rules.count(job(**spec, maxFailedIndexes=0), [again], NOW)
+    assert outcome.reason == "MaxFailedIndexesExceeded"
+    others = [pod("Succeeded", index=1), pod("Succeeded", index=2)]
+    _, outcome = job_rules.count(job({"failedIndexes": "0"}, **spec), others, NOW)
+    assert (outcome.success, outcome.reason) == (False, "FailedIndexes")
+    policy = {"rules": [{"action": "FailIndex", "onExitCodes": {"operator": "In", "values": [42]}}]}
+    status, _ = job_rules.count(job(**spec, podFailurePolicy=policy), [pod("Failed", index=2, code=42)], NOW)
+    assert status["failedIndexes"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +107,7 @@ def test_the_pod_failure_policy():
     ],
 )
 def test_failures_are_waited_for(pods, seconds):
-    assert job_rules.backoff_left([pod(*each) for each in pods], NOW) == seconds
+    assert job_indexes.backoff_left([pod(*each) for each in pods], NOW) == seconds
 
 
 def test_how_many_run():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from solo.node import procfs, records
 from solo.node.cgroups import ContainerGroup, Hierarchies, find_hierarchies
 from solo.node.container import Container
 from solo.node.launch import Launch, LaunchError
-from solo.node.logtimes import LogClock
+from solo.node.logkeeper import LogKeeper
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
 NO_GROUPS = Hierarchies(None, frozenset(), {})
@@ -28,14 +29,14 @@ class Rig:
 
     def __init__(self, directory: Path, hierarchies: Hierarchies = NO_GROUPS, spec: dict | None = None) -> None:
         self.directory = directory
-        self.clock = LogClock()
+        self.log_keeper = LogKeeper()
         self.record = records.load(directory) or records.PodRecord("uid-of-" + directory.name)
         self.container = Container(
             {"name": "c", **(spec or {})},
             self.record.container("c"),
             directory,
             ContainerGroup(hierarchies, self.record.uid, "c"),
-            self.clock,
+            self.log_keeper,
             init=False,
             save=lambda: records.save(directory, self.record),
             changed=lambda: None,
@@ -59,7 +60,7 @@ async def rig(tmp_path):
     yield made
     made.container.stop(0)
     await asyncio.wait_for(made.container.ended.wait(), 30)
-    made.clock.close()
+    await made.log_keeper.close()
 
 
 async def test_output_goes_to_the_log_and_the_end_is_recorded(rig):
@@ -91,6 +92,22 @@ async def test_a_start_that_fails_leaves_the_record_as_it_was(rig):
         await rig.container.start(rig.plan("no-such-program"))
     assert rig.record.containers["c"].restarts == 0 and rig.record.containers["c"].terminated == before
     assert not rig.container.running
+
+
+async def test_a_disk_that_fills_up_between_fork_and_exec_loses_no_process(rig, monkeypatch, caplog):
+    saves = iter([None, OSError(errno.ENOSPC, "No space left on device"), None])
+
+    def save():
+        if (error := next(saves)) is not None:
+            raise error
+
+    monkeypatch.setattr(rig.container, "_save", save)
+    await rig.container.start(rig.plan("sleep", "600"))
+    assert rig.container.running and rig.processes() == [rig.container.record.pid]
+    assert "No space left" in caplog.text
+    rig.container.stop(0)
+    await rig.ended()
+    assert rig.processes() == []
 
 
 async def test_what_the_main_process_leaves_behind_dies_with_it(rig):
@@ -131,6 +148,31 @@ async def test_stop_kills_after_the_grace_period_which_can_be_shortened(rig):
     assert rig.processes() == []
 
 
+async def test_a_hook_ends_with_the_grace_period_which_can_be_shortened(rig):
+    await rig.container.start(rig.plan("sleep", "600"))
+    began = asyncio.Event()
+
+    async def hook(left):
+        began.set()
+        await asyncio.sleep(left)
+
+    rig.container.stop(600, hook)
+    await began.wait()
+    rig.container.stop(0.1)
+    assert (await rig.ended()).signal in (signal.SIGTERM, signal.SIGKILL)
+
+
+async def test_a_hook_that_fails_does_not_keep_the_container(rig, caplog):
+    await rig.container.start(rig.plan("sleep", "600"))
+
+    async def hook(_left):
+        raise RuntimeError("no such thing")
+
+    rig.container.stop(600, hook)
+    assert (await rig.ended()).signal == signal.SIGTERM
+    assert "no such thing" in caplog.text
+
+
 async def test_logs_are_the_termination_message_when_asked_for(tmp_path):
     rig = Rig(tmp_path, spec={"terminationMessagePolicy": "FallbackToLogsOnError"})
     await rig.container.start(rig.plan("sh", "-c", "echo the reason; exit 1"))
@@ -152,7 +194,7 @@ async def test_a_process_is_adopted_with_its_record(rig):
     pid = rig.container.record.pid
     rig.container.let_go()
     second = Rig(rig.directory)
-    assert second.container.adopt()
+    assert await second.container.adopt()
     assert (second.container.record.pid, second.container.record.restarts) == (pid, 0)
     os.kill(pid, signal.SIGKILL)
     assert (await second.ended()).exit_code == 137
@@ -165,8 +207,22 @@ async def test_a_process_that_vanished_has_an_unknown_exit_code(tmp_path):
     record = rig.record.container("c")
     record.pid, record.start_ticks, record.boot, record.confirmed = os.getpid(), 1, procfs.boot_id(), True
     record.started_at = "2024-01-01T00:00:00Z"
-    assert not rig.container.adopt()
+    assert not await rig.container.adopt()
     assert (record.terminated.exit_code, record.terminated.reason) == (137, "ContainerStatusUnknown")
+
+
+async def test_what_a_process_left_behind_dies_though_nobody_saw_its_end(rig):
+    await rig.container.start(rig.plan("sh", "-c", "setsid sleep 600 & exec sleep 601"))
+    pid = rig.container.record.pid
+    while len(rig.processes()) < 2:
+        await asyncio.sleep(0.01)
+    rig.container.let_go()
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert not await Rig(rig.directory).container.adopt()
+    assert rig.processes() == []
+    rig.container._supervisor = None
+    rig.container.ended.set()
 
 
 async def test_a_process_of_another_boot_is_never_adopted(tmp_path):
@@ -175,7 +231,7 @@ async def test_a_process_of_another_boot_is_never_adopted(tmp_path):
     record = first.record.container("c")
     record.pid, record.start_ticks, record.boot, record.confirmed = os.getpid(), stat.start_ticks, "other", True
     records.save(tmp_path, first.record)
-    assert not Rig(tmp_path).container.adopt()
+    assert not await Rig(tmp_path).container.adopt()
 
 
 async def test_a_record_that_cannot_be_read_is_started_afresh(tmp_path):
@@ -204,7 +260,7 @@ from test_node_container import Rig
 async def main():
     rig = Rig(Path(sys.argv[1]))
     print("ready", flush=True)
-    if not rig.container.adopt():
+    if not await rig.container.adopt():
         await rig.container.start(rig.plan("sh", "-c", "echo $$; sleep 600"))
     await asyncio.sleep(600)
 
@@ -228,7 +284,7 @@ async def test_killing_the_agent_at_any_moment_neither_doubles_nor_loses_a_proce
         agent.stdout.close()
         rig = Rig(directory)
         await asyncio.sleep(0.05)  # An agent takes longer than this to come back.
-        adopted = rig.container.adopt()
+        adopted = await rig.container.adopt()
         outcomes.add(adopted)
         if not adopted:
             assert rig.processes() == [], "what was not adopted does not run"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
 from solo.http.streams import STDERR, STDOUT
 from solo.node import exec as execution
 from solo.node.launch import Launch, LaunchError
-from solo.node.probes import ProbeLoop, run_action
+from solo.node.probes import CannotAskError, ProbeLoop, run_action
 
 CONTAINER = {"name": "c", "ports": [{"name": "web", "containerPort": 1}]}
 
@@ -24,6 +25,10 @@ async def drain(process) -> dict[int, bytes]:
     while (chunk := await asyncio.wait_for(process.read(), 30)) is not None:
         found[chunk[0]] += chunk[1]
     return found
+
+
+def children() -> set[str]:
+    return set(Path("/proc/thread-self/children").read_text().split())
 
 
 async def test_output_is_kept_apart_and_the_exit_code_told():
@@ -80,6 +85,20 @@ async def test_close_hangs_up_and_may_be_repeated():
     await process.close()
     assert await asyncio.wait_for(reading, 30) is None
     assert await asyncio.wait_for(process.wait(), 30) == 129
+
+
+async def test_who_no_longer_waits_for_a_start_leaves_nothing_behind():
+    before, others = len(os.listdir("/proc/self/fd")), children()
+    starting = asyncio.create_task(execution.start(plan("sleep", "611"), terminal=False, stdin=False))
+    while not children() - others:
+        await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert starting.cancelled()
+    async with asyncio.timeout(10):
+        while children() - others:
+            await asyncio.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_no_descriptor_is_left_open():
@@ -139,12 +158,15 @@ async def test_exec_action():
 
 
 async def test_thresholds_decide_the_verdict():
-    results = iter(["", "x", "x", "", "x", "x", "x", ""])
+    results = iter(["", "x", "x", "", "x", "x", CannotAskError("busy"), "x", ""])
     verdicts, failures = [], []
 
     async def check(_timeout):
         try:
-            return next(results)
+            result = next(results)
+            if isinstance(result, Exception):
+                raise result
+            return result
         except StopIteration:
             raise asyncio.CancelledError from None
 

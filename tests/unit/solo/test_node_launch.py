@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from solo.node import procfs
-from solo.node.launch import CAPABILITIES, Launch, LaunchError, can_name_host, fork_gated
+from solo.node.launch import CAPABILITIES, Launch, LaunchError, fork_gated
+from solo.node.libc import is_system_administrator
 from solo.node.reaper import ExitWatch, exit_code
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -31,7 +33,7 @@ async def run(tmp_path: Path, argv: list[str], **fields) -> tuple[int, str]:
     finally:
         os.close(out)
         os.close(null)
-    status = await asyncio.wait_for(ExitWatch(process.pid, process.start_ticks).wait(), 30)
+    status = await asyncio.wait_for(process.watch.wait(), 30)
     return status, (tmp_path / "out").read_text()
 
 
@@ -103,6 +105,17 @@ async def test_dropped_capabilities_are_gone_for_root_too(tmp_path):
     assert int(output.split()[1], 16) == 0
 
 
+async def test_a_process_that_cannot_be_watched_runs_nothing(tmp_path, monkeypatch):
+    def refuse(_pid):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        fork_gated(Launch(["touch", str(tmp_path / "ran")], {"PATH": PATH}, "/", stdin=0, stdout=1, stderr=2))
+    assert not (tmp_path / "ran").exists() and len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_an_abandoned_process_runs_nothing(tmp_path):
     process = fork_gated(Launch(["touch", str(tmp_path / "ran")], {"PATH": PATH}, "/", stdin=0, stdout=1, stderr=2))
     process.abandon()
@@ -111,11 +124,15 @@ async def test_an_abandoned_process_runs_nothing(tmp_path):
 
 
 AGENT_THAT_DIES = """
-import os, signal, sys
+import asyncio, os, signal, sys
 from solo.node.launch import Launch, fork_gated
-p = fork_gated(Launch(["touch", sys.argv[1]], {"PATH": "/usr/bin:/bin"}, "/", stdin=0, stdout=1, stderr=2))
-print(p.pid, p.start_ticks, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    p = fork_gated(Launch(["touch", sys.argv[1]], {"PATH": "/usr/bin:/bin"}, "/", stdin=0, stdout=1, stderr=2))
+    print(p.pid, p.start_ticks, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
 """
 
 
@@ -139,7 +156,7 @@ async def test_another_process_with_the_same_number_is_not_mistaken():
         ExitWatch(os.getpid(), stat.start_ticks - 1)
 
 
-@pytest.mark.skipif(not can_name_host(), reason="needs CAP_SYS_ADMIN")
+@pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
 async def test_a_host_name_of_its_own(tmp_path):
     before = os.uname().nodename
     status, output = await run(tmp_path, ["uname", "-n"], hostname="worker-0")

@@ -10,6 +10,7 @@ import pytest
 from kube.machinery.durations import parse_rfc3339
 from solo.http.streams import Excerpt
 from solo.node import logs, logtimes
+from solo.node.logkeeper import LogKeeper
 
 
 def write(path, text: str) -> None:
@@ -52,7 +53,7 @@ async def test_limit_of_bytes(log):
 async def test_rotation_bounds_the_file_and_readers_see_both_parts(log):
     write(log, "old 1\nold 2\n")
     fd = os.open(log, os.O_WRONLY | os.O_APPEND)
-    assert await logs.rotate(log, limit=5)
+    assert await logs.rotate(log, limit=8)
     os.write(fd, b"new 1\n")
     os.close(fd)
     assert log.read_text() == "new 1\n"
@@ -63,9 +64,51 @@ async def test_rotation_bounds_the_file_and_readers_see_both_parts(log):
 
 async def test_rotation_of_more_than_one_chunk(log):
     write(log, "z" * (3 << 20) + "end")
-    assert await logs.rotate(log, limit=1000)
+    assert await logs.rotate(log, limit=2 << 20)
     assert logs.rotated(log).stat().st_size == (3 << 20) + 3
     assert log.stat().st_size == 0
+
+
+async def test_of_a_log_far_beyond_its_bounds_the_end_is_kept(timed_log):
+    os.truncate(timed_log, 1 << 40)
+    write(timed_log, "the end\n")
+    assert await logs.rotate(timed_log)
+    assert logs.rotated(timed_log).stat().st_size == logs.MAX_BYTES
+    assert await collect(logs.LogReader(timed_log, Excerpt(limit_bytes=30, tail_lines=1))) != ""
+    assert logs.tail_text(logs.rotated(timed_log), 1, 8) == "the end\n"
+
+
+async def test_a_terabyte_without_a_line_holds_nobody_up(log):
+    write(log, "a\n")
+    os.truncate(log, 1 << 40)
+    async with asyncio.timeout(5):
+        assert len(await collect(logs.LogReader(log, Excerpt(tail_lines=3, limit_bytes=1000)))) == 1000
+        assert logs.tail_text(log, 3, 100) == "\0" * 100
+        reader = logs.LogReader(log, Excerpt(since=os.stat(log).st_mtime - 5, limit_bytes=10))
+        assert len(await collect(reader)) == 10
+
+
+def test_a_pipe_in_the_place_of_a_log_holds_nobody_up(log):
+    os.mkfifo(log)
+    with pytest.raises(FileNotFoundError):
+        logs.LogReader(log, Excerpt())
+    assert logs.tail_text(log, 3, 100) == ""
+    os.close(logs.open_for_process(log, -1, -1))
+    assert log.is_file()
+
+
+async def test_a_log_is_rotated_as_soon_as_it_has_outgrown_its_bounds(log):
+    write(log, "")
+    keeper = LogKeeper()
+    keeper.follow(log)
+    write(log, "z" * (logs.MAX_BYTES + 1))
+    async with asyncio.timeout(5):
+        while not logs.rotated(log).exists() or log.stat().st_size:
+            await asyncio.sleep(0.01)
+    write(log, "z" * (logs.MAX_BYTES + 2))
+    await keeper.finish(log)
+    assert (log.stat().st_size, logs.rotated(log).stat().st_size) == (0, logs.MAX_BYTES + 2)
+    await keeper.close()
 
 
 async def test_rotation_ends_though_the_process_writes_as_fast_as_it_copies(log):
@@ -98,6 +141,13 @@ async def test_follow_goes_on_over_a_rotation_until_the_end(log):
     assert await asyncio.wait_for(reader, 30) == "one\ntwo\nthree\n"
 
 
+async def test_a_reader_that_never_begins_closes_everything(log):
+    write(log, "one\n")
+    before = len(os.listdir("/proc/self/fd"))
+    await logs.LogReader(log, Excerpt()).stream(asyncio.Event().wait).aclose()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_a_follower_that_leaves_closes_everything(log):
     write(log, "one\n")
     before = len(os.listdir("/proc/self/fd"))
@@ -108,10 +158,12 @@ async def test_a_follower_that_leaves_closes_everything(log):
 
 
 def test_a_link_in_the_place_of_a_log_is_not_followed(log, tmp_path):
-    log.symlink_to("/etc/hostname")
-    with pytest.raises(OSError):
-        logs.open_for_process(log, -1, -1)
+    target = tmp_path / "target"
+    target.write_text("mine")
+    log.symlink_to(target)
     assert logs.tail_text(log, 10, 100) == ""
+    os.close(logs.open_for_process(log, -1, -1))
+    assert target.read_text() == "mine" and not log.is_symlink()
 
 
 def write_at(path, text: str, seconds: float) -> None:
@@ -150,7 +202,7 @@ async def test_times_of_lines(timed_log, excerpt, expected):
 
 
 async def test_times_go_with_their_lines_through_a_rotation(timed_log):
-    assert await logs.rotate(timed_log, limit=5)
+    assert await logs.rotate(timed_log, limit=10)
     write_at(timed_log, " more\nfive\n", 1_000_000_003)
     whole = f"{FIRST}one\n{FIRST}two\n{SECOND}three\n{THIRD}four more\n{THIRD[:18]}3{THIRD[19:]}five\n"
     assert await collect(logs.LogReader(timed_log, Excerpt(timestamps=True))) == whole
@@ -176,20 +228,20 @@ async def test_a_chatty_log_is_rotated_for_its_index(log):
     assert not logtimes.times_path(log).exists()
 
 
-async def test_the_clock_notes_when_lines_are_written(log, tmp_path):
+async def test_the_keeper_notes_when_lines_are_written(log, tmp_path):
     other = tmp_path / "other.log"
     write(log, "")
     write(other, "")
-    clock = logtimes.LogClock()
-    clock.follow(log)
-    clock.follow(other)
+    keeper = LogKeeper()
+    keeper.follow(log)
+    keeper.follow(other)
     for n in range(3):
         write(log, f"{n}\n")
         write(other, f"{n}\n")
         await asyncio.sleep(0.25)
-    clock.leave(log)
-    clock.leave(other)
-    clock.close()
+    keeper.leave(log)
+    keeper.leave(other)
+    await keeper.close()
     for path in (log, other):
         lines = (await collect(logs.LogReader(path, Excerpt(timestamps=True)))).splitlines()
         seconds = [parse_rfc3339(line.split()[0]).timestamp() for line in lines]

@@ -7,12 +7,13 @@ import base64
 import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
-from solo.node import environment, lifecycle, podspec, status
+from solo.node import environment, lifecycle, podspec, status, volumespec
 from solo.node.cgroups import ContainerGroup, find_hierarchies
 from solo.node.environment import ConfigError
 from solo.node.launch import CAPABILITIES
 from solo.node.lifecycle import Step
 from solo.node.records import ContainerRecord, Terminated
+from solo.node.status import ContainerView
 
 NOW = "2026-01-02T03:04:05Z"
 
@@ -31,7 +32,7 @@ def test_an_ordinary_pod_is_not_refused():
     mounts = [{"name": "h", "mountPath": "/srv"}, {"name": "kube-api-access-x", "mountPath": "/var/run/secrets"}]
     context = {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}
     made = pod({"volumeMounts": mounts, "securityContext": context}, volumes=volumes, hostNetwork=True)
-    assert podspec.refusals(made, agent_uid=0) == []
+    assert podspec.refusals(made, agent_uid=0) == volumespec.refusals(made, can_mount=False) == []
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,6 @@ def test_an_ordinary_pod_is_not_refused():
     [
         ({"image": "nginx"}, {}, "ErrImageNeverPull", 'use image "host"'),
         ({"command": []}, {}, "CreateContainerConfigError", "no command specified"),
-        ({}, {"volumes": [{"name": "v", "emptyDir": {}}]}, "ContainerCreating", "only hostPath"),
         ({}, {"hostAliases": [{"ip": "1.2.3.4"}]}, "CreateContainerConfigError", "hostAliases"),
         ({"securityContext": {"readOnlyRootFilesystem": True}}, {}, "CreateContainerConfigError", "readOnlyRoot"),
         ({"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}}, {}, "CreateContainerConfigError", "secc"),
@@ -63,10 +63,50 @@ def test_what_cannot_be_honoured_is_refused(container, spec, reason, text):
     "mount",
     [{"mountPath": "/elsewhere"}, {"mountPath": "/srv", "subPath": "x"}, {"mountPath": "/srv", "readOnly": True}],
 )
-def test_a_host_path_appears_only_at_its_own_path(mount):
+def test_without_root_a_host_path_appears_only_at_its_own_path(mount):
     made = pod({"volumeMounts": [{"name": "h", **mount}]}, volumes=[{"name": "h", "hostPath": {"path": "/srv"}}])
-    (refusal,) = podspec.refusals(made, agent_uid=0)
-    assert refusal.event_reason == "FailedMount"
+    (refusal,) = volumespec.refusals(made, can_mount=False)
+    assert refusal.event_reason == "FailedMount" and "runs as root" in refusal.message
+    assert volumespec.refusals(made, can_mount=True) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "mount", "text"),
+    [
+        ({"nfs": {"server": "s", "path": "/"}}, {}, "only hostPath, emptyDir"),
+        ({"emptyDir": {"medium": "Memory"}}, {}, "emptyDir.medium Memory"),
+        ({"projected": {"sources": [{"clusterTrustBundle": {}}]}}, {}, "sources.clusterTrustBundle"),
+        ({"emptyDir": {}}, {"mountPath": "/"}, "neither the root"),
+        ({"emptyDir": {}}, {"mountPath": "/proc/x"}, "nor in /proc"),
+        ({"emptyDir": {}}, {"mountPath": "x"}, "absolute"),
+        ({"emptyDir": {}}, {"mountPropagation": "Bidirectional"}, "Bidirectional"),
+    ],
+)
+def test_volumes_that_cannot_be_had_are_named(source, mount, text):
+    mount = {"name": "v", "mountPath": "/v", **mount}
+    made = pod({"volumeMounts": [mount]}, volumes=[{"name": "v", **source}])
+    (refusal,) = volumespec.refusals(made, can_mount=True)
+    assert 'volume "v"' in refusal.message and text in refusal.message
+
+
+def test_a_volume_needs_root_unless_nothing_mounts_it():
+    volume = {"name": "v", "emptyDir": {}}
+    assert volumespec.refusals(pod(volumes=[volume]), can_mount=False) == []
+    (refusal,) = volumespec.refusals(
+        pod({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, volumes=[volume]), can_mount=False
+    )
+    assert "needs a cluster that runs as root" in refusal.message
+
+
+def test_the_token_is_mounted_in_pods_that_have_mounts_or_ask_for_it():
+    plain = pod()
+    assert volumespec.with_token(plain) is plain
+    asking = volumespec.with_token(pod(automountServiceAccountToken=True))
+    (mount,) = asking["spec"]["containers"][0]["volumeMounts"]
+    assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    mounts = [{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": volumespec.TOKEN_DIRECTORY + "/"}]
+    own = volumespec.with_token(pod({"volumeMounts": mounts}, volumes=[{"name": "v", "emptyDir": {}}]))
+    assert own["spec"]["containers"][0]["volumeMounts"] == mounts, "what the pod mounts there itself stays"
 
 
 def test_identity_of_container_over_pod():
@@ -197,6 +237,12 @@ def views(**fields) -> dict:
     return {"c": status.ContainerView(record, **fields)}
 
 
+@pytest.mark.parametrize(("away", "step"), [(299, Step.WAIT), (3600, Step.START)])
+def test_a_clock_that_is_set_back_does_not_prolong_a_back_off(away, step):
+    record = ContainerRecord("c", retry_at=1000.0 + away, terminated=Terminated(1, "Error", "", ""))
+    assert lifecycle.decide(record, "Always", 1000.0, init=False).step is step
+
+
 def test_status_of_a_running_pod():
     record = ContainerRecord("c", pid=5, started_at=NOW, restarts=1, last=ended(1))
     built = status.build(pod(), views(record=record, ready=True, started=True), NOW)
@@ -224,6 +270,33 @@ def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
     built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW)
     assert built["phase"] == phase
     assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "main", "phase"),
+    [
+        (ContainerView(ContainerRecord("s", pid=1)), ContainerView(ContainerRecord("c")), "Pending"),
+        (
+            ContainerView(ContainerRecord("s", pid=1), started=True),
+            ContainerView(ContainerRecord("c", pid=2, started_at=NOW)),
+            "Running",
+        ),
+        (
+            ContainerView(ContainerRecord("s", pid=1), started=True),
+            ContainerView(ContainerRecord("c", started_at=NOW, terminated=Terminated(0, "Completed", NOW, NOW))),
+            "Running",
+        ),
+        (
+            ContainerView(ContainerRecord("s", started_at=NOW, terminated=Terminated(143, "Error", NOW, NOW))),
+            ContainerView(ContainerRecord("c", started_at=NOW, terminated=Terminated(0, "Completed", NOW, NOW))),
+            "Succeeded",
+        ),
+    ],
+    ids=["not started", "running", "only the sidecar runs", "all have ended"],
+)
+def test_a_pod_has_not_ended_while_a_sidecar_runs(sidecar, main, phase):
+    made = pod(restartPolicy="Never", initContainers=[{"name": "s", "image": "host", "restartPolicy": "Always"}])
+    assert status.phase(made, {"s": sidecar, "c": main}) == phase
 
 
 def test_conditions_keep_their_transition_times_and_those_of_others():

@@ -398,6 +398,26 @@ async def test_objects_that_nobody_looks_at_are_kept_as_bytes(store):
 async def test_what_is_being_created_is_not_visible_yet(store):
     task = asyncio.create_task(store.create(key("a"), obj("a")))
     await asyncio.sleep(0)
-    assert store.creating("pods") and not store.creating("nodes") and store.count("pods") == 0
+    assert [event.type for event in store.on_the_way("pods")] == ["ADDED"] and store.count("pods") == 0
+    assert not list(store.on_the_way("nodes"))
     await task
-    assert not store.creating("pods") and store.count("pods") == 1
+    assert not list(store.on_the_way("pods")) and store.count("pods") == 1
+
+
+async def test_writers_of_one_object_have_their_turn_in_order(store):
+    order = []
+
+    async def write(name, *, gives_up=False):
+        await store.turn(key("a"))
+        order.append(name)
+        if not gives_up:
+            await store.update(key("a"), obj(name), store.get(key("a")).rv)
+
+    first = asyncio.create_task(store.create(key("a"), obj("a")))
+    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(write(name, gives_up=name == "c")) for name in "bxcde"]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert order == ["b", "c", "d", "e"]
+    assert store.get(key("a")).rv == 4

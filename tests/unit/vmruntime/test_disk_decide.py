@@ -13,6 +13,7 @@ from vmruntime.controllers.disk_decide import (
     Step,
     Wait,
     decide,
+    event,
     growth_failed,
     origin_wait,
     status,
@@ -26,12 +27,15 @@ IMPORTING = DiskObservation(DiskPhase.IMPORTING, 45.34)
 FAILED = DiskObservation(DiskPhase.FAILED, message="the server answered 404")
 
 
-def disk(phase: str = "", held: bool = True, deleting: bool = False, size: str = "1Gi", reason: str = "") -> dict:
-    metadata: dict[str, Any] = {"name": "d", "namespace": "default", "uid": "u", "generation": 2}
+def disk(
+    phase: str = "", held: bool = True, deleting: bool = False, size: str = "1Gi", reason: str = "", generation: int = 2
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": "d", "namespace": "default", "uid": "u", "generation": generation}
     metadata["finalizers"] = [names.DISK_FINALIZER] if held else []
     if deleting:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    return {"metadata": metadata, "spec": {"size": size}, "status": {"phase": phase, "reason": reason} if phase else {}}
+    told = {"phase": phase, "reason": reason, "observedGeneration": 2} if phase else {}
+    return {"metadata": metadata, "spec": {"size": size}, "status": told}
 
 
 @pytest.mark.parametrize(
@@ -45,10 +49,15 @@ def disk(phase: str = "", held: bool = True, deleting: bool = False, size: str =
         (disk(), IMPORTING, {}, Step.NONE, "ImportInProgress", "Importing"),
         (disk("ImportInProgress"), FAILED, {}, Step.NONE, "Failed", "ImportFailed"),
         (disk("Failed"), ABSENT, {}, Step.NONE, "", ""),
+        (disk("Failed"), FAILED, {}, Step.NONE, "Failed", "ImportFailed"),
+        # Another size: what failed is tried again.
+        (disk("Failed", generation=3), FAILED, {}, Step.ENSURE, "", ""),
+        (disk("Failed", generation=3), ABSENT, {}, Step.ENSURE, "", ""),
         (disk("ImportInProgress"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
         # Data that was there and is gone is an error, and stays one.
         (disk("Succeeded"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
         (disk("Failed", reason="DataMissing"), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
+        (disk("Failed", reason="DataMissing", generation=3), ABSENT, {}, Step.NONE, "Failed", "DataMissing"),
         (disk("Failed", reason="DataMissing"), WHOLE, {}, Step.NONE, "Succeeded", "Ready"),
         (disk("Failed", reason="DataMissing", held=False), ABSENT, {"active": False}, Step.NONE, "", ""),
         # Growing, while nobody has it open.
@@ -166,6 +175,35 @@ def test_status_of_a_whole_disk() -> None:
     assert again == written
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ({"http": {"url": "http://h.example/i"}}, ("ImportSucceeded", "the qcow2.xz source of 99 bytes is in place")),
+        ({"virtualMachineDisk": {"name": "o"}}, ("CloneSucceeded", 'a copy of VirtualMachineDisk "o" is in place')),
+        (None, ("BlankDiskCreated", "a blank disk is in place")),
+    ],
+)
+def test_a_disk_that_became_whole_is_told_once(source: dict | None, expected: tuple[str, str]) -> None:
+    obj = disk("ImportInProgress")
+    obj["spec"] |= {"source": source} if source else {}
+    seen = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30, origin=DiskOrigin("qcow2.xz", 99, "ab"))
+    new = {**obj, "status": status(obj, decide(Situation(obj, seen)), [], "2026-01-01T00:00:00Z")}
+    assert event(obj, new) == ("Normal", expected[0], f"{expected[1]}, 1073741824 bytes as raw")
+    assert event(new, new) is None
+    lost = {**new, "status": status(new, decide(Situation(new, ABSENT)), [], "")}
+    found = {**lost, "status": status(lost, decide(Situation(lost, seen)), [], "")}
+    assert found["status"]["phase"] == "Succeeded" and event(lost, found) is None
+
+
+def test_a_failure_is_told_again_only_where_it_is_another() -> None:
+    obj = disk("ImportInProgress")
+    new = {**obj, "status": status(obj, decide(Situation(obj, FAILED)), [], "")}
+    assert event(obj, new) == ("Warning", "ImportFailed", "the server answered 404")
+    assert event(new, new) is None
+    lost = {**new, "status": {**new["status"], "reason": "DataMissing", "message": ""}}
+    assert event(new, lost) == ("Warning", "DataMissing", "DataMissing")
+
+
 def test_a_plan_without_a_phase_leaves_the_phase_alone() -> None:
     written = status(disk("Failed"), Plan(Step.NONE), [], "")
-    assert written == {"phase": "Failed", "reason": ""}
+    assert written == {"phase": "Failed", "reason": "", "observedGeneration": 2}

@@ -137,7 +137,7 @@ def test_the_predefined_type_stays_as_it_is() -> None:
     ("spec", "expected"),
     [
         ({"compute": {"cpu": {"vcpus": 0}}}, "spec.compute.cpu.vcpus"),
-        ({"compute": {"memory": {"capacity": "20GiB"}}}, "spec.compute.memory.capacity"),
+        ({"compute": {"memory": {"capacity": "20GiB"}}}, "capacity: Invalid value: must be a quantity such as 512Mi"),
         ({"compute": {"memory": {"capacity": "1k"}}}, "at least 1Mi"),
         (
             {"compute": {"cpu": {"vcpus": 2}, "virtualMachineTypeName": "t"}},
@@ -158,6 +158,10 @@ def test_the_predefined_type_stays_as_it_is() -> None:
         ({"scheduling": affinity("In")}, "In and NotIn need values"),
         ({"scheduling": affinity("Gt", "many")}, "Gt and Lt need one whole number"),
         ({"scheduling": affinity("Near")}, "operator"),
+        (
+            {"scheduling": {"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{}]}}}},
+            "topologyKey: Required value",
+        ),
         ({"osType": "linux"}, '"Linux"'),
         ({"disks": [{"virtualMachineDiskName": "a"}, {"virtualMachineDiskName": "a"}]}, "Duplicate value"),
         (
@@ -192,7 +196,7 @@ def test_machine_names_are_labels(name: str) -> None:
     ("spec", "expected"),
     [
         ({"size": "20GiB"}, "spec.size"),
-        ({"size": "0"}, "greater than zero"),
+        ({"size": "0"}, "at least 1"),
         ({}, "spec.size: Required value"),
         ({"size": "1Gi", "source": {}}, "exactly one of http, s3, gcs, registry, file and virtualMachineDisk"),
         (
@@ -222,6 +226,14 @@ def test_disk_grows_but_neither_shrinks_nor_changes_its_source() -> None:
         new = copy.deepcopy(old)
         new["spec"]["size"] = size
         text = errors("virtualmachinedisk", new, old)
+        assert (expected in text) if expected else text == ""
+    for status, expected in (
+        ({"phase": "Succeeded", "virtualSize": "1000000000"}, ""),
+        ({"phase": "Succeeded", "virtualSize": "1073741824"}, "not shrink"),
+        ({"phase": "Failed"}, ""),
+        ({"phase": "ImportInProgress"}, "not shrink"),
+    ):
+        text = errors("virtualmachinedisk", obj("d", {**old["spec"], "size": "1000Mi"}), {**old, "status": status})
         assert (expected in text) if expected else text == ""
     changed = copy.deepcopy(old)
     changed["spec"]["source"]["http"]["url"] = "http://x/z"

@@ -98,3 +98,40 @@ def test_a_heartbeat_of_a_node_changes_nothing() -> None:
     assert may_have_changed(node(disk="ssd"), node())
     assert may_have_changed(node(memory="8Gi"), node())
     assert may_have_changed(node(), None)
+
+
+def beside(rules: str, key: str = "zone", **labels: str) -> dict[str, Any]:
+    term = {"labelSelector": {"matchLabels": labels}, "topologyKey": key}
+    return {"affinity": {rules: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}}
+
+
+def machine(scheduling: dict[str, Any], namespace: str = "default", **labels: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": namespace, "labels": labels}, "spec": {"scheduling": scheduling}}
+
+
+WEB, DB = machine({}, app="web"), machine({}, app="db")
+
+
+@pytest.mark.parametrize(
+    ("starting", "running", "why"),
+    [
+        (machine(beside("podAffinity", app="web")), [DB, WEB], ""),
+        (machine(beside("podAffinity", app="web")), [DB], "pod affinity rules"),
+        (machine(beside("podAffinity", app="web"), namespace="other"), [WEB], "pod affinity rules"),
+        (machine(beside("podAffinity", key="rack", app="web")), [WEB], "pod affinity rules"),
+        # The first of those that want to be together.
+        (machine(beside("podAffinity", app="web"), app="web"), [], ""),
+        (machine(beside("podAntiAffinity", app="web")), [DB], ""),
+        (machine(beside("podAntiAffinity", app="web")), [DB, WEB], "pod anti-affinity rules"),
+        (machine(beside("podAntiAffinity", app="web"), namespace="other"), [WEB], ""),
+        (machine(beside("podAntiAffinity", key="rack", app="web")), [WEB], ""),
+        (machine(beside("podAntiAffinity")), [DB], "pod anti-affinity rules"),
+        (WEB, [machine(beside("podAntiAffinity", app="web"))], "existing pods anti-affinity"),
+        (DB, [machine(beside("podAntiAffinity", app="web"))], ""),
+        (DB, [machine(beside("podAntiAffinity", **{"a b": "c"}))], ""),
+        (machine(beside("podAntiAffinity", **{"a b": "c"})), [], "spec.scheduling.affinity: key: Invalid value"),
+    ],
+)
+def test_machines_beside_which_one_may_start(starting: Any, running: Any, why: str) -> None:
+    problem = node_problem(starting, [node(zone="a")], running)
+    assert (problem is None) if not why else (problem is not None and why in problem.message)

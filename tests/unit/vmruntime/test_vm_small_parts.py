@@ -216,6 +216,9 @@ class Shelf:
     def get(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self._disks.get(name)
 
+    def items(self) -> list[dict[str, Any]]:
+        return list(self._disks.values())
+
 
 def machine(name: str, *disks: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "default", "uid": name}, "spec": {"disks": list(disks)}}
@@ -262,6 +265,28 @@ def test_one_writer_a_disk(mine: dict[str, Any], theirs: dict[str, Any], running
     if problem:
         assert (problem.state, problem.reason) == (virtualmachine.PENDING, "DiskInUse")
         assert '"b"' in problem.message
+
+
+@pytest.mark.parametrize(
+    ("mine", "phase", "waits"),
+    [
+        (entry("d"), "ImportInProgress", True),
+        (entry("d"), "Pending", False),
+        (entry("d"), "Succeeded", False),
+        (entry("d", readOnly=True), "ImportInProgress", False),
+        (entry("e"), "ImportInProgress", False),
+    ],
+)
+def test_a_machine_waits_while_a_disk_that_it_writes_to_is_copied(
+    mine: dict[str, Any], phase: str, waits: bool
+) -> None:
+    copy = {"metadata": {"name": "c", "namespace": "default"}, "status": {"phase": phase}}
+    copy["spec"] = {"source": {"virtualMachineDisk": {"name": "d"}}}
+    problem = disks_problem(machine("a", mine), Shelf(d=WHOLE, e=WHOLE, c=copy), [], [])  # type: ignore[arg-type]
+    assert bool(problem) is waits
+    if problem:
+        assert (problem.state, problem.reason) == (virtualmachine.PENDING, "DiskInUse")
+        assert '"c"' in problem.message
 
 
 def test_a_cd_can_be_in_several_machines_and_keeps_nobody_from_being_cut_off() -> None:

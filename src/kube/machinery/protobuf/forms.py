@@ -1,7 +1,8 @@
 """Messages that JSON writes in a way of their own: times, quantities, lists in a message, one of two things.
 
-Each form is a function from the message's fields, as decoded, to the JSON value; None is Go's null, which an object
-leaves out. The sources are the UnmarshalJSON, MarshalJSON and protobuf methods of the Go types of the same names.
+Each of FORMS is a function from the message's fields, as decoded, to the JSON value; None is Go's null, which an
+object leaves out. Those of WRITTEN lead back. The sources are the UnmarshalJSON, MarshalJSON and protobuf methods of
+the Go types of the same names.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-from kube.machinery.durations import rfc3339, rfc3339_micro
+from kube.machinery.durations import parse_rfc3339, rfc3339, rfc3339_micro
 from kube.machinery.protobuf.wire import ProtobufError
 
 Obj = dict[str, Any]
@@ -109,4 +110,48 @@ FORMS: dict[str, Callable[[Obj], Any]] = {
     f"{_CRD}.JSONSchemaPropsOrArray": _schema_or("jSONSchemas", []),
     f"{_CRD}.JSONSchemaPropsOrBool": _schema_or("allows", False),
     f"{_CRD}.JSONSchemaPropsOrStringArray": _schema_or("property", []),
+}
+
+
+def _written_time(text: str) -> Obj:
+    since = parse_rfc3339(text) - _EPOCH
+    return {"seconds": since.days * 86400 + since.seconds, "nanos": since.microseconds * 1000}
+
+
+def _written_int_or_string(value: int | str) -> Obj:
+    return {"type": _STRING, "strVal": value} if isinstance(value, str) else {"type": _INT, "intVal": value}
+
+
+def _written_quantity(value: int | float | str) -> Obj:
+    return {"string": str(value)}
+
+
+def _written_raw(value: Any) -> Obj:
+    return {"raw": value}
+
+
+def _written_items(value: list[str]) -> Obj:
+    return {"items": value}
+
+
+def _written_schema_or(name: str, **beside: bool) -> Callable[[Any], Obj]:
+    def write(value: Any) -> Obj:
+        return {**beside, "schema": value} if isinstance(value, dict) else {name: value}
+
+    return write
+
+
+_BACK: dict[Callable[[Obj], Any], Callable[[Any], Obj]] = {
+    _time: _written_time,
+    _micro_time: _written_time,
+    _raw: _written_raw,
+    _items: _written_items,
+    _quantity: _written_quantity,
+    _int_or_string: _written_int_or_string,
+}
+WRITTEN: dict[str, Callable[[Any], Obj]] = {
+    **{name: _BACK[form] for name, form in FORMS.items() if form in _BACK},
+    f"{_CRD}.JSONSchemaPropsOrArray": _written_schema_or("jSONSchemas"),
+    f"{_CRD}.JSONSchemaPropsOrBool": _written_schema_or("allows", allows=True),
+    f"{_CRD}.JSONSchemaPropsOrStringArray": _written_schema_or("property"),
 }

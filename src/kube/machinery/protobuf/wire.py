@@ -70,6 +70,21 @@ def varints(data: memoryview) -> Iterator[int]:
         yield value
 
 
+def key(number: int, wire_type: int) -> bytes:
+    """What stands before a field's value."""
+    return varint_bytes(number << 3 | wire_type)
+
+
+def varint_bytes(value: int) -> bytes:
+    """An unsigned integer of up to 64 bits, seven of them in each byte."""
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
 def signed(value: int, bits: int) -> int:
     """The two's complement integer that a varint holds; negative ones take 64 bits whatever their type."""
     number = value - (1 << 64) if value >> 63 else value

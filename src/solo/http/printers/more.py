@@ -91,9 +91,10 @@ def _network_policy(obj: Obj) -> list[Any]:
 
 
 def _endpoint_slice(obj: Obj) -> list[Any]:
-    ports = joined((str(port["port"]) for port in obj.get("ports") or [] if port.get("port")), "<unset>")
+    ports = [str(port["port"]) for port in obj.get("ports") or [] if port.get("port")]
     addresses = [address for point in obj.get("endpoints") or [] for address in point.get("addresses") or []]
-    return [name_of(obj), obj.get("addressType") or "", ports, joined(addresses, "<unset>"), created(obj)]
+    family = obj.get("addressType") or ""
+    return [name_of(obj), family, _some(ports, "<unset>"), _some(addresses, "<unset>"), created(obj)]
 
 
 def _endpoints(obj: Obj) -> list[Any]:
@@ -103,7 +104,13 @@ def _endpoints(obj: Obj) -> list[Any]:
         for address in subset.get("addresses") or []
         for port in subset.get("ports") or []
     ]
-    return [name_of(obj), joined(found), created(obj)]
+    return [name_of(obj), _some(found, NONE), created(obj)]
+
+
+def _some(values: list[str], empty: str) -> str:
+    """The first three, and how many more there are."""
+    more = f" + {len(values) - 3} more..." if len(values) > 3 else ""
+    return joined(values[:3], empty) + more
 
 
 def _signing_request(obj: Obj) -> list[Any]:

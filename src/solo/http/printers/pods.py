@@ -16,7 +16,9 @@ _TERMINAL = ("Succeeded", "Failed")
 def pod_cells(obj: Obj) -> list[Any]:
     """One row."""
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    containers = status.get("containerStatuses") or []
+    sidecars = _sidecars(obj)
+    helpers = [item for item in status.get("initContainerStatuses") or [] if item.get("name") in sidecars]
+    containers = [*helpers, *(status.get("containerStatuses") or [])]
     ready = sum(1 for item in containers if item.get("ready") and "running" in (item.get("state") or {}))
     restarts = sum(int(item.get("restartCount") or 0) for item in containers)
     last = max(
@@ -27,7 +29,7 @@ def pod_cells(obj: Obj) -> list[Any]:
     gates = spec.get("readinessGates") or []
     return [
         name_of(obj),
-        f"{ready}/{len(spec.get('containers') or [])}",
+        f"{ready}/{len(sidecars) + len(spec.get('containers') or [])}",
         pod_status(obj),
         shown,
         created(obj),
@@ -51,13 +53,24 @@ def pod_status(obj: Obj) -> str:
     return text
 
 
+def _sidecars(obj: Obj) -> set[str]:
+    """The init containers that go on running: they count as the ordinary ones do."""
+    return {each["name"] for each in dig(obj, "spec", "initContainers") or [] if each.get("restartPolicy") == "Always"}
+
+
 def _init_reason(obj: Obj) -> str:
+    conditions = dig(obj, "status", "conditions") or []
+    if any(each.get("type") == "Initialized" and each.get("status") == "True" for each in conditions):
+        return ""
+    sidecars = _sidecars(obj)
     statuses = dig(obj, "status", "initContainerStatuses") or []
     total = len(dig(obj, "spec", "initContainers") or [])
     for index, item in enumerate(statuses):
         state = item.get("state") or {}
         ended = state.get("terminated")
         if ended is not None and ended.get("exitCode") == 0:
+            continue
+        if item.get("started") and item.get("name") in sidecars:
             continue
         if ended is not None:
             return f"Init:{_ended(ended)}"

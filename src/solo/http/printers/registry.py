@@ -22,6 +22,8 @@ from solo.http.printers.columns import (
 )
 from solo.http.printers.more import PRINTERS as MORE
 from solo.http.printers.pods import POD_COLUMNS, pod_cells
+from solo.http.printers.resources import PRINTERS as RESOURCES
+from solo.http.printers.resources import access_modes
 from solo.registry.objects import dig
 
 Obj = dict[str, Any]
@@ -57,7 +59,11 @@ def _service(obj: Obj) -> list[Any]:
         f"{port.get('port')}{':' + str(port['nodePort']) if port.get('nodePort') else ''}/{port.get('protocol', 'TCP')}"
         for port in spec.get("ports") or []
     )
-    external = joined(spec.get("externalIPs") or [])
+    outside = list(spec.get("externalIPs") or [])
+    if spec.get("type") == "LoadBalancer":
+        points = dig(obj, "status", "loadBalancer", "ingress") or []
+        outside = [point.get("ip") or point.get("hostname") or "" for point in points] + outside
+    external = joined(outside, "<pending>" if spec.get("type") == "LoadBalancer" else NONE)
     if spec.get("type") == "ExternalName":
         external = spec.get("externalName") or ""
     selector = labels_text(spec.get("selector"))
@@ -241,7 +247,7 @@ def _job(obj: Obj) -> list[Any]:
 def _claim(obj: Obj) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     capacity = dig(status, "capacity", "storage") or ""
-    modes = joined((_MODES.get(mode, mode) for mode in status.get("accessModes") or []), "")
+    modes = access_modes(status.get("accessModes"))
     attributes = spec.get("volumeAttributesClassName") or "<unset>"
     return [
         name_of(obj),
@@ -254,14 +260,6 @@ def _claim(obj: Obj) -> list[Any]:
         created(obj),
         spec.get("volumeMode") or "",
     ]
-
-
-_MODES = {
-    "ReadWriteOnce": "RWO",
-    "ReadOnlyMany": "ROX",
-    "ReadWriteMany": "RWX",
-    "ReadWriteOncePod": "RWOP",
-}
 
 
 def _storageclass(obj: Obj) -> list[Any]:
@@ -297,6 +295,7 @@ _EVENT_COLUMNS = (
 
 _PRINTERS: dict[str, Printer] = {
     **MORE,
+    **RESOURCES,
     "namespaces": Printer(columns("Name|Status|Age"), _namespace),
     "pods": Printer(POD_COLUMNS, pod_cells),
     "configmaps": Printer(columns("Name|Data|Age"), _configmap),
@@ -335,6 +334,7 @@ _PRINTERS: dict[str, Printer] = {
     "priorityclasses.scheduling.k8s.io": Printer(
         columns("Name|Value:integer|Global-Default:boolean|Age|PreemptionPolicy"), _priorityclass
     ),
+    "limitranges": Printer(columns("Name|Created At"), _created_at),
     f"clusterroles.{_RBAC}": _ROLE,
     f"roles.{_RBAC}": _ROLE,
     f"clusterrolebindings.{_RBAC}": _BINDING,

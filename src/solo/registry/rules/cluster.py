@@ -1,11 +1,13 @@
-"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, autoscalers, requests."""
+"""Kinds that describe a cluster to whoever runs it, as objects: storage drivers, run times, requests."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
 from kube.machinery import names
+from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.rules.core import GenerationStrategy, StatusObjectStrategy
@@ -81,12 +83,10 @@ class AddressStrategy(BuiltinStrategy):
     tracks_generation = True
 
     def validate_name(self, name: str) -> list[str]:
-        import ipaddress
-
-        try:
-            canonical = str(ipaddress.ip_address(name))
-        except ValueError:
-            return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
+        wrong = names.ip_address(name)
+        if wrong:
+            return wrong
+        canonical = str(ipaddress.ip_address(name))
         return [] if canonical == name else [f"must be in canonical form ({quote(canonical)})"]
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
@@ -98,39 +98,6 @@ class AddressStrategy(BuiltinStrategy):
             for key in ("resource", "name")
             if not reference.get(key)
         ]
-
-
-class AutoscalerStrategy(GenerationStrategy):
-    """HorizontalPodAutoscalers (autoscaling/v2), as objects."""
-
-    defaults: Mapping[str, Any] = {"minReplicas": 1}
-
-    def default(self, obj: Obj) -> None:
-        super().default(obj)
-        target = {"resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}
-        if not obj["spec"].get("metrics"):
-            obj["spec"]["metrics"] = [{"type": "Resource", **target}]
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = []
-        most, least = spec.get("maxReplicas") or 0, spec["minReplicas"]
-        if most < 1:
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", "must be greater than 0", str(most)))
-        if least < 1:
-            causes.append(
-                cause("FieldValueInvalid", "spec.minReplicas", "must be greater than or equal to 1", str(least))
-            )
-        if most < least:
-            detail = "must be greater than or equal to `minReplicas`"
-            causes.append(cause("FieldValueInvalid", "spec.maxReplicas", detail, str(most)))
-        reference = spec.get("scaleTargetRef") or {}
-        causes += [
-            cause("FieldValueRequired", f"spec.scaleTargetRef.{key}")
-            for key in ("kind", "name")
-            if not reference.get(key)
-        ]
-        return causes
 
 
 class SigningRequestStrategy(StatusObjectStrategy):
@@ -158,15 +125,16 @@ class SigningRequestStrategy(StatusObjectStrategy):
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         """Conditions that approve or deny are not the signer's to write."""
         super().prepare_status(obj, old)
-        conditions = [item for item in dig(obj, "status", "conditions") or [] if item.get("type") not in _JUDGEMENTS]
-        conditions += [item for item in dig(old, "status", "conditions") or [] if item.get("type") in _JUDGEMENTS]
         status = child(obj, "status")
+        sent, present = (dig(each, "status", "conditions") or [] for each in (obj, old))
+        if _judging(sent) != _judging(present):
+            sent = [item for item in sent if item.get("type") not in _JUDGEMENTS] + _judging(present)
         status.pop("conditions", None)
-        if conditions:
-            status["conditions"] = conditions
+        if sent:
+            status["conditions"] = _timed(sent, present)
 
     def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
-        conditions = dig(obj, "status", "conditions")
+        conditions = _timed(dig(obj, "status", "conditions") or [], dig(old, "status", "conditions") or [])
         super().prepare_status(obj, old)
         obj["status"] = {**(old.get("status") or {}), **({"conditions": conditions} if conditions else {})}
 
@@ -181,10 +149,28 @@ class SigningRequestStrategy(StatusObjectStrategy):
 _JUDGEMENTS = ("Approved", "Denied")
 
 
+def _judging(conditions: list[Obj]) -> list[Obj]:
+    return [item for item in conditions if item.get("type") in _JUDGEMENTS]
+
+
+def _timed(conditions: list[Obj], present: list[Obj]) -> list[Obj]:
+    """Conditions with the times at which they were written and became what they are."""
+    now = now_rfc3339()
+    before = {item.get("type"): item for item in present}
+    timed = []
+    for item in conditions:
+        old = before.get(item.get("type"), {})
+        since = old.get("lastTransitionTime") if old.get("status") == item.get("status") else None
+        timed.append({"lastUpdateTime": now, "lastTransitionTime": since or now, **item})
+    return timed
+
+
 class FlowSchemaStrategy(GenerationStrategy):
     """FlowSchemas, as objects: nothing is queued on one machine."""
 
-    defaults: Mapping[str, Any] = {"matchingPrecedence": 1000}
+    def default(self, obj: Obj) -> None:
+        spec = child(obj, "spec")
+        spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000  # Go clients write 0 where none is set
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
@@ -219,7 +205,7 @@ class PriorityLevelStrategy(GenerationStrategy):
             queuing = dig(limited, "limitResponse", "queuing")
             if isinstance(queuing, dict):
                 for key, value in (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)):
-                    queuing.setdefault(key, value)
+                    queuing[key] = queuing.get(key) or value
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]

@@ -1,4 +1,4 @@
-"""The plain kinds: namespaces, services, events, leases, storage as objects."""
+"""The plain kinds: namespaces, events, leases, claims, priorities."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.errors import Cause, cause
+from kube.machinery.quantity import parse_quantity
+from solo.registry.forms import Renamed
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
@@ -63,52 +65,6 @@ class ServiceAccountStrategy(BuiltinStrategy):
     returns_deleted = True
 
 
-class ServiceStrategy(BuiltinStrategy):
-    """Services, as objects: nothing routes them on one machine, so no cluster IP is given out."""
-
-    creates_on_update = True
-    has_status = True
-    returns_deleted = True
-    fields: Mapping[str, tuple[str, ...]] = {
-        **METADATA_FIELDS,
-        "spec.clusterIP": ("spec", "clusterIP"),
-        "spec.type": ("spec", "type"),
-    }
-
-    def validate_name(self, name: str) -> list[str]:
-        return names.dns1123_label(name)
-
-    def default(self, obj: Obj) -> None:
-        spec = child(obj, "spec")
-        spec.setdefault("type", "ClusterIP")
-        spec.setdefault("sessionAffinity", "None")
-        spec.setdefault("internalTrafficPolicy", "Cluster")
-        for port in spec.get("ports") or []:
-            port.setdefault("protocol", "TCP")
-            if port.get("port"):
-                port.setdefault("targetPort", port["port"])
-
-    def prepare_create(self, obj: Obj) -> None:
-        obj["status"] = {"loadBalancer": {}}
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = []
-        spec = obj["spec"]
-        if not spec.get("ports") and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
-            causes.append(cause("FieldValueRequired", "spec.ports"))
-        ports = spec.get("ports") or []
-        for index, port in enumerate(ports):
-            number = port.get("port") or 0
-            if not 0 < number < 65536:
-                detail = "must be between 1 and 65535, inclusive"
-                causes.append(cause("FieldValueInvalid", f"spec.ports[{index}].port", detail, str(number)))
-            if len(ports) > 1 and not port.get("name"):
-                causes.append(cause("FieldValueRequired", f"spec.ports[{index}].name"))
-        if spec["type"] == "ExternalName" and not spec.get("externalName"):
-            causes.append(cause("FieldValueRequired", "spec.externalName"))
-        return causes
-
-
 class EventStrategy(BuiltinStrategy):
     """Events: about an object in their own namespace."""
 
@@ -143,20 +99,34 @@ class EventStrategy(BuiltinStrategy):
 
 
 # The fields that events.k8s.io/v1 calls differently than core/v1 (apis/events/v1/conversion.go).
-EVENT_NAMES: Mapping[str, str] = {
-    "note": "message",
-    "regarding": "involvedObject",
-    "reportingController": "reportingComponent",
-    "deprecatedSource": "source",
-    "deprecatedFirstTimestamp": "firstTimestamp",
-    "deprecatedLastTimestamp": "lastTimestamp",
-    "deprecatedCount": "count",
-}
+EVENT_FORM = Renamed(
+    {
+        "note": "message",
+        "regarding": "involvedObject",
+        "reportingController": "reportingComponent",
+        "deprecatedSource": "source",
+        "deprecatedFirstTimestamp": "firstTimestamp",
+        "deprecatedLastTimestamp": "lastTimestamp",
+        "deprecatedCount": "count",
+    }
+)
 _EVENT_LIMITS = {"reportingInstance": 128, "action": 128, "reason": 128, "note": 1024}
 
 
 class NewEventStrategy(EventStrategy):
     """Events of events.k8s.io/v1, which must say who reports what, and when (core `validation/events.go`)."""
+
+    fields: Mapping[str, tuple[str, ...]] = {
+        **METADATA_FIELDS,
+        **{
+            name.replace("involvedObject", "regarding"): path
+            for name, path in EventStrategy.fields.items()
+            if path[0] == "involvedObject"
+        },
+        "reason": ("reason",),
+        "reportingController": ("reportingComponent",),
+        "type": ("type",),
+    }
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         if old is not None:
@@ -273,28 +243,15 @@ class ClaimStrategy(StatusObjectStrategy):
     def prepare_create(self, obj: Obj) -> None:
         obj["status"] = {"phase": "Pending"}
 
-
-class VolumeStrategy(StatusObjectStrategy):
-    """PersistentVolumes, as objects."""
-
-    returns_deleted = True
-    defaults: Mapping[str, Any] = {"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"}
-
-    def prepare_create(self, obj: Obj) -> None:
-        obj["status"] = {"phase": "Pending"}
-
-
-class StorageClassStrategy(BuiltinStrategy):
-    """StorageClasses."""
-
-    returns_deleted = True
-
-    def default(self, obj: Obj) -> None:
-        obj.setdefault("reclaimPolicy", "Delete")
-        obj.setdefault("volumeBindingMode", "Immediate")
-
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        return [] if obj.get("provisioner") else [cause("FieldValueRequired", "provisioner")]
+        asked = dig(obj, "spec", "resources", "requests", "storage")
+        if asked is None or asked == dig(old, "spec", "resources", "requests", "storage"):
+            return []
+        try:
+            wrong = "" if parse_quantity(asked) > 0 else "must be greater than zero"
+        except ValueError as problem:
+            wrong = str(problem)
+        return [cause("FieldValueInvalid", "spec.resources[storage]", wrong, quote(str(asked)))] if wrong else []
 
 
 _SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}

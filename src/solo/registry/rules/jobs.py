@@ -18,7 +18,11 @@ UID_LABEL = "batch.kubernetes.io/controller-uid"
 NAME_LABEL = "batch.kubernetes.io/job-name"
 _OLD_LABELS = {"controller-uid": UID_LABEL, "job-name": NAME_LABEL}
 _NO_LIMIT = 2**31 - 1
-_COUNTS = ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+_COUNTS = (
+    "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
+    "backoffLimitPerIndex", "maxFailedIndexes",
+)  # fmt: skip
 _FROZEN = ("selector", "completionMode", "podFailurePolicy", "successPolicy", "backoffLimitPerIndex")
 _CRON_CHOICES = ("Allow", "Forbid", "Replace")
 
@@ -26,6 +30,7 @@ _CRON_CHOICES = ("Allow", "Forbid", "Replace")
 class JobStrategy(BuiltinStrategy):
     """Jobs (`pkg/registry/batch/job`)."""
 
+    default_propagation = "Orphan"
     has_status = True
     tracks_generation = True
     fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "status.successful": ("status", "succeeded")}
@@ -43,6 +48,8 @@ class JobStrategy(BuiltinStrategy):
         return super().selectable(obj, field) or ("0" if field == "status.successful" else "")
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj["spec"] == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
         causes = validate_job_spec(obj["spec"], "spec")
         if old is not None:
             causes += _unchanged(obj["spec"], old["spec"])
@@ -93,6 +100,44 @@ def validate_job_spec(spec: Obj, field: str) -> list[Cause]:
         detail = 'supported values: "OnFailure", "Never"'
         place = f"{field}.template.spec.restartPolicy"
         causes.append(cause("FieldValueNotSupported", place, detail, quote(str(policy))))
+    return causes + _index_causes(spec, field) + _policy_causes(spec, field)
+
+
+def _index_causes(spec: Obj, field: str) -> list[Cause]:
+    """What only Jobs with indexes can have."""
+    causes = []
+    indexed, by_index = spec["completionMode"] == "Indexed", spec.get("backoffLimitPerIndex") is not None
+    for key in ("backoffLimitPerIndex", "successPolicy"):
+        if spec.get(key) is not None and not indexed:
+            detail = "requires indexed completion mode"
+            causes.append(cause("FieldValueInvalid", f"{field}.{key}", detail, quote_json(spec[key])))
+    most = spec.get("maxFailedIndexes")
+    if most is not None and not by_index:
+        detail = "when maxFailedIndexes is specified"
+        causes.append(cause("FieldValueRequired", f"{field}.backoffLimitPerIndex", detail))
+    if most is not None and most > int(spec.get("completions") or 0):
+        detail = "must be less than or equal to completions"
+        causes.append(cause("FieldValueInvalid", f"{field}.maxFailedIndexes", detail, str(most)))
+    return causes
+
+
+def _policy_causes(spec: Obj, field: str) -> list[Cause]:
+    """Failures are judged by pods, so their containers must not be started again."""
+    causes = []
+    policy = spec["template"]["spec"].get("restartPolicy")
+    for key in ("podFailurePolicy", "backoffLimitPerIndex"):
+        if spec.get(key) is not None and policy != "Never":
+            detail = f'only "Never" is supported when {key} is specified'
+            place = f"{field}.template.spec.restartPolicy"
+            causes.append(cause("FieldValueInvalid", place, detail, quote(str(policy))))
+    for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or []):
+        place, action = f"{field}.podFailurePolicy.rules[{index}].action", rule.get("action") or ""
+        if action not in _ACTIONS:
+            listed = ", ".join(quote(each) for each in _ACTIONS)
+            causes.append(cause("FieldValueNotSupported", place, f"supported values: {listed}", quote(action)))
+        elif action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            detail = "requires the backoffLimitPerIndex to be set"
+            causes.append(cause("FieldValueInvalid", place, detail, quote(action)))
     return causes
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause, cause
+from kube.machinery.placement import node_selected
 from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import child, copy, dig
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
@@ -19,6 +21,10 @@ _IMMUTABLE = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 _TOLERATION_SECONDS = 300
+_LEAST_GRACE = 1
+"""Seconds. What a negative grace period stands for."""
+
+SCHEDULER = "default-scheduler"
 
 
 class PodStrategy(BuiltinStrategy):
@@ -55,10 +61,18 @@ class PodStrategy(BuiltinStrategy):
         if not spec.get("serviceAccountName"):
             spec["serviceAccountName"] = spec["serviceAccount"] = "default"
         _tolerate(spec)
-        name, labels = self._node()
-        if not spec.get("nodeName") and _fits(spec, labels):
-            spec["nodeName"] = name
         obj["status"] = {"phase": "Pending", "qosClass": qos_class(spec)}
+        name, labels = self._node()
+        if spec.get("schedulingGates"):
+            obj["status"]["conditions"] = [_gated()]
+        elif not spec.get("nodeName") and spec["schedulerName"] == SCHEDULER and node_selected(spec, labels, name):
+            # Others wait for `solo.controllers.scheduling`, which looks again when nodes change.
+            spec["nodeName"] = name
+
+    def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:
+        """`/binding` brings the node and the condition that says so; that is no new generation."""
+        if subresource != "binding":
+            super().prepare_subresource(subresource, obj, old)
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
         super().prepare_status(obj, old)
@@ -67,9 +81,23 @@ class PodStrategy(BuiltinStrategy):
         status.setdefault("qosClass", dig(old, "status", "qosClass") or qos_class(obj["spec"]))
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj["spec"] == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
         causes = validate_pod_spec(obj["spec"], "spec")
-        if old is not None and _frozen(obj["spec"]) != _frozen(old["spec"]):
+        if old is None and obj["spec"].get("ephemeralContainers"):
+            detail = "cannot be set on create"
+            causes.append(cause("FieldValueForbidden", "spec.ephemeralContainers", detail))
+        if old is not None and _frozen(obj["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
             causes.append(cause("FieldValueForbidden", "spec", _IMMUTABLE))
+        if old is not None:
+            before = [gate["name"] for gate in old["spec"].get("schedulingGates") or []]
+            added = [gate for gate in obj["spec"].get("schedulingGates") or [] if gate.get("name") not in before]
+            causes += [
+                cause(
+                    "FieldValueForbidden", "spec.schedulingGates", f"only deletion is allowed, not {gate.get('name')}"
+                )
+                for gate in added
+            ]
         return causes
 
     def deletion_grace(self, obj: Obj, requested: int | None) -> int | None:
@@ -79,7 +107,17 @@ class PodStrategy(BuiltinStrategy):
             grace = int(dig(obj, "spec", "terminationGracePeriodSeconds") or 0)
         if not dig(obj, "spec", "nodeName") or dig(obj, "status", "phase") in ("Succeeded", "Failed"):
             grace = 0
-        return max(grace, 0)
+        return grace if grace >= 0 else _LEAST_GRACE
+
+
+def _gated() -> Obj:
+    return {
+        "type": "PodScheduled",
+        "status": "False",
+        "lastTransitionTime": now_rfc3339(),
+        "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }
 
 
 def _tolerate(spec: Obj) -> None:
@@ -98,17 +136,12 @@ def _tolerate(spec: Obj) -> None:
             )
 
 
-def _fits(spec: Obj, labels: Mapping[str, str]) -> bool:
-    """Whether the one node satisfies what the pod asks of its node; required affinity is left to the agent to judge."""
-    if dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
-        return False
-    return all(labels.get(key) == value for key, value in (spec.get("nodeSelector") or {}).items())
-
-
-def _frozen(spec: Obj) -> Obj:
-    """The part of a spec that cannot change once the pod exists."""
+def _frozen(spec: Obj, old: Obj) -> Obj:
+    """The part of a spec that cannot change once the pod exists; `old` is what it was."""
     frozen: Obj = copy(spec)
-    for key in ("activeDeadlineSeconds", "tolerations"):
+    if old["terminationGracePeriodSeconds"] < 0 and spec["terminationGracePeriodSeconds"] == _LEAST_GRACE:
+        frozen["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
+    for key in ("activeDeadlineSeconds", "schedulingGates", "tolerations"):
         frozen.pop(key, None)
     for key in ("containers", "initContainers"):
         for container in frozen.get(key) or []:

@@ -9,8 +9,9 @@ from typing import Any
 
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
-from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import child, quote
+from solo.registry.rules.containerchecks import container_causes
+from solo.registry.rules.podchecks import pod_causes, unsupported
 
 Obj = dict[str, Any]
 
@@ -18,7 +19,6 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _FILE_MODE = 0o644
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
-_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def default_pod_spec(spec: Obj) -> None:
@@ -79,7 +79,7 @@ def _default_volume(volume: Obj) -> None:
 
 
 def validate_pod_spec(spec: Obj, field: str) -> list[Cause]:
-    """What is wrong with a pod spec (a subset of core `ValidatePodSpec`: what the node agent relies on)."""
+    """What is wrong with a pod spec (core `ValidatePodSpec`)."""
     causes = []
     if not spec.get("containers"):
         causes.append(cause("FieldValueRequired", f"{field}.containers"))
@@ -87,21 +87,10 @@ def validate_pod_spec(spec: Obj, field: str) -> list[Cause]:
     seen: set[str] = set()
     for key in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(key) or []):
-            causes += _container(container, f"{field}.{key}[{index}]", seen, volumes)
+            causes += container_causes(container, f"{field}.{key}[{index}]", seen, volumes)
     if spec.get("restartPolicy") not in _RESTART_POLICIES:
-        causes.append(_unsupported(f"{field}.restartPolicy", spec.get("restartPolicy"), _RESTART_POLICIES))
-    for key in ("terminationGracePeriodSeconds", "activeDeadlineSeconds"):
-        if int(spec.get(key) or 0) < 0:
-            causes.append(
-                cause("FieldValueInvalid", f"{field}.{key}", "must be greater than or equal to 0", str(spec[key]))
-            )
-    account = spec.get("serviceAccountName")
-    if account:
-        causes += [
-            cause("FieldValueInvalid", f"{field}.serviceAccountName", text, quote(account))
-            for text in names.dns1123_subdomain(account)
-        ]
-    return causes
+        causes.append(unsupported(f"{field}.restartPolicy", spec.get("restartPolicy"), _RESTART_POLICIES))
+    return causes + pod_causes(spec, field)
 
 
 def _volumes(spec: Obj, field: str, causes: list[Cause]) -> set[str]:
@@ -117,86 +106,3 @@ def _volumes(spec: Obj, field: str, causes: list[Cause]) -> set[str]:
             causes += [cause("FieldValueInvalid", place, text, quote(name)) for text in names.dns1123_label(name)]
         found.add(name)
     return found
-
-
-def _container(container: Obj, field: str, seen: set[str], volumes: set[str]) -> list[Cause]:
-    causes = []
-    name = container.get("name") or ""
-    if not name:
-        causes.append(cause("FieldValueRequired", f"{field}.name"))
-    elif name in seen:
-        causes.append(cause("FieldValueDuplicate", f"{field}.name", value=quote(name)))
-    else:
-        causes += [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in names.dns1123_label(name)]
-    seen.add(name)
-    if not container.get("image"):
-        causes.append(cause("FieldValueRequired", f"{field}.image"))
-    if container.get("imagePullPolicy") not in _PULL_POLICIES:
-        causes.append(_unsupported(f"{field}.imagePullPolicy", container.get("imagePullPolicy"), _PULL_POLICIES))
-    for index, variable in enumerate(container.get("env") or []):
-        if not variable.get("name"):
-            causes.append(cause("FieldValueRequired", f"{field}.env[{index}].name"))
-    causes += _ports(container, field) + _mounts(container, field, volumes) + _resources(container, field)
-    return causes
-
-
-def _ports(container: Obj, field: str) -> list[Cause]:
-    causes = []
-    for index, port in enumerate(container.get("ports") or []):
-        number = port.get("containerPort") or 0
-        if not number:
-            causes.append(cause("FieldValueRequired", f"{field}.ports[{index}].containerPort"))
-        elif not 0 < number < 65536:
-            causes.append(
-                cause(
-                    "FieldValueInvalid",
-                    f"{field}.ports[{index}].containerPort",
-                    "must be between 1 and 65535, inclusive",
-                    str(number),
-                )
-            )
-    return causes
-
-
-def _mounts(container: Obj, field: str, volumes: set[str]) -> list[Cause]:
-    causes = []
-    for index, mount in enumerate(container.get("volumeMounts") or []):
-        place = f"{field}.volumeMounts[{index}]"
-        if not mount.get("name"):
-            causes.append(cause("FieldValueRequired", f"{place}.name"))
-        elif mount["name"] not in volumes:
-            causes.append(cause("FieldValueNotFound", f"{place}.name", value=quote(mount["name"])))
-        if not mount.get("mountPath"):
-            causes.append(cause("FieldValueRequired", f"{place}.mountPath"))
-    return causes
-
-
-def _resources(container: Obj, field: str) -> list[Cause]:
-    causes = []
-    resources = container.get("resources") or {}
-    parsed: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
-    for part in parsed:
-        for name, value in (resources.get(part) or {}).items():
-            try:
-                parsed[part][name] = parse_quantity(value)
-            except ValueError as problem:
-                causes.append(
-                    cause("FieldValueInvalid", f"{field}.resources.{part}.{name}", str(problem), quote(str(value)))
-                )
-    for name, value in parsed["requests"].items():
-        limit = parsed["limits"].get(name)
-        if limit is not None and value > limit:
-            causes.append(
-                cause(
-                    "FieldValueInvalid",
-                    f"{field}.resources.requests",
-                    f"must be less than or equal to {name} limit of {resources['limits'][name]}",
-                    quote(str(resources["requests"][name])),
-                )
-            )
-    return causes
-
-
-def _unsupported(field: str, value: Any, allowed: tuple[str, ...]) -> Cause:
-    listed = ", ".join(f'"{item}"' for item in sorted(allowed))
-    return cause("FieldValueNotSupported", field, f"supported values: {listed}", quote(str(value or "")))

@@ -52,10 +52,9 @@ class BindingStrategy(RbacStrategy):
     """RoleBinding and ClusterRoleBinding."""
 
     def default(self, obj: Obj) -> None:
-        child(obj, "roleRef").setdefault("apiGroup", RBAC_GROUP)
-        for subject in obj.get("subjects") or []:
-            if subject.get("kind") in ("User", "Group"):
-                subject.setdefault("apiGroup", RBAC_GROUP)
+        referring = [each for each in obj.get("subjects") or [] if each.get("kind") in ("User", "Group")]
+        for reference in (child(obj, "roleRef"), *referring):
+            reference["apiGroup"] = reference.get("apiGroup") or RBAC_GROUP  # Go clients write the empty one, too
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         causes = []

@@ -43,6 +43,8 @@ class WorkloadStrategy(BuiltinStrategy):
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
+        if old is not None and spec == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
         causes = validate_template(spec["template"], "spec.template")
         if int(spec.get("replicas") or 0) < 0:
             causes.append(
@@ -73,7 +75,12 @@ class WorkloadStrategy(BuiltinStrategy):
 
 
 class ReplicationStrategy(WorkloadStrategy):
-    """ReplicationControllers: selector and labels follow from the template where they are not given."""
+    """ReplicationControllers: selector and labels follow from the template where they are not given.
+
+    Deleted with no word about their pods, they leave them, as ever since before there was a choice.
+    """
+
+    default_propagation = "Orphan"
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")

@@ -24,6 +24,7 @@ from vmruntime.cli.virt import inside, target
 
 ESCAPE = b"\x1d"  # Ctrl+]
 CHUNK = 4096
+_ENDED_BY_SIGNAL = (137, 143)  # as the shell counts SIGKILL and SIGTERM: with what ends a pod
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
         code, complaint = asyncio.run(_bridge(vm.client.config, vm.namespace, pod_name, command, greeting))
     print()
     if code:
-        raise CommandError(complaint.strip() or f"the console of {vm.name} ended with exit code {code}")
+        how = "because the machine ended" if code in _ENDED_BY_SIGNAL else f"with exit code {code}"
+        raise CommandError(complaint.strip() or f"the console of {vm.name} ended {how}")
     return 0
 
 

@@ -16,8 +16,8 @@ DiskBus = Literal["virtio", "scsi", "sata"]
 DiskFormat = Literal["raw", "qcow2"]
 
 QEMU_UID = 60800
-"""The user and group that QEMU and qemu-img run as where the agent is root. Not in /etc/passwd on purpose: it owns
-nothing but the files of virtual machines."""
+"""The user and group that qemu-img runs as where the agent is root. Not in /etc/passwd on purpose: it owns nothing but
+the files of virtual machines. Each machine has a user of its own (machine_users)."""
 
 # File names inside an instance directory.
 QMP_SOCKET = "qmp.sock"

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
 
+from vmruntime.engines.qemu import formats
 from vmruntime.engines.qemu.decompress import decompressed
 from vmruntime.engines.qemu.hashing import Hasher
 from vmruntime.engines.qemu.sources import Source, SourceError
@@ -37,8 +38,9 @@ _DIRECTORY = "disk"
 _PLATFORM = ("linux", "amd64")
 _NESTING = 3
 _MOST_LAYERS = 127
+_MAGIC_BYTES = 16
+"""So many of a layer tell how it is compressed."""
 _HIDES, _HIDES_ALL = ".wh.", ".wh..wh..opq"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +177,15 @@ def _bounded(pieces: Iterator[bytes], layer: Layer) -> Iterator[bytes]:
 def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """By its first bytes: media types of layers differ by who made them."""
     first = next(pieces, b"")
-    while len(first) < len(_ZSTD) and (more := next(pieces, b"")):
+    while len(first) < _MAGIC_BYTES and (more := next(pieces, b"")):
         first += more
 
     def content() -> Iterator[bytes]:
         yield first
         yield from pieces
 
-    if first.startswith(_ZSTD):
-        raise SourceError("UnsupportedFormat", "the layers are compressed with zstd; push the image with gzip layers")
-    return decompressed(content(), "gz") if first.startswith(b"\x1f\x8b") else content()
+    compression = formats.detect_format(first)
+    return decompressed(content(), compression) if compression in formats.COMPRESSIONS else content()
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vmruntime.engines.common import ConfigurationError, Ref, Settings
 from vmruntime.engines.machine import MachineDisk, MachineRequest, Seed
 from vmruntime.engines.network import Interface
-from vmruntime.engines.qemu import firmware, guest_network, hostcheck, seed
+from vmruntime.engines.qemu import files, firmware, guest_network, hostcheck, seed
 from vmruntime.engines.qemu.argv import build_argv, translation_cache_mib
 from vmruntime.engines.qemu.config import (
     MAX_SATA_DISKS,
@@ -44,7 +44,10 @@ class Files:
     variables: tuple[str, Path] | None
 
     def write(self, directory: Path, owner: int | None) -> None:
-        """Raises OSError."""
+        """They are on stable storage then: a start without start-up data goes by those of the last one. Raises OSError.
+
+        Blocks.
+        """
         if self.seed_image is not None:
             write_private(directory / SEED_IMAGE, self.seed_image, owner)
         elif not self.keep_seed:
@@ -52,6 +55,8 @@ class Files:
         if self.variables is not None:
             name, template = self.variables
             firmware.ensure_variables(directory / name, template, owner)
+        if self.seed_image is not None or self.variables is not None:
+            files.sync_directory(directory.parent)  # the directory itself may be new
 
 
 def build(

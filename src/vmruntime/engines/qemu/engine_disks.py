@@ -132,11 +132,14 @@ class Disks:
         argv += ["--cache", str(self._layout.cache), "--cache-scope", ref.namespace]
         if self._layout.owner is not None:
             argv += ["--owner", str(self._layout.owner)]
-        attempt = self._attempts[ref.uid] = self._attempts.get(ref.uid, 0) + 1
+        attempt = self._attempts.get(ref.uid, 0) + 1
         await self._pods.create(ref, import_pod(ref, argv, env, str(directory), f"{os.getpid()}/{attempt}"))
+        self._attempts[ref.uid] = attempt  # one that the cluster refused was none
 
     async def _put_in_place(self, ref: Ref) -> None:
         """The disk is complete and on stable storage: give it its place, and clear away behind it.
+
+        What is known of its source need not be on stable storage, too: the object's status has it by then.
 
         The pod goes first: once the disk is in place nobody looks for one any more. A disk that is in place by then,
         and may have data, is never replaced: FileExistsError, which the next look explains.
@@ -149,7 +152,9 @@ class Disks:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(imported.path.with_name(imported.path.name + ".progress"), self._layout.origin(ref))
             files.rename_new(imported.path, target / imported.path.name)
-            await asyncio.to_thread(images.sync_directory, target)
+            # Its directories may be new: a disk that is told to be whole must not be gone after a power cut.
+            for directory in (target, target.parent, self._layout.disks):
+                await asyncio.to_thread(files.sync_directory, directory)
         self._layout.remove_imports(ref)
         self._attempts.pop(ref.uid, None)
 

@@ -7,8 +7,11 @@
     ROOT/instances/NAMESPACE_NAME_UID/              a machine: sockets, start-up data
     ROOT/console.py                                 what connects to a machine's sockets from inside its pod
 
-Where the manager is root, QEMU runs as an unprivileged user: it may pass through the upper directories but not list
-them, owns its instance directory, and reaches disks by their exact relative path only.
+Disks, and what machines start with, are on stable storage before anybody is told of them. The rest can be lost in a
+power cut: the cache is not believed after one, an import begins again, `console.py` is written anew where it differs.
+
+Where the manager is root, each machine's QEMU runs as an unprivileged user of its own (machine_users): it may pass
+through the directories above but not list them, and owns its instance directory and the disks that it writes to.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmruntime.engines.common import Ref
-from vmruntime.engines.qemu import console
+from vmruntime.engines.qemu import console, machine_users
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import OUTPUT_FORMATS, qcow2_virtual_size
 
@@ -41,7 +44,7 @@ class StoredDisk:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The paths. `owner`: user and group id of QEMU's files; None where all is one user's."""
+    """The paths. `owner`: user and group id of what belongs to no machine; None where all is one user's."""
 
     root: Path
     owner: int | None
@@ -82,6 +85,10 @@ class Layout:
         load = "exec(compile(open('../../console.py').read(), 'console.py', 'exec'))"
         return [sys.executable if readable else _SYSTEM_PYTHON, "-I", "-c", load, socket]
 
+    def user(self, machine: Ref) -> int | None:
+        """The user and group id that a machine runs as; None where all is one user's."""
+        return machine_users.user_of(machine.uid) if self.owner is not None else None
+
     def instance(self, ref: Ref) -> Path:
         return self.instances / f"{ref.namespace}_{ref.name}_{ref.uid}"
 
@@ -101,14 +108,16 @@ class Layout:
 
     def make_instance(self, ref: Ref) -> Path:
         """QEMU makes its sockets in there, so that the directory is its own."""
-        directory = self.instance(ref)
-        _directory(directory, 0o700, self.owner, self.owner)
+        directory, user = self.instance(ref), self.user(ref)
+        _directory(directory, 0o700)
+        if user is not None:
+            machine_users.take_over(directory, user)
         return directory
 
     def make_disk(self, ref: Ref) -> Path:
         _directory(self.disks / ref.namespace, _PASS_THROUGH)
         directory = self.disk(ref)
-        _directory(directory, 0o710 if self.owner is not None else 0o700, None, self.owner)
+        _directory(directory, _PASS_THROUGH if self.owner is not None else 0o700)
         return directory
 
     def make_imports(self, ref: Ref) -> Path:
@@ -116,6 +125,17 @@ class Layout:
         directory = self.imports(ref)
         _directory(directory, 0o700)
         return directory
+
+    def let_open(self, machine: Ref, disk: Ref, read_only: bool) -> None:
+        """Give a machine, which is about to open a disk, the right to. Nothing happens where there is no disk."""
+        stored, user = self.stored(disk), self.user(machine)
+        if stored is None or user is None:
+            return
+        self.make_disk(disk)
+        if read_only:
+            machine_users.let_read(stored.path)
+        else:
+            machine_users.let_write(stored.path, user)
 
     def stored(self, ref: Ref) -> StoredDisk | None:
         """The disk, if it is there and whole: disks appear under their name only then."""
@@ -144,11 +164,9 @@ class Layout:
             (self.disks / ref.namespace).rmdir()
 
 
-def _directory(path: Path, mode: int, user: int | None = None, group: int | None = None) -> None:
+def _directory(path: Path, mode: int) -> None:
     path.mkdir(mode=mode, exist_ok=True)
     os.chmod(path, mode)
-    if user is not None or group is not None:
-        os.chown(path, -1 if user is None else user, -1 if group is None else group)
 
 
 def _remove(path: Path) -> None:

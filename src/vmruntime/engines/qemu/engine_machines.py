@@ -220,11 +220,13 @@ class Machines:
         accelerator = await self._accelerator(request)
         interfaces = self._network.assign(request, self.running())
         argv, needed = engine_config.build(request, accelerator, interfaces, self._layout)
-        directory = self._layout.make_instance(ref)
+        directory = self._layout.instance(ref)
         if is_served(directory):
             # Its pod was removed by force. Another one now would be two of the same machine.
             raise BlockingIOError(errno.EBUSY, "the machine's former process is still ending", str(directory))
-        needed.write(directory, self._layout.owner)
+        self._layout.make_instance(ref)
+        await asyncio.to_thread(needed.write, directory, self._layout.user(ref))
+        self._let_open(ref, request.disks)
         (directory / STOPPED_WITH_CLUSTER).unlink(missing_ok=True)
         command = await self._network.attach(ref, interfaces, argv)
         launch = Launch(
@@ -260,7 +262,12 @@ class Machines:
             if is_machine(pod) and not has_ended(pod) and (ref := owner_ref(pod)) is not None
         }
 
+    def _let_open(self, ref: Ref, disks: Sequence[MachineDisk]) -> None:
+        for disk in disks:
+            self._layout.let_open(ref, disk.ref, disk.read_only or disk.cdrom)
+
     async def change_media(self, ref: Ref, media: Sequence[MachineDisk]) -> None:
+        self._let_open(ref, media)
         if (watched := self._watched.get(ref.uid)) is not None:
             await watched.drives.change_media([engine_config.disk_config(disk, self._layout) for disk in media])
 

@@ -18,7 +18,16 @@ from typing import Protocol
 from vmruntime.engines.common import ConfigurationError, Readiness, Ref
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, PodNetwork, Port, Segment
-from vmruntime.engines.qemu import guest_network, host_tools, namespace, network, network_state, pod_network, segments
+from vmruntime.engines.qemu import (
+    guest_network,
+    host_tools,
+    machine_users,
+    namespace,
+    network,
+    network_state,
+    pod_network,
+    segments,
+)
 from vmruntime.engines.qemu.host_bridge import HostBridge
 from vmruntime.engines.qemu.host_tools import ToolError
 from vmruntime.engines.qemu.namespace_bridge import GatewayPod, NamespaceBridge
@@ -233,24 +242,25 @@ class Network:
         self._held[ref.uid] = interfaces
         devices: dict[int, Path] = {}
         try:
+            user = machine_users.user_of(ref.uid) if self._owner is not None else None
             for port in _ports(ref, interfaces):
-                await self._bridge.add(port)
+                await self._bridge.add(replace(port, user=user))
             for index, entry in enumerate(interfaces):
                 if entry.segment is not None and not segments.is_private(entry.segment):
-                    devices[descriptor(index)] = await self._attach_to_segment(entry, entry.segment)
+                    devices[descriptor(index)] = await self._attach_to_segment(ref, entry, entry.segment)
             starting = command(argv, devices)
             return starting if self._bridge.state is None else await self._bridge.command(starting)
         except (ToolError, OSError) as error:
             await self.detach(ref)
             raise ConfigurationError("NetworkFailed", f"its network cards could not be made: {error}") from error
 
-    async def _attach_to_segment(self, entry: Interface, segment: Segment) -> Path:
+    async def _attach_to_segment(self, ref: Ref, entry: Interface, segment: Segment) -> Path:
         readiness = await self.ensure_segment(segment)
         if not readiness.ready:
             raise ToolError(f'Network "{entry.network}": {readiness.message}')
         bound = entry.addresses if guest_network.is_static(entry) and not entry.any_address else ()
         card = segments.Card(entry.device, entry.mac, bound, entry.any_mac)
-        return await segments.attach(segment, card, self._identity().table)
+        return await segments.attach(segment, card, self._identity().table, machine_users.user_of(ref.uid))
 
     async def detach(self, ref: Ref) -> None:
         """Take the cards' devices away. Nothing happens where there are none."""

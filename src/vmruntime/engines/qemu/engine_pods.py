@@ -20,11 +20,12 @@ from kube.machinery.errors import StatusError, conflict
 from kube.machinery.resources import PODS
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
-from vmruntime.engines.common import Ref
+from vmruntime.engines.common import NotAdmitted, Ref
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, Port, Segment
 from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
 from vmruntime.engines.qemu.engine_layout import Layout
+from vmruntime.engines.qemu.machine_users import READERS
 
 ENGINE_LABEL = f"{names.GROUP}/engine"
 ENGINE = "qemu"
@@ -134,15 +135,13 @@ def suffix(seed: str) -> str:
 
 def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout: Layout, groups: list[int]) -> Obj:
     """The pod of a machine. Its name follows from machine and launch: the same launch cannot be there twice."""
-    ref, owner = request.ref, layout.owner
+    ref, user = request.ref, layout.user(request.ref)
     directory = str(layout.instance(ref))
     container = _container(CONTAINER, argv, directory)
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     spec: Obj = _pod_spec(container)
-    if owner is not None:
-        spec["securityContext"] = {"runAsUser": owner, "runAsGroup": owner}
-        if groups:
-            spec["securityContext"]["supplementalGroups"] = groups
+    if user is not None:
+        spec["securityContext"] = {"runAsUser": user, "runAsGroup": user, "supplementalGroups": [READERS, *groups]}
         if any(entry.ports for entry in launch.interfaces):
             # Ports of the guest below 1024 are forwarded under their own number.
             container["securityContext"] = {"capabilities": {"add": ["NET_BIND_SERVICE"]}}
@@ -360,10 +359,17 @@ class Pods:
             self._unseen.pop(ref.uid, None)
 
     async def create(self, ref: Ref, pod: Obj) -> None:
-        """Create it; it may be there already. Raises StatusError (409) where another has its name."""
+        """Create it; it may be there already.
+
+        Raises:
+            NotAdmitted: a quota, or another rule of the cluster, forbids it.
+            StatusError: (409) another has its name.
+        """
         try:
             created = await self._client.create(PODS, pod, ref.namespace)
         except StatusError as exc:
+            if exc.code in (403, 422):
+                raise NotAdmitted("PodForbidden", f"the cluster refuses its pod: {exc}") from exc
             if exc.reason != "AlreadyExists":
                 raise
             created = await self._client.get(PODS, name_of(pod), ref.namespace)

@@ -6,7 +6,7 @@ and into the environment of the one process, and never onto a command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from kube.client.aio import AsyncClient
 from kube.machinery.errors import StatusError
@@ -14,11 +14,23 @@ from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
 from vmruntime.api.meta import Obj, dig
 from vmruntime.engines.common import ConfigurationError
 from vmruntime.engines.disk import DiskSource
-from vmruntime.engines.qemu.importer import CERTIFICATES_PREFIX, GOOGLE_VARIABLE, PASSWORD_VARIABLE, USER_VARIABLE
+from vmruntime.engines.qemu.importer import (
+    CERTIFICATES_PREFIX,
+    DOCKER_VARIABLE,
+    GOOGLE_VARIABLE,
+    PASSWORD_VARIABLE,
+    USER_VARIABLE,
+)
 
+# By the keys that a Secret has to have: the variables that they go to.
+_Keys = Mapping[tuple[str, ...], tuple[str, ...]]
+_PASSWORD = (USER_VARIABLE, PASSWORD_VARIABLE)
 # As CDI has them, and as Secrets of type kubernetes.io/basic-auth do.
-_KEYS = (("accessKeyId", "secretKey"), ("username", "password"))
-_GOOGLE_KEYS = (("creds-gcp.json",),)
+_KEYS: _Keys = {("accessKeyId", "secretKey"): _PASSWORD, ("username", "password"): _PASSWORD}
+_GOOGLE_KEYS: _Keys = {("creds-gcp.json",): (GOOGLE_VARIABLE,)}
+# Also Secrets for pulling images, of types kubernetes.io/dockerconfigjson and kubernetes.io/dockercfg.
+_REGISTRY_KEYS: _Keys = {**_KEYS, (".dockerconfigjson",): (DOCKER_VARIABLE,), (".dockercfg",): (DOCKER_VARIABLE,)}
+_KEYS_OF_KIND = {"gcs": _GOOGLE_KEYS, "registry": _REGISTRY_KEYS}
 
 
 async def environment(client: AsyncClient, namespace: str, source: DiskSource) -> list[Obj]:
@@ -26,11 +38,9 @@ async def environment(client: AsyncClient, namespace: str, source: DiskSource) -
     result: list[Obj] = []
     if source.secret:
         secret = await _get(client, SECRETS, namespace, source.secret)
-        google = source.kind == "gcs"
-        keys = _present(source.secret, dig(secret, "data", default={}), _GOOGLE_KEYS if google else _KEYS)
-        for variable, key in zip(
-            (GOOGLE_VARIABLE,) if google else (USER_VARIABLE, PASSWORD_VARIABLE), keys, strict=True
-        ):
+        alternatives = _KEYS_OF_KIND.get(source.kind, _KEYS)
+        keys = _present(source.secret, dig(secret, "data", default={}), alternatives)
+        for variable, key in zip(alternatives[keys], keys, strict=True):
             result.append(_variable(variable, "secretKeyRef", source.secret, key))
     if source.certificates:
         found = await _get(client, CONFIGMAPS, namespace, source.certificates)
@@ -43,7 +53,7 @@ async def environment(client: AsyncClient, namespace: str, source: DiskSource) -
     return result
 
 
-def _present(name: str, present: Iterable[str], alternatives: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+def _present(name: str, present: Iterable[str], alternatives: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     """The first of the alternatives of which a Secret has all keys."""
     present = set(present)
     for keys in alternatives:

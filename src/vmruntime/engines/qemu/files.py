@@ -1,4 +1,4 @@
-"""Disk files below the level of image formats: sparse writing and copying, space, files without a name. All blocks."""
+"""Disk files below the level of image formats: sparse writing and copying, space, names. All blocks."""
 
 from __future__ import annotations
 
@@ -128,6 +128,15 @@ def rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     os.rename(source, target)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def give_name(file: BinaryIO, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 QEMU is told the format and never guesses it, so this is where it is decided. Sources: QEMU, docs/interop/qcow2.txt
 and block/{vmdk,vdi,vhdx,vpc}.c; "Virtual Hard Disk Image Format Specification" (Microsoft, 2006); RFC 1952 (gzip);
-"The .xz File Format"; ECMA-119 (ISO 9660).
+"The .xz File Format"; RFC 8878 (Zstandard); ECMA-119 (ISO 9660).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 INPUT_FORMATS = ("raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc")
 OUTPUT_FORMATS = ("raw", "qcow2")
-COMPRESSIONS = ("gz", "xz")
+COMPRESSIONS = ("gz", "xz", "zst")
 HEADER_BYTES = 40960
 """Enough of an image's begin for everything here; that of an ISO 9660 file system lies at 32 KiB."""
 SECTOR = 512
@@ -26,14 +26,14 @@ _MAGICS = (
     (0, b"conectix", "vpc"),
     (0, b"\x1f\x8b", "gz"),
     (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"\x28\xb5\x2f\xfd", "zst"),
 )
 _ARCHIVES = (
     (257, b"ustar", "a tar archive; give the address of the image in it"),
     (0, b"PK\x03\x04", "a zip archive; give the address of the image in it"),
-    (0, b"BZh", "compressed with bzip2; only gz and xz are supported"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd; only gz and xz are supported"),
+    (0, b"BZh", "compressed with bzip2; only gz, xz and zst are supported"),
 )
-_NAMED = {".qcow2": "qcow2", ".vmdk": "vmdk", ".vdi": "vdi", ".vhdx": "vhdx", ".gz": "gz", ".xz": "xz"}
+_NAMED = {f".{name}": name for name in ("qcow2", "vmdk", "vdi", "vhdx", *COMPRESSIONS)}
 _ISO_MAGIC = slice(32769, 32774)
 _VHD_FIXED = 2
 

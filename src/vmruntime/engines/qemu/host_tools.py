@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vmruntime.engines.qemu import nftables
-from vmruntime.engines.qemu.config import QEMU_UID
+from vmruntime.engines.qemu.machine_users import READERS
 
 IP = "ip"
 PACKAGES = "iproute2 nftables"
@@ -56,14 +56,14 @@ def missing_tools() -> str:
 
 
 def open_tun_to_qemu() -> None:
-    """Let QEMU's user open /dev/net/tun where nobody but root may.
+    """Let machines' users open /dev/net/tun where nobody but root may.
 
     That gives it nothing but the interfaces that are made for it: any other use of the device needs NET_ADMIN (kernel
     documentation, "Universal TUN/TAP device driver"); most distributions have it open to all. Raises OSError.
     """
     mode = _TUN.stat().st_mode & 0o7777
     if mode & 0o006 != 0o006:
-        os.chown(_TUN, -1, QEMU_UID)
+        os.chown(_TUN, -1, READERS)
         os.chmod(_TUN, mode | 0o060)
 
 

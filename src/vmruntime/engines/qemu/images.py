@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from vmruntime.engines.qemu import files
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import (
     HEADER_BYTES,
@@ -188,19 +189,10 @@ def new_file(path: str | Path, owner: int | None) -> Iterator[BinaryIO]:
                 os.fchown(file.fileno(), final, final)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_directory(path.parent)
+        files.sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def sync_directory(path: Path) -> None:
-    """Makes names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

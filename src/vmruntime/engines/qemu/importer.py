@@ -5,8 +5,9 @@ its own, so that it outlives the controller that started it. The disk appears un
 stable storage, and not before; killed at any moment, it can simply be started again.
 
 Secrets come in the environment, where only this user can see them: IMPORT_USER and IMPORT_PASSWORD for the server,
-IMPORT_GOOGLE_CREDENTIALS for Cloud Storage (JSON), and IMPORT_CA_0, IMPORT_CA_1 ... with certificates (PEM) of
-authorities to trust. STORAGE_EMULATOR_HOST is the address of a stand-in for Cloud Storage, as for Google's libraries.
+IMPORT_GOOGLE_CREDENTIALS for Cloud Storage and IMPORT_DOCKER_CONFIG for registries (JSON), and IMPORT_CA_0, IMPORT_CA_1
+... with certificates (PEM) of authorities to trust. STORAGE_EMULATOR_HOST is the address of a stand-in for Cloud
+Storage, as for Google's libraries.
 
 `PATH.progress` (JSON, replaced atomically) tells how far it is and how it ended; standard output tells it to people.
 Exit code 0: the disk is in place; 1: it is not, and the last line says why; 2: wrong arguments; 75 (EX_TEMPFAIL):
@@ -41,6 +42,7 @@ from vmruntime.engines.qemu.sources import SourceError
 USER_VARIABLE = "IMPORT_USER"
 PASSWORD_VARIABLE = "IMPORT_PASSWORD"
 GOOGLE_VARIABLE = "IMPORT_GOOGLE_CREDENTIALS"
+DOCKER_VARIABLE = "IMPORT_DOCKER_CONFIG"
 CERTIFICATES_PREFIX = "IMPORT_CA_"
 _EMULATOR_VARIABLE = "STORAGE_EMULATOR_HOST"
 
@@ -83,6 +85,7 @@ def _arguments(argv: Sequence[str], environment: Mapping[str, str]) -> Job | Clo
         allowed=tuple(options.allow_dir),
         access=_access(S3Access if options.s3 else Access, environment),
         google=environment.get(GOOGLE_VARIABLE, ""),
+        docker=environment.get(DOCKER_VARIABLE, ""),
         gcs=environment.get(_EMULATOR_VARIABLE, GCS),
     )
     return Job(origin, *target, options.checksum.lower(), cache)

@@ -96,7 +96,7 @@ class PodBridge:
         async with self._lock:
             self._ports[port.tap] = port
             await asyncio.gather(
-                asyncio.to_thread(tap.make, port.tap, self._user, state.bridge),
+                asyncio.to_thread(tap.make, port.tap, self._user if port.user is None else port.user, state.bridge),
                 host_tools.nft(pod_network.port_rules(state, port)),
             )
 

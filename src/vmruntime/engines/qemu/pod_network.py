@@ -34,7 +34,7 @@ _OUR_BRIDGES = "vmrt*"
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked.
+    """A guest's place on the bridge, and what it may send from. `any_*`: that is not checked. The tap is `user`'s.
 
     In a namespace: `forwards` are pairs of a port of `host_address` on the host and the guest's port that it leads to.
     """
@@ -45,6 +45,7 @@ class Port:
     hostname: str = ""
     any_mac: bool = False
     any_address: bool = False
+    user: int | None = None
     host_address: str = ""
     forwards: tuple[tuple[int, int], ...] = ()
 

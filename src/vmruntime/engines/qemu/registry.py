@@ -21,7 +21,7 @@ from vmruntime.engines.qemu.http_request import Access, Limits, Requester, refus
 from vmruntime.engines.qemu.http_source import HttpSource
 from vmruntime.engines.qemu.sources import Source, SourceError, check_url
 
-_DOCKER_HUB = "registry-1.docker.io"
+DOCKER_HUB = "registry-1.docker.io"
 _REFERENCE = re.compile(
     r"docker://(?P<host>[^/@]+)/(?P<repository>[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*)"
     r"(?::(?P<tag>\w[\w.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?",
@@ -53,9 +53,9 @@ def parse(url: str) -> Name:
         )
     host, repository = found["host"], found["repository"]
     if host in ("docker.io", "index.docker.io"):
-        host, repository = _DOCKER_HUB, repository if "/" in repository else f"library/{repository}"
+        host, repository = DOCKER_HUB, repository if "/" in repository else f"library/{repository}"
     elif "." not in host and ":" not in host and host != "localhost":
-        host, repository = _DOCKER_HUB, f"{host}/{repository}"
+        host, repository = DOCKER_HUB, f"{host}/{repository}"
     return Name(host, repository, found["digest"] or found["tag"] or "latest")
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from vmruntime.engines.common import Readiness
 from vmruntime.engines.network import Segment
 from vmruntime.engines.qemu import host_tools
-from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.host_tools import ToolError
 
 LOOPBACK = "lo"
@@ -87,8 +86,8 @@ async def remove(segment: Segment, identity: str) -> None:
         await host_tools.ip(f"link delete {parent(segment)}", force=True)
 
 
-async def attach(segment: Segment, card: Card, table: str) -> Path:
-    """A new macvtap for the card, and the device through which QEMU's user reaches it. Raises ToolError or OSError."""
+async def attach(segment: Segment, card: Card, table: str, user: int) -> Path:
+    """A new macvtap for the card, and the device through which `user` reaches it. Raises ToolError or OSError."""
     await detach(card.device, table)
     await host_tools.ip(
         f"link add link {parent(segment)} name {card.device} address {card.mac} type macvtap mode bridge",
@@ -96,7 +95,7 @@ async def attach(segment: Segment, card: Card, table: str) -> Path:
     )
     await host_tools.nft(rules(card, table))
     device = Path("/dev", f"tap{(_NET / card.device / 'ifindex').read_text().strip()}")
-    os.chown(device, QEMU_UID, QEMU_UID)
+    os.chown(device, user, user)
     os.chmod(device, 0o600)
     return device
 

@@ -15,6 +15,7 @@ from vmruntime.engines.qemu.sources import FileSource, Source, check_url
 
 if TYPE_CHECKING:
     from vmruntime.engines.qemu.container_disk import ContainerDisk
+    from vmruntime.engines.qemu.registry import Name
 
 GCS = "https://storage.googleapis.com"
 """Where objects of Cloud Storage are (its XML API, path-style requests)."""
@@ -24,13 +25,15 @@ GCS = "https://storage.googleapis.com"
 class Origin:
     """What is to be brought in, and how. `allowed`: directories for URLs of files.
 
-    `google`: credentials for Cloud Storage, the content of a `creds-gcp.json`; empty: a public object.
+    `google`: credentials for Cloud Storage, the content of a `creds-gcp.json`; empty: a public object. `docker`:
+    credentials for registries, the content of a `.dockerconfigjson` or `.dockercfg`; empty: those of `access`, if any.
     """
 
     url: str
     allowed: Sequence[Path] = ()
     access: Access = field(default_factory=Access)
     google: str = field(default="", repr=False)
+    docker: str = field(default="", repr=False)
     gcs: str = GCS
 
 
@@ -77,12 +80,21 @@ def _container_image(origin: Origin, scheme: str, limits: Limits, hasher: Hasher
         from vmruntime.engines.qemu import registry
 
         name = registry.parse(origin.url)
-        store = registry.Registry(name, limits, origin.access)
+        store = registry.Registry(name, limits, _registry_access(origin, name))
         return _opened(ContainerDisk(store, name.reference, hasher))
     from vmruntime.engines.qemu.oci_layout import Layout
 
     layout = Layout(origin.url, origin.allowed)
     return _opened(ContainerDisk(layout, layout.tag, hasher))
+
+
+def _registry_access(origin: Origin, name: Name) -> Access:
+    if not origin.docker:
+        return origin.access
+    from vmruntime.engines.qemu import docker_config
+
+    user, password = docker_config.credentials(origin.docker, name)
+    return Access(user, password, origin.access.certificates)
 
 
 def _opened(source: HttpSource | ContainerDisk) -> Source:

@@ -1,0 +1,54 @@
+"""Binding of pods to nodes (core/v1 Binding): what a scheduler decides. Source: `registry/core/pod/storage`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kube.machinery import errors
+from kube.machinery.durations import now_rfc3339
+from kube.machinery.errors import cause
+from solo.registry.context import RequestContext
+from solo.registry.kinds import Kind
+from solo.registry.objects import child, copy, dig, quote
+from solo.registry.registry import Registry
+
+Obj = dict[str, Any]
+
+
+async def bind(
+    registry: Registry, kind: Kind, namespace: str, name: str, binding: Obj, context: RequestContext
+) -> None:
+    """Give a pod its node. Raises 404, 409 for a pod that has one, ends or must wait, and 422 for no node."""
+    target = binding.get("target") or {}
+    node = target.get("name") or ""
+    if target.get("kind") not in (None, "", "Node"):
+        detail = 'supported values: "Node", "<empty>"'
+        problem = cause("FieldValueNotSupported", "target.kind", detail, quote(target["kind"]))
+        raise errors.invalid("", "Binding", name, [problem])
+    if not node:
+        raise errors.invalid("", "Binding", name, [cause("FieldValueRequired", "target.name")])
+
+    def change(pod: Obj) -> Obj:
+        reason = _refusal(pod)
+        if reason:
+            raise errors.conflict("pods/binding", name, reason)
+        bound: Obj = copy(pod)
+        bound["spec"]["nodeName"] = node
+        child(bound["metadata"], "annotations").update(dig(binding, "metadata", "annotations") or {})
+        conditions = [each for each in dig(pod, "status", "conditions") or [] if each["type"] != "PodScheduled"]
+        scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now_rfc3339()}
+        bound["status"]["conditions"] = [*conditions, scheduled]
+        return bound
+
+    await registry.update(kind, namespace, name, change, context, subresource="binding")
+
+
+def _refusal(pod: Obj) -> str:
+    name = pod["metadata"]["name"]
+    if dig(pod, "metadata", "deletionTimestamp"):
+        return f"pod {name} is being deleted, cannot be assigned to a host"
+    if dig(pod, "spec", "nodeName"):
+        return f"pod {name} is already assigned to node {quote(pod['spec']['nodeName'])}"
+    if dig(pod, "spec", "schedulingGates"):
+        return f"pod {name} has non-empty .spec.schedulingGates"
+    return ""
