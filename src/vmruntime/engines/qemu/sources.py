@@ -108,18 +108,19 @@ class FileSource:
                 raise _not_allowed(path, allowed) from error
             why = os.strerror(error.errno or errno.EIO) if isinstance(error, OSError) else "it is a loop of links"
             raise SourceError("NotFound", f"file {path} cannot be read: {why}") from error
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self._seen = hasher
         # What was opened decides, not what the path meant a moment ago.
         opened = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         self._status = os.fstat(descriptor)
+        problem = None
         if not any(opened.is_relative_to(root) for root in roots):
-            self.close()
-            raise _not_allowed(path, allowed)
-        if not stat.S_ISREG(self._status.st_mode):
-            self.close()
-            raise SourceError("NotAnImage", f"{path} is not a regular file")
-
+            problem = _not_allowed(path, allowed)
+        elif not stat.S_ISREG(self._status.st_mode):
+            problem = SourceError("NotAnImage", f"{path} is not a regular file")
+        if problem is not None:
+            os.close(descriptor)
+            raise problem
+        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._seen = hasher
         self._start, self._length = part or (0, self._status.st_size)
 
     @property
