@@ -28,11 +28,11 @@ class LogKeeper:
 
     def follow(self, path: Path) -> None:
         """Keep a log from now on. Without inotify that takes somebody who calls `look` now and then."""
-        self.look(path)
         with contextlib.suppress(OSError):
             if self._watch is None:
                 self._watch = FilesWatch(_LOOK_SECONDS, self.look)
             self._watch.add(path)
+        self.look(path)  # what was written before anything told of it
 
     def look(self, path: Path) -> None:
         """Note how far a log has grown, and see to it that it does not grow beyond its bounds."""

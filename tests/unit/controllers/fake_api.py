@@ -41,7 +41,8 @@ class FakeApi:
     # -- what the tests use
 
     def put(self, resource, name, namespace="", **fields):
-        """Make an object at once."""
+        """Make an object at once. Every pod has a spec."""
+        fields |= {"spec": {}} if resource is PODS and "spec" not in fields else {}
         meta = {"name": name, **fields.pop("metadata", {})}
         if resource.namespaced:
             meta["namespace"] = namespace

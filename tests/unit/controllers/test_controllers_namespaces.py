@@ -13,6 +13,11 @@ from kube.machinery.resources import (
 from unit.controllers.fake_api import WIDGETS, settle, until
 
 
+def told(api):
+    """The conditions of the namespace, by type."""
+    return {c["type"]: c for c in (api.find(NAMESPACES, "ns").get("status") or {}).get("conditions") or []}
+
+
 async def test_namespace_goes_with_all_its_contents(api):
     api.serve(WIDGETS)
     api.put(WIDGETS, "w", "ns")
@@ -20,10 +25,11 @@ async def test_namespace_goes_with_all_its_contents(api):
     api.put(EVENTS, "event", "ns")
     await settle(api)
     await api.delete(NAMESPACES, "ns")
-    await until(lambda: (api.find(NAMESPACES, "ns").get("status") or {}).get("conditions"))
+    await until(
+        lambda: "pods has 1 resource instances" in told(api).get("NamespaceContentRemaining", {}).get("message", "")
+    )
     assert api.names(WIDGETS) and api.names(CONFIGMAPS, "ns")  # what a pod may use stays until it has ended
-    conditions = {c["type"]: c for c in api.find(NAMESPACES, "ns")["status"]["conditions"]}
-    assert "pods has 1 resource instances" in conditions["NamespaceContentRemaining"]["message"]
+    conditions = told(api)
     assert "example.com/hold in 1" in conditions["NamespaceFinalizersRemaining"]["message"]
     assert conditions["NamespaceDeletionContentFailure"]["status"] == "False"
     api.edit(PODS, "pod", "ns", metadata={"finalizers": None})
