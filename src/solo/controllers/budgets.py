@@ -9,8 +9,8 @@ from kube.client.queue import WorkQueue
 from kube.machinery.durations import now_rfc3339, parse_rfc3339
 from kube.machinery.resources import PODDISRUPTIONBUDGETS, PODS
 from kube.machinery.selectors import label_selector_from_dict
-from solo.controllers.ownership import controller_of
-from solo.controllers.pods import Place, place_of, read, ready_seconds, update_status
+from solo.controllers.ownership import Place, controller_of
+from solo.controllers.pods import place_of, read, ready_seconds, update_status
 from solo.controllers.rollout import scaled, wanted
 from solo.controllers.watches import Obj, Watches
 

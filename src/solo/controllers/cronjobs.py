@@ -12,8 +12,8 @@ from kube.machinery.durations import parse_rfc3339, rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRONJOBS, JOBS
 from solo.controllers.job_rules import finished, has_condition
-from solo.controllers.ownership import controller_of, controller_reference
-from solo.controllers.pods import Place, place_of, read, update_status
+from solo.controllers.ownership import Place, controller_of, controller_reference
+from solo.controllers.pods import place_of, read, update_status
 from solo.controllers.watches import Obj, Watches
 
 SCHEDULED_AT = "batch.kubernetes.io/cronjob-scheduled-timestamp"

@@ -10,9 +10,8 @@ from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import DAEMONSETS, NODES, PODS
-from solo.controllers.ownership import claim, controller_of
+from solo.controllers.ownership import Place, adding_owner, claim
 from solo.controllers.pods import (
-    Place,
     create_pod,
     delete_pod,
     is_active,
@@ -45,18 +44,12 @@ class DaemonSetController:
         self._known: set[Place] = set()
         self._events = EventRecorder(client, "daemonset-controller")
         watches.subscribe(DAEMONSETS, self._on_set)
-        watches.subscribe(PODS, self._on_pod)
+        watches.subscribe(PODS, adding_owner(queue, DAEMONSETS))
         watches.subscribe(NODES, self._on_node)
 
     def _on_set(self, kind: str, obj: Obj, old: Obj | None) -> None:
         (self._known.discard if kind == "DELETED" else self._known.add)(place_of(obj))
         self._queue.add(place_of(obj))
-
-    def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
-        for version in (pod, old):
-            reference = controller_of(version) if version is not None else None
-            if reference is not None and reference.get("kind") == DAEMONSETS.kind:
-                self._queue.add((pod["metadata"]["namespace"], reference["name"]))
 
     def _on_node(self, kind: str, node: Obj, old: Obj | None) -> None:
         if kind != "MODIFIED" or old is None or _placing(node) != _placing(old):

@@ -17,8 +17,8 @@ from kube.machinery.durations import now_rfc3339, parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import DEPLOYMENTS, PODS, REPLICASETS
 from solo.controllers import rollout
-from solo.controllers.ownership import claim, controller_of, controller_reference
-from solo.controllers.pods import Place, is_active, place_of, update_status
+from solo.controllers.ownership import Place, claim, controller_of, controller_reference
+from solo.controllers.pods import is_active, place_of, update_status
 from solo.controllers.watches import Obj, Watches
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, Resource
 from kube.machinery.selectors import label_selector_from_dict
 from solo.controllers import endpoint_rules as rules
-from solo.controllers.pods import Place, place_of, read
+from solo.controllers.ownership import Place
+from solo.controllers.pods import place_of, read
 from solo.controllers.watches import Obj, Watches
 
 

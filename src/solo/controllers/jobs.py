@@ -19,9 +19,8 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import JOBS, PODS
 from solo.controllers import job_indexes, job_rules
 from solo.controllers.job_indexes import FAILURES, INDEX, Outcome
-from solo.controllers.ownership import claim, controller_of
+from solo.controllers.ownership import Place, adding_owner, claim
 from solo.controllers.pods import (
-    Place,
     create_pod,
     delete_pod,
     host_name,
@@ -70,13 +69,7 @@ class JobController:
         self._queue = queue
         self._events = EventRecorder(client, "job-controller")
         watches.subscribe(JOBS, lambda kind, obj, old: self._queue.add(place_of(obj)))
-        watches.subscribe(PODS, self._on_pod)
-
-    def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
-        for version in (pod, old):
-            reference = controller_of(version) if version is not None else None
-            if reference is not None and reference.get("kind") == JOBS.kind:
-                self._queue.add((pod["metadata"]["namespace"], reference["name"]))
+        watches.subscribe(PODS, adding_owner(queue, JOBS))
 
     async def reconcile(self, place: Place) -> float | None:
         """Start, stop and count the pods of one Job; returns the seconds until time changes something."""

@@ -20,7 +20,7 @@ from solo.controllers.endpoints import EndpointsController
 from solo.controllers.gc import GarbageCollector
 from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
-from solo.controllers.pods import Place
+from solo.controllers.ownership import Place
 from solo.controllers.replicasets import ReplicaSetController
 from solo.controllers.scheduling import SchedulingController
 from solo.controllers.serviceaccounts import ServiceAccountController

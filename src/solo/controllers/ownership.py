@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kube.client.aio import AsyncClient
+from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from kube.machinery.selectors import LabelSelector, label_selector_from_dict
 
 Obj = dict[str, Any]
+Place = tuple[str, str]
 
 
 def controller_reference(owner: Mapping[str, Any], resource: Resource) -> Obj:
@@ -32,6 +34,18 @@ def controller_of(obj: Mapping[str, Any]) -> Obj | None:
             found: Obj = reference
             return found
     return None
+
+
+def adding_owner(queue: WorkQueue[Place], owner_resource: Resource) -> Callable[[str, Obj, Obj | None], None]:
+    """A handler of changes that adds the present and the former manager of an object, if it is of this kind."""
+
+    def changed(kind: str, obj: Obj, old: Obj | None) -> None:
+        for version in (obj, old):
+            reference = controller_of(version) if version is not None else None
+            if reference is not None and reference.get("kind") == owner_resource.kind:
+                queue.add((obj["metadata"]["namespace"], reference["name"]))
+
+    return changed
 
 
 async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resource: Resource) -> list[Obj]:

@@ -12,10 +12,9 @@ from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.names import dns1123_label
 from kube.machinery.resources import PODS, Resource
-from solo.controllers.ownership import controller_reference
+from solo.controllers.ownership import Place, controller_reference
 from solo.controllers.watches import Obj
 
-Place = tuple[str, str]
 _FROM_TEMPLATE = ("labels", "annotations", "finalizers")
 
 

@@ -13,17 +13,8 @@ from kube.client.queue import WorkQueue
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS, Resource
-from solo.controllers.ownership import claim, controller_of
-from solo.controllers.pods import (
-    Place,
-    create_pod,
-    delete_pod,
-    is_active,
-    place_of,
-    pod_of,
-    ready_seconds,
-    update_status,
-)
+from solo.controllers.ownership import Place, adding_owner, claim
+from solo.controllers.pods import create_pod, delete_pod, is_active, place_of, pod_of, ready_seconds, update_status
 from solo.controllers.rollout import wanted
 from solo.controllers.watches import Obj, Watches
 
@@ -41,13 +32,7 @@ class ReplicaSetController:
         self._resource = resource
         self._events = EventRecorder(client, f"{resource.kind.lower()}-controller")
         watches.subscribe(resource, lambda kind, obj, old: self._queue.add(place_of(obj)))
-        watches.subscribe(PODS, self._on_pod)
-
-    def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
-        for version in (pod, old):
-            reference = controller_of(version) if version is not None else None
-            if reference is not None and reference.get("kind") == self._resource.kind:
-                self._queue.add((pod["metadata"]["namespace"], reference["name"]))
+        watches.subscribe(PODS, adding_owner(queue, resource))
 
     async def reconcile(self, place: Place) -> float | None:
         """Create or delete pods of one ReplicaSet and report what there is."""

@@ -12,7 +12,8 @@ from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.placement import node_selected
 from kube.machinery.resources import NODES, PODS
-from solo.controllers.pods import Place, place_of, read
+from solo.controllers.ownership import Place
+from solo.controllers.pods import place_of, read
 from solo.controllers.watches import Obj, Watches
 
 SCHEDULER = "default-scheduler"

@@ -11,9 +11,8 @@ from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PERSISTENTVOLUMECLAIMS, PODS, STATEFULSETS
-from solo.controllers.ownership import claim, controller_of
+from solo.controllers.ownership import Place, adding_owner, claim
 from solo.controllers.pods import (
-    Place,
     create_pod,
     delete_pod,
     host_name,
@@ -71,13 +70,7 @@ class StatefulSetController:
         self._queue = queue
         self._events = EventRecorder(client, "statefulset-controller")
         watches.subscribe(STATEFULSETS, lambda kind, obj, old: self._queue.add(place_of(obj)))
-        watches.subscribe(PODS, self._on_pod)
-
-    def _on_pod(self, kind: str, pod: Obj, old: Obj | None) -> None:
-        for version in (pod, old):
-            reference = controller_of(version) if version is not None else None
-            if reference is not None and reference.get("kind") == STATEFULSETS.kind:
-                self._queue.add((pod["metadata"]["namespace"], reference["name"]))
+        watches.subscribe(PODS, adding_owner(queue, STATEFULSETS))
 
     async def reconcile(self, place: Place) -> float | None:
         """Take one set a step further: make, replace or remove what its order allows now."""

@@ -12,7 +12,8 @@ from kube.client.aio import AsyncClient
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import SECRETS, SERVICEACCOUNTS
-from solo.controllers.pods import Place, place_of, read
+from solo.controllers.ownership import Place
+from solo.controllers.pods import place_of, read
 from solo.controllers.watches import Obj, Watches
 
 TYPE = "kubernetes.io/service-account-token"
