@@ -22,7 +22,7 @@ test: ## set up, then all tests
 
 test-unit: ## the tests of the logic alone (seconds)
 	@scripts/setup.sh dev
-	@$(PY) -m pytest tests/unit -n auto --maxprocesses 4 --dist loadfile
+	@$(PY) -m pytest tests/unit -n auto --maxprocesses 4 --dist worksteal
 
 soak: ## many machines, then 200 random operations and kills; SEED= repeats one, OPERATIONS=, EMPTY= and GUESTS= set how much
 	@scripts/setup.sh dev
