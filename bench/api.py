@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,8 @@ VERBS = ("create", "get", "update", "patch", "delete")
 SMALL_LIST, LARGE_LIST = 1000, 5000
 WATCHERS = 50
 CHANGES = 100
+IDLE, IDLE_STEP = 2000, 50
+BESIDE = 200
 PEER = Path(".cache/peer")
 MIB = 1 << 20
 CONFIGMAP_PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -46,7 +49,7 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 class Figures:
     """What one server was measured at, by row: milliseconds of single requests, requests a second.
 
-    Start in seconds and memory in MiB, before and after the load, where its processes are ours.
+    Start in seconds, memory in MiB before and after the load, and KiB for an idle watch, where its processes are ours.
     """
 
     p50: dict[str, float] = field(default_factory=dict)
@@ -55,6 +58,7 @@ class Figures:
     start: float = 0.0
     rest: float = 0.0
     full: float = 0.0
+    idle: float = 0.0
 
 
 def body(name: str, mark: int = 0) -> bytes:
@@ -161,6 +165,38 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._note(f"change → seen by {WATCHERS} watchers", times[1:])  # the first one waits for the connections
 
+    async def beside_watches(self) -> None:
+        async def create(index: int) -> None:
+            await self._client.raw("POST", CONFIGMAP_PATH, body(f"beside-{index}"), _JSON)
+
+        await self._single(f"create beside {IDLE:,} idle watches", create, BESIDE)
+
+    @asynccontextmanager
+    async def idle_watches(self) -> AsyncIterator[None]:
+        """Watches that see nothing of what is created; yields when all are open."""
+        meta = {"name": "lonely", "labels": {"app": "lonely"}}
+        await self._client.create(CONFIGMAPS, {"metadata": meta}, NAMESPACE)
+        opened = asyncio.Queue[None]()
+
+        async def follow() -> None:
+            events = self._client.watch(CONFIGMAPS, NAMESPACE, None, label_selector="app=lonely", timeout=600)
+            async with aclosing(events):
+                async for _ in events:
+                    opened.put_nowait(None)
+
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            # Some at a time, as thousands of handshakes at once outlast the client's patience.
+            for _ in range(0, IDLE, IDLE_STEP):
+                tasks += [asyncio.create_task(follow()) for _ in range(IDLE_STEP)]
+                for _ in range(IDLE_STEP):
+                    await asyncio.wait_for(opened.get(), 60)
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -195,6 +231,10 @@ async def _measure(servers: list[Server]) -> list[Figures]:
         for server, load in zip(servers, loads, strict=True):
             await load.watchers()
             load.figures.full = server.memory()
+        for server, load in zip(servers, loads, strict=True):
+            async with load.idle_watches():
+                load.figures.idle = (server.memory() - load.figures.full) * 1024 / IDLE
+                await load.beside_watches()
         return [load.figures for load in loads]
 
 
@@ -220,6 +260,9 @@ def _peers() -> Iterator[list[Server]]:
 
 def rows() -> list[tuple[str, str, str]]:
     """Measure a server of our own, and the peer if there is one: what, our value, the peer's and the ratio."""
+    # A socket for each idle watch.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with _ours() as server, _peers() as peers:
         ours, *others = asyncio.run(_measure([server, *peers]))
     peer = others[0] if others else None
@@ -230,6 +273,11 @@ def rows() -> list[tuple[str, str, str]]:
             f"the same after this load, {LARGE_LIST:,} objects of 4 KB",
             f"{ours.full:.0f} MiB",
             _against(peer and peer.full, ours.full, "MiB"),
+        ),
+        (
+            f"memory of each of {IDLE:,} idle watches",
+            f"{ours.idle:.0f} KiB",
+            _against(peer and peer.idle, ours.idle, "KiB"),
         ),
     ]
     for what, p50 in ours.p50.items():
