@@ -13,7 +13,7 @@ from vmruntime.api import admission, names, network, networkinterface, virtualma
 from vmruntime.controllers import connections, machine_request
 from vmruntime.engines.common import ConfigurationError
 from vmruntime.engines.network import Interface, Port, Segment
-from vmruntime.engines.qemu.engine_pods import LAUNCH_ANNOTATION, Launch
+from vmruntime.engines.qemu.engine_launch import LAUNCH_ANNOTATION, Launch
 
 Obj = dict[str, Any]
 COMPLETE: Obj = {
