@@ -197,6 +197,14 @@ def test_what_keeps_a_machine_from_its_network() -> None:
     assert problem(machine("web", STATIC), lab, machine("db", elsewhere)) == ("", "")
 
 
+def test_an_address_of_two_interfaces_is_refused_with_their_names() -> None:
+    lab, second = net(COMPLETE), {**STATIC, "name": "eth2", "ipAddresses": ["10.0.0.6/24", "10.0.0.5/16"]}
+    found = connections.problem(machine("web", STATIC, second), lambda namespace, name: lab, [])
+    assert found is not None and (found.state, found.reason) == ("ErrorConfiguration", "InvalidSpec")
+    assert found.message == 'spec.interfaces: address 10.0.0.5 on Network "lab" is given 2 times (eth1, eth2)'
+    assert problem(machine("web", STATIC, {**second, "networkName": "other"}), lab) == ("", "")
+
+
 def asked(vm: Obj, found: Obj, kept: Obj | None = None) -> tuple[Interface, ...]:
     return connections.interfaces(vm, lambda namespace, name: found, lambda namespace, name: kept)
 
