@@ -102,6 +102,16 @@ def test_deletion_that_does_not_say_what_becomes_of_pods(wire, namespace):
         eventually(lambda: not wire("GET", pods)[1]["items"])
 
 
+def test_deletion_in_the_words_of_old_clients(wire, namespace):
+    """Job, delete a job: `orphanDependents: false` takes the pods, also where they stay if nothing is said."""
+    jobs, pods = f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"
+    for path, options in (("owner", {"orphanDependents": False}), ("owner?orphanDependents=false", None)):
+        assert wire("POST", jobs, labelled("Job", "batch/v1"))[0] == 201
+        eventually(lambda: wire("GET", pods)[1]["items"])
+        assert wire("DELETE", f"{jobs}/{path}", options)[0] == 200
+        eventually(lambda: not wire("GET", pods)[1]["items"])
+
+
 def test_the_timeout_of_a_request(wire):
     """Server request timeout: a wish that is none is a bad request, a long one counts as the longest there is."""
     for path in ("/version", "/api/v1/namespaces"):
@@ -245,6 +255,7 @@ def test_fields_of_events_have_the_names_of_their_version(wire, namespace):
     new = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
     for path, selector, count in (
         (events, "involvedObject.name=p,reportingComponent=r", 1),
+        (events, "source=r", 1),
         (new, "regarding.name=p,reportingController=r,type=Normal", 1),
         (new, "regarding.name=q", 0),
     ):

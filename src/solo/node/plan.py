@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kube.machinery.resources import SERVICEACCOUNTS
-from solo.node import environment, podspec, volumespec
+from solo.node import environment, hostpaths, podspec, volumespec
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
@@ -21,7 +21,7 @@ from solo.node.launch import Launch
 from solo.node.mounts import Mount
 from solo.node.procfs import MARKER
 from solo.node.status import NODE_IP
-from solo.node.volumes import Volumes
+from solo.node.volumes import MountError, Volumes
 
 Obj = dict[str, Any]
 
@@ -78,6 +78,8 @@ class Planner:
                 _check_reachable(self._directory, *owner)
             await made.write(owner)
             self._credentials = made
+        if problem := hostpaths.prepare(pod):
+            raise MountError(problem)
         await self._volumes.write(self._mounted_pod())
         self._prepared = True
 
