@@ -221,6 +221,7 @@ class _Encoder:
     def __init__(self, kind: Kind, output: Output, include: str) -> None:
         self._kind = kind
         self._output = output
+        self._api_version = output.api_version
         self._include = include
         self._header = True
         self._verbatim = not output.transform and kind.form is None
@@ -236,10 +237,10 @@ class _Encoder:
         obj = self._kind.served(stored.obj)
         if self._output.transform == TABLE:
             meta = {"resourceVersion": str(stored.rv)}
-            shown = tables.table(self._kind, [obj], meta, self._include, header=self._header)
+            shown = tables.table(self._kind, [obj], meta, self._include, self._api_version, header=self._header)
             self._header = False
         else:
-            shown = tables.partial(obj)
+            shown = tables.partial(obj, self._api_version)
         return _line(type_, shown)
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
@@ -249,18 +250,13 @@ class _Encoder:
         if self._output.transform == TABLE:
             shown: Obj = {
                 "kind": "Table",
-                "apiVersion": tables.META,
+                "apiVersion": self._api_version,
                 "metadata": {"resourceVersion": str(revision)},
                 "columnDefinitions": [],
-                "rows": [
-                    {
-                        "cells": [],
-                        "object": {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta},
-                    }
-                ],
+                "rows": [{"cells": [], "object": tables.partial({"metadata": meta}, self._api_version)}],
             }
         elif self._output.transform:
-            shown = {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta}
+            shown = tables.partial({"metadata": meta}, self._api_version)
         else:
             shown = {"kind": self._kind.resource.kind, "apiVersion": self._kind.resource.api_version, "metadata": meta}
         return _line("BOOKMARK", shown)
