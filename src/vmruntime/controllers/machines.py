@@ -252,9 +252,7 @@ class MachineController:
     async def _write(self, situation: Situation, plan: Plan) -> Obj:
         """Write the status if it changed, and tell of what people should know; the newest object."""
         vm = situation.vm
-        status = machine_status.build(
-            vm, plan, situation.machine, situation.now, situation.changed, situation.waiting
-        )
+        status = machine_status.build(vm, plan, situation.machine, situation.now, situation.changed, situation.waiting)
         uid = uid_of(vm)
         if plan.state and uid in self._disks_ready and "disksReadySeconds" not in status.get("timings", {}):
             status["timings"] = {**status.get("timings", {}), "disksReadySeconds": self._disks_ready[uid]}
