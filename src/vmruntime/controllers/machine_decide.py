@@ -60,8 +60,8 @@ class Problem:
 class Situation:
     """All that the decision depends on.
 
-    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start, or start again.
-    `disposable`: nothing on its disks will be kept, so that a guest need not shut down in order. `changed`: fields of
+    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start
+    (again). `disposable`: nothing on its disks will be kept, so that a guest need not shut down in order. `changed`: fields of
     the spec that the running machine was not started with.
     """
 
@@ -220,7 +220,7 @@ def _alive(situation: Situation) -> Plan:
 
 
 def _restarts_for_change(situation: Situation) -> bool:
-    """Not while it could not start again, as a disk is still coming in: it runs on until then. What has begun goes on."""
+    """Not while it could not start again, as a disk is still coming in. What has begun goes on."""
     if not situation.changed or not api.restarts_on_change(situation.vm):
         return False
     return situation.waiting is None or _text(situation, "reason") == CONFIGURATION_CHANGED
