@@ -60,8 +60,8 @@ class Problem:
 class Situation:
     """All that the decision depends on.
 
-    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start
-    (again). `disposable`: nothing on its disks will be kept, so that a guest need not shut down in order. `changed`: fields of
+    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start (again).
+    `disposable`: nothing on its disks will be kept, so that a guest need not shut down in order. `changed`: fields of
     the spec that the running machine was not started with.
     """
 
