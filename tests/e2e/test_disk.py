@@ -151,6 +151,15 @@ def test_a_disk_in_use_goes_only_with_its_vm(runtime: Cluster) -> None:
     assert not list((runtime.directory / "vm" / "disks").glob("*/held_*"))
 
 
+def test_an_empty_name_means_nothing(runtime: Cluster) -> None:
+    """As a variable that is not set gives it: not all disks of the namespace."""
+    runtime.apply(disk("kept"))
+    for words in (("delete", "disk", ""), ("delete", "vm", ""), ("delete", "vm", "", "--all"), ("stop", "")):
+        done = runtime.virt(*words, ok=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: the name is empty\n")
+    assert "deletionTimestamp" not in runtime.get("virtualmachinedisk", "kept")["metadata"]
+
+
 def test_one_writer_per_disk(runtime: Cluster) -> None:
     runtime.apply(disk("single"), vm("first", ["single"]))
     runtime.wait_for(".status.state", "Running", "gvm", "first")

@@ -41,7 +41,7 @@ async def collect(
             found[source["path"]] = File(text.encode(), mode)
         elif kind == "downwardAPI":
             for item in source.get("items") or []:
-                found[item["path"]] = File(_downward(pod, item, addresses), item.get("mode") or mode)
+                found[item["path"]] = File(_downward(pod, item, addresses), _mode(item, "mode", mode))
         else:
             resource = SECRETS if kind == "secret" else CONFIGMAPS
             found.update(await _of_object(resource, pod["metadata"]["namespace"], source, mode, read))
@@ -56,11 +56,17 @@ def _sources(volume: Obj) -> Iterator[tuple[str, Obj, int]]:
     """(kind, source, mode of its files) of a volume."""
     for kind in ("secret", "configMap", "downwardAPI"):
         if kind in volume:
-            yield kind, volume[kind], volume[kind].get("defaultMode") or _FILE_MODE
+            yield kind, volume[kind], _mode(volume[kind], "defaultMode", _FILE_MODE)
     projected = volume.get("projected") or {}
     for source in projected.get("sources") or []:
         for kind in source:
-            yield kind, source[kind], projected.get("defaultMode") or _FILE_MODE
+            yield kind, source[kind], _mode(projected, "defaultMode", _FILE_MODE)
+
+
+def _mode(where: Obj, key: str, default: int) -> int:
+    """Zero is a mode: nobody but root may read the file."""
+    given = where.get(key)
+    return default if given is None else int(given)
 
 
 def _downward(pod: Obj, item: Obj, addresses: Addresses) -> bytes:
@@ -87,7 +93,7 @@ async def _of_object(resource: Resource, namespace: str, source: Obj, mode: int,
     found = {}
     for item in items:
         if item["key"] in data:
-            found[item["path"]] = File(data[item["key"]], item.get("mode") or mode)
+            found[item["path"]] = File(data[item["key"]], _mode(item, "mode", mode))
         elif not source.get("optional"):
             raise ConfigError(f"references non-existent {resource.kind.lower()} key: {item['key']}")
     return found

@@ -106,11 +106,6 @@ def cdroms(vm: Obj, disks: Cache) -> set[str]:
     return {name for name in listed if virtualmachinedisk.is_cdrom(disks.get(namespace_of(vm), name))}
 
 
-def missing(vm: Obj, disks: Cache) -> set[str]:
-    """Those of the machine's disks that do not exist."""
-    return {disk.name for disk in virtualmachine.disks(vm) if disks.get(namespace_of(vm), disk.name) is None}
-
-
 def media(vm: Obj, disks: Cache, present: Collection[str]) -> list[MachineDisk]:
     """The CD-ROMs that a running machine should have: those of `present` that are listed, others once ready."""
     namespace = namespace_of(vm)

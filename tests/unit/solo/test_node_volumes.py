@@ -53,6 +53,9 @@ async def test_secrets_and_config_maps():
     assert await files(configMap={"name": "m"}) == {"text": ("ü".encode(), 0o644), "bin": (b"\x01", 0o644)}
     items = [{"key": "text", "path": "deep/down", "mode": 0o600}]
     assert await files(configMap={"name": "m", "items": items}) == {"deep/down": ("ü".encode(), 0o600)}
+    items = [{"key": "text", "path": "shut", "mode": 0}]
+    assert await files(configMap={"name": "m", "items": items}) == {"shut": ("ü".encode(), 0)}
+    assert {mode for _, mode in (await files(secret={"secretName": "s", "defaultMode": 0})).values()} == {0}
     assert await files(configMap={"name": "none", "optional": True}) == {}
 
 

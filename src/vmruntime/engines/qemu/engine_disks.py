@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kube.client.aio import AsyncClient
+from kube.durable import sync_directory
 from vmruntime.api.meta import Obj, is_deleting, name_of
 from vmruntime.engines.common import ConfigurationError, Ref
 from vmruntime.engines.disk import DiskObservation, DiskOrigin, DiskPhase, DiskRequest, DiskSource
@@ -154,7 +155,7 @@ class Disks:
             files.rename_new(imported.path, target / imported.path.name)
             # Its directories may be new: a disk that is told to be whole must not be gone after a power cut.
             for directory in (target, target.parent, self._layout.disks):
-                await asyncio.to_thread(files.sync_directory, directory)
+                await asyncio.to_thread(sync_directory, directory)
         self._layout.remove_imports(ref)
         self._attempts.pop(ref.uid, None)
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from vmruntime.engines.qemu import files
+from kube.durable import sync_directory
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import (
     HEADER_BYTES,
@@ -189,7 +189,7 @@ def new_file(path: str | Path, owner: int | None) -> Iterator[BinaryIO]:
                 os.fchown(file.fileno(), final, final)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        files.sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
