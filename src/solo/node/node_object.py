@@ -118,6 +118,7 @@ class NodeRegistration:
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._client = client
         self._name = name
+        self._uid = ""
         self._missing = asyncio.Event()
         self._missing.set()
 
@@ -158,16 +159,20 @@ class NodeRegistration:
             labels = {**(node["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
             if labels != node["metadata"].get("labels"):
                 await self._client.patch(NODES, self._name, {"metadata": {"labels": labels}})
+        self._uid = node["metadata"]["uid"]
         new = node_status(self._name, node.get("status") or {})
         await self._client.patch(NODES, self._name, {"status": new}, subresource="status")
 
     async def _renew(self) -> None:
         spec: Obj = {"holderIdentity": self._name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now_micro()}
+        # The lease goes with its node.
+        owner = {"apiVersion": NODES.api_version, "kind": NODES.kind, "name": self._name, "uid": self._uid}
+        lease: Obj = {"metadata": {"ownerReferences": [owner]}, "spec": spec}
         try:
-            await self._client.patch(LEASES, self._name, {"spec": spec}, LEASE_NAMESPACE)
+            await self._client.patch(LEASES, self._name, lease, LEASE_NAMESPACE)
         except StatusError as error:
             if error.code != 404:
                 raise
-            metadata = {"name": self._name, "namespace": LEASE_NAMESPACE}
-            lease = {"apiVersion": LEASES.api_version, "kind": "Lease", "metadata": metadata, "spec": spec}
+            lease |= {"apiVersion": LEASES.api_version, "kind": LEASES.kind}
+            lease["metadata"] |= {"name": self._name, "namespace": LEASE_NAMESPACE}
             await self._client.create(LEASES, lease)
