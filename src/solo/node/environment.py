@@ -53,8 +53,10 @@ def command_line(container: Obj, env: Mapping[str, str]) -> list[str]:
     return [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
 
 
-async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) -> dict[str, str]:
-    """The variables of `envFrom` and `env`. Raises ConfigError naming what is missing."""
+async def resolve(
+    pod: Obj, container: Obj, node_ip: str, read: ObjectReader, given: Mapping[str, str]
+) -> dict[str, str]:
+    """The variables of `envFrom` and `env`, which may refer to those `given`. ConfigError names what is missing."""
     sources = _Sources(pod["metadata"]["namespace"], read)
     env: dict[str, str] = {}
     for source in container.get("envFrom") or []:
@@ -63,7 +65,7 @@ async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) ->
     for entry in container.get("env") or []:
         value_from = entry.get("valueFrom")
         if value_from is None:
-            env[entry["name"]] = expand(entry.get("value") or "", env)
+            env[entry["name"]] = expand(entry.get("value") or "", {**given, **env})
             continue
         value = await _value_from(pod, container, node_ip, value_from, sources)
         if value is not None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kube.machinery.resources import SERVICEACCOUNTS
-from solo.node import environment, hostpaths, podspec, volumespec
+from kube.machinery.resources import SERVICEACCOUNTS, SERVICES
+from solo.node import environment, hostpaths, podspec, servicelinks, volumespec
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
@@ -96,16 +96,15 @@ class Planner:
         return next(iter(owners))
 
     async def plan(self, container: Obj) -> Launch:
-        """The container's process. Raises ConfigError when something it names is missing."""
+        """The container's process. Raises ConfigError when something it names is missing, StatusError."""
         context = self._context
         who = podspec.identity(self.pod, container, agent_uid=context.uid)
         env = environment.base_environment(context.uid if who.uid is None else who.uid)
-        server = urlsplit(context.api_server)
-        env["KUBERNETES_SERVICE_HOST"] = server.hostname or ""
-        env["KUBERNETES_SERVICE_PORT"] = str(server.port or 443)
+        services = await self._services()
+        env.update(services)
         if self._credentials is not None:
             env["KUBECONFIG"] = str(self._credentials.kubeconfig)
-        env.update(await environment.resolve(self.pod, container, NODE_IP, context.read))
+        env.update(await environment.resolve(self.pod, container, NODE_IP, context.read, services))
         argv = environment.command_line(container, env)
         env[MARKER] = str(self._directory / container["name"])
         if any("\0" in text for text in (*argv, *env.values(), *env)):
@@ -126,6 +125,16 @@ class Planner:
         )
         self._plans[container["name"]] = plan
         return plan
+
+    async def _services(self) -> dict[str, str]:
+        """The variables that say where the API and the namespace's Services are."""
+        found: dict[str, str] = {}
+        if self.pod["spec"].get("enableServiceLinks", True):
+            listed = await self._context.client.list(SERVICES, self.pod["metadata"]["namespace"])
+            found = servicelinks.variables(listed["items"])
+        server = urlsplit(self._context.api_server)
+        here = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port or 443)}
+        return {**found, **here}
 
     def _mounts(self, name: str, env: dict[str, str]) -> tuple[Mount, ...]:
         pod = self._mounted_pod()

@@ -170,6 +170,7 @@ async def test_environment_from_every_source():
             "env": [
                 {"name": "A", "value": "x"},
                 {"name": "B", "value": "$(A)$(P_key)"},
+                {"name": "DB", "value": "$(DB_SERVICE_HOST):$(PATH)"},
                 {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "pw"}}},
                 {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
@@ -179,9 +180,12 @@ async def test_environment_from_every_source():
             "resources": {"limits": {"memory": "100M"}},
         }
     )
-    env = await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+    env = await environment.resolve(
+        made, made["spec"]["containers"][0], "127.0.0.1", read, {"DB_SERVICE_HOST": "127.32.0.9"}
+    )
     assert env == {
         "P_key": "from cm", "A": "x", "B": "xfrom cm", "PW": "hidden", "NAME": "p", "APP": "web", "MEM": "96",
+        "DB": "127.32.0.9:$(PATH)",
     }  # fmt: skip
 
 
@@ -199,7 +203,9 @@ async def test_missing_sources_are_named(source, text):
 
     made = pod({"env": [{"name": "X", "valueFrom": source}]})
     with pytest.raises(ConfigError, match=text):
-        await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+        await environment.resolve(
+            made, made["spec"]["containers"][0], "127.0.0.1", read, {"DB_SERVICE_HOST": "127.32.0.9"}
+        )
 
 
 def ended(code: int) -> Terminated:
