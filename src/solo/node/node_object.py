@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from kube.client.errors import ConnectionFailed
 from kube.machinery.durations import now_micro, now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import LEASES, NODES
-from solo.node.plan import physical_memory
+from solo.node.host import this_host
 from solo.node.procfs import boot_id
 from solo.node.status import NODE_IP
 
@@ -25,7 +24,6 @@ LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 VERSION = "v1.36.0"
-_MAX_PODS = 1000
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -59,12 +57,6 @@ def node_object(name: str) -> Obj:
 
 def node_status(name: str, previous: Obj) -> Obj:
     """The Node's status now; conditions keep the times of `previous` where they have not changed."""
-    resources = {
-        "cpu": str(os.cpu_count() or 1),
-        "memory": f"{physical_memory() // 1024}Ki",
-        "pods": str(_MAX_PODS),
-        "ephemeral-storage": f"{_disk_kib()}Ki",
-    }
     wanted = [
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "the kernel reclaims memory by the pods' QoS class"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "disk space is not managed"),
@@ -88,8 +80,8 @@ def node_status(name: str, previous: Obj) -> Obj:
             }
         )
     return {
-        "capacity": resources,
-        "allocatable": resources,
+        "capacity": dict(this_host().resources),
+        "allocatable": dict(this_host().resources),
         "conditions": conditions,
         "addresses": [{"type": "InternalIP", "address": NODE_IP}, {"type": "Hostname", "address": name}],
         "nodeInfo": {
@@ -105,11 +97,6 @@ def node_status(name: str, previous: Obj) -> Obj:
             "architecture": architecture(),
         },
     }
-
-
-def _disk_kib() -> int:
-    usage = os.statvfs("/")
-    return usage.f_blocks * usage.f_frsize // 1024
 
 
 class NodeRegistration:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -17,10 +16,10 @@ from solo.node import environment, hostpaths, podspec, servicelinks, volumespec
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
+from solo.node.host import this_host
 from solo.node.launch import Launch
 from solo.node.mounts import Mount
 from solo.node.procfs import MARKER
-from solo.node.status import NODE_IP
 from solo.node.volumes import MountError, Volumes
 
 Obj = dict[str, Any]
@@ -104,7 +103,7 @@ class Planner:
         env.update(services)
         if self._credentials is not None:
             env["KUBECONFIG"] = str(self._credentials.kubeconfig)
-        env.update(await environment.resolve(self.pod, container, NODE_IP, context.read, services))
+        env.update(await environment.resolve(self.pod, container, this_host(), context.read, services))
         argv = environment.command_line(container, env)
         env[MARKER] = str(self._directory / container["name"])
         if any("\0" in text for text in (*argv, *env.values(), *env)):
@@ -164,8 +163,3 @@ def _check_reachable(directory: Path, uid: int, gid: int) -> None:
                 f"user {uid} cannot read the service account's token: it has no search permission on {ancestor}; "
                 "grant it, or set automountServiceAccountToken: false"
             )
-
-
-def physical_memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

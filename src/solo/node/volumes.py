@@ -16,9 +16,9 @@ from solo.node import payload, volumespec
 from solo.node.context import NodeContext
 from solo.node.credentials import request_token
 from solo.node.environment import ConfigError, expand
+from solo.node.host import this_host
 from solo.node.mounts import Mount
 from solo.node.podspec import all_containers
-from solo.node.status import NODE_IP
 
 Obj = dict[str, Any]
 REFRESH_SECONDS = 30.0
@@ -59,7 +59,7 @@ class Volumes:
 
         self.refresh_at = time.time() + REFRESH_SECONDS
         try:
-            files = await payload.collect(pod, volume, NODE_IP, self._context.read, token)
+            files = await payload.collect(pod, volume, this_host(), self._context.read, token)
         except ConfigError as error:
             raise MountError(f'MountVolume.SetUp failed for volume "{volume["name"]}": {error}') from error
         await asyncio.to_thread(payload.write, self._directory / volume["name"], files, group)
