@@ -280,6 +280,9 @@ def test_tables_in_the_earlier_version(wire, namespace):
     }
     rest = wire("GET", f"{path}?continue={quote(page['metadata']['continue'])}", headers=as_table)[1]
     assert [row["cells"][0] for row in rest["rows"]] == ["template-0002"]
+    for odd in (f"{path}?includeObject=Odd", f"{path}?watch=true&includeObject=Odd"):
+        code, refused = wire("GET", odd, headers=as_table)
+        assert (code, "Unable to convert to Table as requested: includeObject" in refused["message"]) == (400, True)
     as_metadata = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io"}
     listed = wire("GET", path, headers=as_metadata)[1]
     assert (listed["apiVersion"], {each["apiVersion"] for each in listed["items"]}) == (beta, {beta})

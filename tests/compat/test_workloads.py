@@ -160,6 +160,33 @@ def test_a_replication_controller_with_a_budget(cluster, namespace):
     until(lambda: "ownerReferences" not in cluster.get("pod", free, "-n", namespace)["metadata"])
 
 
+def test_a_cron_job_tells_what_became_of_its_jobs(cluster, namespace):
+    """CronJob: a job that is deleted leaves the active list; one that somebody else made is never in it."""
+
+    def reasons():
+        return {each["reason"] for each in cluster.get("events", "-n", namespace)["items"]}
+
+    def active():
+        return [each["name"] for each in cluster.get("cronjob", "cj", "-n", namespace)["status"].get("active", ())]
+
+    cron = {"metadata": {"name": "cj"}, "apiVersion": "batch/v1", "kind": "CronJob"}
+    cron["spec"] = {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": job("x", "sleep", "600")["spec"]}}
+    cluster.apply(cron, namespace=namespace)
+    cluster.kubectl("create", "job", "manual", "--from=cronjob/cj", "-n", namespace)
+    until(lambda: "UnexpectedJob" in reasons())
+    assert active() == []
+    # As if the schedule had come: a job with the mark of its time.
+    scheduled = cluster.get("job", "manual", "-n", namespace)
+    owners, template = scheduled["metadata"]["ownerReferences"], job("due", "sleep", "600")
+    mark = {"batch.kubernetes.io/cronjob-scheduled-timestamp": "2026-01-01T00:00:00Z"}
+    template["metadata"] |= {"ownerReferences": owners, "annotations": mark}
+    cluster.apply(template, namespace=namespace)
+    until(lambda: active() == ["due"])
+    cluster.kubectl("delete", "job", "due", "-n", namespace)
+    until(lambda: active() == [])
+    assert "MissingJob" in reasons()
+
+
 def test_a_cron_job(cluster, namespace):
     cron = {
         "apiVersion": "batch/v1",

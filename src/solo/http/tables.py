@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kube.machinery import errors
+from solo.http.negotiation import TABLE, Output
 from solo.http.printers import Column, Printer, custom_printer, printer_for
 from solo.registry.kinds import Kind
 from solo.registry.strategy import Strategy
 
 Obj = dict[str, Any]
 
+_INCLUDED = ("Metadata", "Object", "None")
 _WELL_KNOWN = {"Name": "name", "Age": "creationTimestamp", "Created At": "creationTimestamp"}
 
 _custom: WeakKeyDictionary[Strategy, Printer] = WeakKeyDictionary()
@@ -26,6 +30,15 @@ def printer_of(kind: Kind) -> Printer:
     if printer is None:
         printer = _custom[kind.strategy] = custom_printer(kind.columns)
     return printer
+
+
+def included(output: Output, query: Mapping[str, str]) -> str:
+    """What each row of a table carries: Metadata where nothing is asked for. Raises 400."""
+    asked = query.get("includeObject") or ""
+    if output.transform == TABLE and asked and asked not in _INCLUDED:
+        problem = f"includeObject: Invalid value: {json.dumps(asked)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise errors.bad_request(f"Unable to convert to Table as requested: {problem}")
+    return asked or "Metadata"
 
 
 def table(

@@ -113,7 +113,7 @@ class Watcher:
         options: WatchOptions,
     ) -> web.StreamResponse:
         """Stream events until the time is up, the client is gone or the server stops."""
-        encoder = _Encoder(kind, output, request.query.get("includeObject") or "Metadata")
+        encoder = _Encoder(kind, output, tables.included(output, request.query))
         stream = stream_for(request, output.media_type)
         await stream.begin()
         try:

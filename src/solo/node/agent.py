@@ -19,8 +19,8 @@ from solo.http.streams import PodStreams
 from solo.node import addresses, records, stray
 from solo.node.cgroups import find_hierarchies
 from solo.node.context import NodeContext
+from solo.node.host import physical_memory
 from solo.node.node_object import NodeRegistration
-from solo.node.plan import physical_memory
 from solo.node.pod import PodWorker
 from solo.node.streams import NodeStreams
 

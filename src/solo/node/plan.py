@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kube.machinery.resources import SERVICEACCOUNTS
-from solo.node import addresses, environment, hostpaths, podspec, volumespec
+from kube.machinery.resources import SERVICEACCOUNTS, SERVICES
+from solo.node import addresses, environment, hostpaths, podspec, servicelinks, volumespec
 from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
+from solo.node.host import Host, allocatable
 from solo.node.launch import Launch
 from solo.node.mounts import Mount
 from solo.node.podspec import Refusal
@@ -114,16 +114,16 @@ class Planner:
         return next(iter(owners))
 
     async def plan(self, container: Obj) -> Launch:
-        """The container's process. Raises ConfigError when something it names is missing."""
+        """The container's process. Raises ConfigError when something it names is missing, StatusError."""
         context = self._context
         who = podspec.identity(self.pod, container, agent_uid=context.uid)
         env = environment.base_environment(context.uid if who.uid is None else who.uid)
-        server = urlsplit(context.api_server)
-        env["KUBERNETES_SERVICE_HOST"] = server.hostname or ""
-        env["KUBERNETES_SERVICE_PORT"] = str(server.port or 443)
+        services = await self._services()
+        env.update(services)
         if self._credentials is not None:
             env["KUBECONFIG"] = str(self._credentials.kubeconfig)
-        env.update(await environment.resolve(self.pod, container, self.addresses, context.read))
+        host = Host(self.addresses, allocatable())
+        env.update(await environment.resolve(self.pod, container, host, context.read, services))
         argv = environment.command_line(container, env)
         env[MARKER] = str(self._directory / container["name"])
         if any("\0" in text for text in (*argv, *env.values(), *env)):
@@ -144,6 +144,16 @@ class Planner:
         )
         self._plans[container["name"]] = plan
         return plan
+
+    async def _services(self) -> dict[str, str]:
+        """The variables that say where the API and the namespace's Services are."""
+        found: dict[str, str] = {}
+        if self.pod["spec"].get("enableServiceLinks", True):
+            listed = await self._context.client.list(SERVICES, self.pod["metadata"]["namespace"])
+            found = servicelinks.variables(listed["items"])
+        server = urlsplit(self._context.api_server)
+        here = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port or 443)}
+        return {**found, **here}
 
     def _mounts(self, name: str, env: dict[str, str]) -> tuple[Mount, ...]:
         pod = self._mounted_pod()
@@ -173,8 +183,3 @@ def _check_reachable(directory: Path, uid: int, gid: int) -> None:
                 f"user {uid} cannot read the service account's token: it has no search permission on {ancestor}; "
                 "grant it, or set automountServiceAccountToken: false"
             )
-
-
-def physical_memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

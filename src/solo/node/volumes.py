@@ -17,6 +17,7 @@ from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import request_token
 from solo.node.environment import ConfigError, expand
+from solo.node.host import Host, allocatable
 from solo.node.mounts import Mount
 from solo.node.podspec import all_containers
 
@@ -59,7 +60,7 @@ class Volumes:
 
         self.refresh_at = time.time() + REFRESH_SECONDS
         try:
-            files = await payload.collect(pod, volume, addresses, self._context.read, token)
+            files = await payload.collect(pod, volume, Host(addresses, allocatable()), self._context.read, token)
         except ConfigError as error:
             raise MountError(f'MountVolume.SetUp failed for volume "{volume["name"]}": {error}') from error
         await asyncio.to_thread(payload.write, self._directory / volume["name"], files, group)

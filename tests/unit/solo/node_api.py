@@ -76,7 +76,7 @@ class Api:
         if own in self.objects:
             return self.one(request.method, own, body)
         plural = path.split("/")[-1]
-        if request.method == "GET" and plural in ("pods", "nodes"):
+        if request.method == "GET" and plural in ("pods", "nodes", "services"):
             if request.query.get("watch"):
                 return await self.watch(request, plural)
             items = [obj for name, obj in self.objects.items() if name.split("/")[-2] == plural]

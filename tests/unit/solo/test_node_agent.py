@@ -50,7 +50,11 @@ async def test_node_and_lease_are_registered_and_made_again(api, agent):
     node = "/api/v1/nodes/me"
     await until(lambda: node in api.objects and api.status(node).get("conditions"))
     assert api.objects[node]["metadata"]["labels"]["kubernetes.io/hostname"] == "me"
-    await until(lambda: "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/me" in api.objects)
+    lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/me"
+    await until(lambda: lease in api.objects)
+    uid = api.objects[node]["metadata"]["uid"]
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "me", "uid": uid}
+    assert api.objects[lease]["metadata"]["ownerReferences"] == [owner]
     await until(lambda: any(prefix == "nodes" for prefix, _ in api.watchers))
     api.remove(node)
     await until(lambda: node in api.objects)

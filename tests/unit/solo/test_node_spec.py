@@ -11,12 +11,14 @@ from solo.node import environment, lifecycle, podspec, status, volumespec
 from solo.node.addresses import Addresses
 from solo.node.cgroups import ContainerGroup, find_hierarchies
 from solo.node.environment import ConfigError
+from solo.node.host import Host
 from solo.node.launch import CAPABILITIES
 from solo.node.lifecycle import Step
 from solo.node.records import ContainerRecord, Terminated
 from solo.node.status import ContainerView
 
 NOW = "2026-01-02T03:04:05Z"
+HOST = Host(Addresses(), {"cpu": "3", "memory": "4096Ki"})
 
 
 def pod(container: dict | None = None, **spec) -> dict:
@@ -171,18 +173,23 @@ async def test_environment_from_every_source():
             "env": [
                 {"name": "A", "value": "x"},
                 {"name": "B", "value": "$(A)$(P_key)"},
+                {"name": "DB", "value": "$(DB_SERVICE_HOST):$(PATH)"},
                 {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "pw"}}},
                 {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                 {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+                {"name": "ASKED", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}},
                 {"name": "OPT", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "no", "optional": True}}},
             ],
             "resources": {"limits": {"memory": "100M"}},
         }
     )
-    env = await environment.resolve(made, made["spec"]["containers"][0], Addresses(), read)
+    env = await environment.resolve(made, made["spec"]["containers"][0], HOST, read, {"DB_SERVICE_HOST": "127.32.0.9"})
     assert env == {
         "P_key": "from cm", "A": "x", "B": "xfrom cm", "PW": "hidden", "NAME": "p", "APP": "web", "MEM": "96",
+        "DB": "127.32.0.9:$(PATH)",
+        "CPU": "3000", "ASKED": "0",
     }  # fmt: skip
 
 
@@ -192,6 +199,7 @@ async def test_environment_from_every_source():
         ({"configMapKeyRef": {"name": "no", "key": "k"}}, 'configmap "no" not found'),
         ({"secretKeyRef": {"name": "there", "key": "k"}}, "couldn't find key k in Secret ns/there"),
         ({"fieldRef": {"fieldPath": "spec.nothing"}}, "unsupported fieldPath"),
+        ({"resourceFieldRef": {"resource": "limits.gold"}}, "unsupported container resource: limits.gold"),
     ],
 )
 async def test_missing_sources_are_named(source, text):
@@ -200,7 +208,7 @@ async def test_missing_sources_are_named(source, text):
 
     made = pod({"env": [{"name": "X", "valueFrom": source}]})
     with pytest.raises(ConfigError, match=text):
-        await environment.resolve(made, made["spec"]["containers"][0], Addresses(), read)
+        await environment.resolve(made, made["spec"]["containers"][0], HOST, read, {"DB_SERVICE_HOST": "127.32.0.9"})
 
 
 def ended(code: int) -> Terminated:

@@ -13,6 +13,7 @@ from kube.machinery.resources import CONFIGMAPS, SECRETS
 from solo.node import payload
 from solo.node.addresses import Addresses
 from solo.node.environment import ConfigError
+from solo.node.host import Host
 from solo.node.launch import Launch, LaunchError, fork_gated
 from solo.node.libc import is_system_administrator
 from solo.node.mounts import Mount
@@ -25,6 +26,8 @@ POD = {
     "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"b": "2", "a": 'say "hi"'}},
     "spec": {"containers": [{"name": "c", "resources": {"limits": {"memory": "64Mi"}}}]},
 }
+
+HOST = Host(Addresses(), {"cpu": "3", "memory": "4096Ki"})
 
 
 async def read(resource, namespace, name):
@@ -42,7 +45,7 @@ async def token(audience, seconds):
 
 
 async def files(**source) -> dict[str, tuple[bytes, int]]:
-    return dict(await payload.collect(POD, {"name": "v", **source}, Addresses(), read, token))
+    return dict(await payload.collect(POD, {"name": "v", **source}, HOST, read, token))
 
 
 async def test_secrets_and_config_maps():

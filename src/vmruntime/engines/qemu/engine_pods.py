@@ -153,6 +153,7 @@ def _pod_spec(container: Obj) -> Obj:
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "containers": [container],
     }
