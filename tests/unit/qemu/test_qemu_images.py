@@ -110,6 +110,16 @@ def test_hostile_and_broken_images_are_refused(tmp_path, make, reason):
     assert "\n" not in str(caught.value) and "/proc/" not in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [hostile_data_file, hostile_vmdk])
+def test_qemu_is_not_even_told_of_images_with_data_elsewhere(tmp_path, monkeypatch, make):
+    path = tmp_path / "image"
+    make(tmp_path, path)
+    monkeypatch.setattr(images, "_command", lambda *_: ["false"])
+    with pytest.raises(ImageError) as caught:
+        images.inspect(path)
+    assert caught.value.reason == "ExternalData"
+
+
 @pytest.mark.parametrize("target_format", ["raw", "qcow2"])
 def test_conversion_keeps_every_byte_and_the_holes(raw, tmp_path, target_format):
     source = tmp_path / "source.vdi"
