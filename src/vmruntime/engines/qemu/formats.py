@@ -65,7 +65,7 @@ def qcow2_virtual_size(header: bytes) -> int | None:
 
 
 def needs_other_files(header: bytes, format_: str) -> bool:
-    """Whether an image says of itself that its data are in other files, which QEMU may open while it only looks into it.
+    """Whether an image says that its data are in other files, which QEMU may open while it only looks into it.
 
     A VMDK of that kind is a text, or its sparse header has no capacity of its own (block/vmdk.c, vmdk_open_vmdk4). A
     qcow2 has an incompatible feature (bytes 72-79, from version 3 on); a QEMU from before the fix of CVE-2024-4467
