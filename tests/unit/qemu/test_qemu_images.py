@@ -120,6 +120,18 @@ def test_qemu_is_not_even_told_of_images_with_data_elsewhere(tmp_path, monkeypat
     assert caught.value.reason == "ExternalData"
 
 
+def test_a_disk_with_data_elsewhere_does_not_grow_there(tmp_path):
+    """A QEMU that its guest has taken over can write such a header, and qemu-img reaches every machine's disk."""
+    path, other = tmp_path / "disk.qcow2", tmp_path / "other"
+    qemu_img(tmp_path, "create", "-f", "qcow2", "-o", f"data_file={other},data_file_raw=on", path, "1M")
+    other.write_bytes(b"another machine's")
+    for file in (path, other):
+        file.chmod(0o666)
+    with pytest.raises(ImageError, match="in another file"):
+        images.resize(path, "qcow2", 4 * MIB)
+    assert other.read_bytes() == b"another machine's"
+
+
 @pytest.mark.parametrize("target_format", ["raw", "qcow2"])
 def test_conversion_keeps_every_byte_and_the_holes(raw, tmp_path, target_format):
     source = tmp_path / "source.vdi"
