@@ -78,6 +78,7 @@ class Planner:
                 _check_reachable(self._directory, *owner)
             await made.write(owner)
             self._credentials = made
+        await self._volumes.look_at_host(pod)
         await self._volumes.write(self._mounted_pod())
         self._prepared = True
 
