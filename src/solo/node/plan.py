@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kube.machinery.resources import SERVICEACCOUNTS, SERVICES
-from solo.node import addresses, environment, hostpaths, podspec, servicelinks, volumespec
+from solo.node import addresses, environment, podspec, servicelinks, volumespec
 from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
@@ -23,7 +23,7 @@ from solo.node.mounts import Mount
 from solo.node.podspec import Refusal
 from solo.node.procfs import MARKER
 from solo.node.records import PodRecord
-from solo.node.volumes import MountError, Volumes
+from solo.node.volumes import Volumes
 
 Obj = dict[str, Any]
 
@@ -96,8 +96,7 @@ class Planner:
                 _check_reachable(self._directory, *owner)
             await made.write(owner)
             self._credentials = made
-        if problem := hostpaths.prepare(pod):
-            raise MountError(problem)
+        await self._volumes.look_at_host(pod)
         await self._volumes.write(self._mounted_pod(), self.addresses)
         self._prepared = True
 

@@ -12,12 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from solo.node import payload, volumespec
+from solo.node import hostpath, payload, volumespec
 from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import request_token
 from solo.node.environment import ConfigError, expand
 from solo.node.host import Host, allocatable
+from solo.node.hostpath import HostPathError
 from solo.node.mounts import Mount
 from solo.node.podspec import all_containers
 
@@ -40,6 +41,13 @@ class Volumes:
         self._tokens: dict[tuple[str, int], tuple[str, float]] = {}
         self.refresh_at = float("inf")
         """When `write` is due again, seconds since the epoch; infinity while nothing can change."""
+
+    async def look_at_host(self, pod: Obj) -> None:
+        """Have the host's paths be what the pod's volumes say. MountError where one is not."""
+        try:
+            await asyncio.to_thread(hostpath.ensure, pod)
+        except HostPathError as error:
+            raise MountError(str(error)) from error
 
     async def write(self, pod: Obj, addresses: Addresses) -> None:
         """Make the volumes what they should be now. MountError, StatusError or OSError when that cannot be done."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kube.client.backoff import doubled
 from kube.machinery.durations import parse_rfc3339, rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.api import virtualmachine as api
@@ -292,7 +293,7 @@ def _failure(situation: Situation, step: Step, reason: str, message: str) -> Pla
 
 def backoff_seconds(failures: int) -> float:
     """How long to wait after the given number of failures in a row."""
-    return min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** max(0, min(failures, 16) - 1))
+    return doubled(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LIMIT_SECONDS)
 
 
 def _pause(situation: Situation) -> float:

@@ -86,6 +86,8 @@ def _disk_problem(name: str, disk: Obj | None) -> Problem | None:
     phase = str(dig(disk, "status", "phase", default=virtualmachinedisk.PENDING))
     if phase in (virtualmachinedisk.FAILED, virtualmachinedisk.ERROR_CONFIGURATION):
         message = f'VirtualMachineDisk "{name}" failed: {dig(disk, "status", "message", default="")}'
+        if virtualmachinedisk.is_tried_again(disk):
+            return Problem(virtualmachine.PROVISIONING, "DiskNotReady", message)
         return Problem(virtualmachine.ERROR_CONFIGURATION, "DiskFailed", message)
     message = f'waiting for VirtualMachineDisk "{name}" ({phase})'
     return Problem(virtualmachine.PROVISIONING, "DiskNotReady", message)

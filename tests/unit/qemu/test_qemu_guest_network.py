@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,13 @@ def test_the_default_card_has_the_default_route():
     card = told(alone)["eth0"]
     assert card["addresses"] == ["10.0.0.5/32"]
     assert card["routes"] == [{"to": "0.0.0.0/0", "via": "10.0.0.1", "on-link": True}]
+
+
+def test_names_that_mean_something_to_yaml_are_names():
+    cards = told(POD, replace(STATIC, name="no", searches=("no", "1e3")))
+    assert list(cards) == ["eth0", "no"]
+    assert cards["no"]["set-name"] == "no"
+    assert cards["no"]["nameservers"]["search"] == ["no", "1e3"]
 
 
 def test_devices_are_open_before_qemu_runs_and_no_process_stays_between(tmp_path):

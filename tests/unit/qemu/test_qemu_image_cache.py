@@ -206,3 +206,8 @@ def test_a_disk_that_is_written_to_is_not_cloned_now(tmp_path, there):
             child.kill()
     assert done.returncode == os.EX_TEMPFAIL, done.stdout + done.stderr
     assert not (tmp_path / "disk").exists()
+
+
+def test_damage_is_not_taken_for_a_lock():
+    """Such an import would be tried again for ever."""
+    assert not clone.is_in_use(ImageError("Corrupt", "the image is damaged: a bad block"))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+
 import pytest
 
 from vmruntime.engines.network import Segment
@@ -61,3 +67,44 @@ async def test_only_what_the_cluster_made_is_removed(host, alias, removed):
     await segments.remove(MANAGED, "ab123")
     await segments.remove(Segment("eth1"), "ab123")
     assert host.commands == (["link delete eth1.100"] if removed else [])
+
+
+@pytest.fixture
+def lan(tmp_path):
+    """An Ethernet of this host: the end that a card is on, and a socket that hears what arrives at the other."""
+    name = f"t{os.getpid() % 100_000}"
+    made = subprocess.run(
+        ["ip", "link", "add", f"{name}a", "up", "type", "veth", "peer", "name", f"{name}b"],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip("no Ethernet can be made here")
+    try:
+        subprocess.run(["ip", "link", "set", f"{name}b", "up", "promisc", "on"], check=True)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as listener:  # ETH_P_ALL
+            listener.bind((f"{name}b", 0))
+            listener.settimeout(20)
+            yield f"{name}a", listener
+    finally:
+        subprocess.run(["ip", "link", "delete", f"{name}a"], check=True)
+        subprocess.run(["nft", f"table netdev {name}; delete table netdev {name}"], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+async def test_a_card_sends_no_tags_of_its_own(lan):
+    """Behind one it would be in every VLAN of the interface, from any address."""
+    interface, listener = lan
+    card = segments.Card(f"{interface}c", "52:54:00:00:00:02", ("10.0.0.5/24",))
+    device = await segments.attach(Segment(interface), card, interface[:-1], os.geteuid())
+    mac, packet = bytes.fromhex("525400000002"), bytes.fromhex("4500001c00000000401100000a0000050a000001")
+    tap = os.open(device, os.O_RDWR)
+    try:
+        fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"", 0x1002))  # TUNSETIFF: IFF_TAP, IFF_NO_PI
+        for kind, text in (("8100 0064 0800", b"tagged.."), ("88a8 0064 0800", b"tagged.."), ("0800", b"untagged")):
+            os.write(tap, b"\xff" * 6 + mac + bytes.fromhex(kind) + packet + text)
+        while (heard := listener.recv(2048))[6:12] != mac:
+            pass
+    finally:
+        os.close(tap)
+    assert heard.endswith(b"untagged")

@@ -101,6 +101,22 @@ async def says(agent, *command: str) -> str:
     return output.decode()
 
 
+async def test_a_host_path_that_is_not_what_its_volume_says_is_waited_for(api, root, tmp_path):
+    path = str(tmp_path / "later")
+    volume = {"name": "h", "hostPath": {"path": path, "type": "Directory"}}
+    async with running_agent(api, root):
+        made = api.pod(
+            "p", "sleep", "600", volumes=[volume], container={"volumeMounts": [{"name": "h", "mountPath": path}]}
+        )
+        (told,) = await until(lambda: api.events("FailedMount"))
+        assert (
+            told
+            == f'MountVolume.SetUp failed for volume "h": hostPath type check failed: {path}: No such file or directory'
+        )
+        os.mkdir(path)
+        await until(lambda: "running" in api.state(made))
+
+
 @pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")
 async def test_volumes_are_mounted_follow_their_objects_and_outlive_the_agent(api, root, tmp_path, monkeypatch):
     monkeypatch.setattr("solo.node.volumes.REFRESH_SECONDS", 0.05)

@@ -237,6 +237,7 @@ WHOLE = {"metadata": {"name": "d"}, "status": {"phase": "Succeeded"}}
         (WHOLE, ""),
         ({"status": {"phase": "ImportInProgress"}}, "DiskNotReady"),
         ({"status": {"phase": "Failed", "message": "404"}}, "DiskFailed"),
+        ({"status": {"phase": "Failed", "message": "503", "lastFailureTime": "2026-01-01T00:00:00Z"}}, "DiskNotReady"),
         ({"metadata": {"deletionTimestamp": "t"}, "status": {"phase": "Succeeded"}}, "DiskDeleted"),
     ],
 )

@@ -23,7 +23,7 @@ from vmruntime.engines.qemu.engine_pods import Pods, exit_code, has_ended, impor
 _log = logging.getLogger(__name__)
 
 _PROGRESS_LIMIT = 65536
-# An import that was interrupted starts again this often, and then counts as failed.
+# An import that was interrupted starts again at once this often, and then counts as failed.
 _ATTEMPTS = 5
 # Exit codes with which an import says itself that it failed (1) or was asked nonsense (2); others interrupted it.
 _SAYS_SO = (1, 2)
@@ -61,10 +61,10 @@ class Disks:
             return DiskObservation(DiskPhase.IMPORTING, share, message=message, rate=speed, origin=_origin(progress))
         if exit_code(pod) in _SAYS_SO:
             message = str(progress.get("message") or trouble(pod) or "the import failed")
-            return DiskObservation(DiskPhase.FAILED, message=message)
+            return DiskObservation(DiskPhase.FAILED, message=message, temporary=progress.get("temporary") is True)
         if self._attempts.get(ref.uid, 0) >= _ATTEMPTS:
             message = f"the import was interrupted {_ATTEMPTS} times; the last time {trouble(pod)}"
-            return DiskObservation(DiskPhase.FAILED, message=message)
+            return DiskObservation(DiskPhase.FAILED, message=message, temporary=True)
         return DiskObservation(DiskPhase.ABSENT)
 
     def _progress(self, ref: Ref) -> dict[str, Any]:

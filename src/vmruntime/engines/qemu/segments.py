@@ -103,6 +103,9 @@ async def attach(segment: Segment, card: Card, table: str, user: int) -> Path:
 def rules(card: Card, table: str) -> str:
     """An nftables script for what the card may send. Where everything is allowed there is still an empty chain."""
     checks = []
+    if not card.any_mac or card.addresses:
+        # Behind a tag of its own the guest would be in every VLAN of the interface, and no address would be looked at.
+        checks.append("meta protocol { 8021q, 8021ad } drop")
     if not card.any_mac:
         checks.append(f"ether saddr != {card.mac} drop")
         checks.append(f"arp saddr ether != {card.mac} drop")
