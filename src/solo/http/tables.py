@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from kube.machinery import errors
 from solo.http.printers import Column, Printer, custom_printer, printer_for
 from solo.registry.kinds import Kind
 from solo.registry.strategy import Strategy
@@ -14,6 +15,7 @@ from solo.registry.strategy import Strategy
 Obj = dict[str, Any]
 
 META = "meta.k8s.io/v1"
+_INCLUDED = ("Metadata", "Object", "None")
 _WELL_KNOWN = {"Name": "name", "Age": "creationTimestamp", "Created At": "creationTimestamp"}
 
 _custom: WeakKeyDictionary[Strategy, Printer] = WeakKeyDictionary()
@@ -30,12 +32,18 @@ def printer_of(kind: Kind) -> Printer:
 
 
 def table(kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, *, header: bool = True) -> Obj:
-    """A table of objects. `include` says what each row carries: Metadata (default), Object or None."""
+    """A table of objects. `include` says what each row carries: Metadata (default), Object or None.
+
+    Raises 400 for another one.
+    """
+    if include not in _INCLUDED:
+        text = f"includeObject: Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
+        raise errors.bad_request(f"Unable to convert to Table as requested: {text}")
     printer = printer_of(kind)
     rows = [
         {
             "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
-            **({} if include == "None" else {"object": _row_object(obj, include)}),
+            "object": None if include == "None" else _row_object(obj, include),
         }
         for obj in objects
     ]
