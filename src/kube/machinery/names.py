@@ -1,7 +1,8 @@
 """What may be a name, a label or a path segment, and the suffix of generated names.
 
 Each check returns the error texts of k8s.io/apimachinery `util/validation` (an empty list: valid), because they end up
-in Status messages that people search for. Lengths are in bytes, as they are there.
+in Status messages that people search for. Lengths are in bytes, as they
+are there, even where the text calls them characters.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def qualified_name(value: str) -> list[str]:
     if not name:
         errors.append("name part must be non-empty")
     else:
-        errors += [f"name part {error}" for error in _too_long(name, LABEL_MAX)]
+        errors += [f"name part {error}" for error in _too_long(name, LABEL_MAX, "bytes")]
     if not _QUALIFIED_RE.fullmatch(name):
         errors.append(_regex_error(f"name part {_QUALIFIED_TEXT}", _QUALIFIED, "MyName", "my.name", "123-abc"))
     return errors
@@ -95,7 +96,7 @@ def qualified_name(value: str) -> list[str]:
 
 def label_value(value: str) -> list[str]:
     """The value of a label; the empty string is one."""
-    errors = _too_long(value, LABEL_MAX)
+    errors = _too_long(value, LABEL_MAX, "bytes")
     if not _LABEL_VALUE_RE.fullmatch(value):
         text = f"a valid label must be an empty string or {_QUALIFIED_TEXT.removeprefix('must ')}"
         errors.append(_regex_error(text, _LABEL_VALUE, "MyValue", "my_value", "12345"))
@@ -129,10 +130,10 @@ def generate_suffix() -> str:
     return letters[:5]
 
 
-def _too_long(value: str, limit: int) -> list[str]:
+def _too_long(value: str, limit: int, unit: str = "characters") -> list[str]:
     # A lone surrogate may come out of a JSON escape; it must not turn a refusal into a crash.
     size = len(value.encode("utf-8", "surrogatepass"))
-    return [f"must be no more than {limit} bytes"] if size > limit else []
+    return [f"must be no more than {limit} {unit}"] if size > limit else []
 
 
 def _regex_error(text: str, pattern: str, *examples: str) -> str:

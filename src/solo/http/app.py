@@ -89,7 +89,7 @@ class Api:
             async with deadline(request, info):
                 return await self._route(request, path, info)
         except StatusError as problem:
-            return responses.status_error(problem)
+            return responses.status_error(problem, request.get("warnings", ()))
         except (web.HTTPException, ConnectionError):
             raise
         except Exception:

@@ -14,6 +14,7 @@ import msgspec
 
 from kube.machinery import errors
 from solo.http.negotiation import JSON, PROTOBUF, YAML
+from solo.registry.body import summary
 
 Obj = dict[str, Any]
 
@@ -26,8 +27,12 @@ SLOW_YAML = 64 * 1024
 """YAML takes about a second a megabyte: from this size on it is read beside the event loop."""
 APPLY_PATCH = "application/apply-patch+yaml"
 _SPACED_KEY = re.compile(rb'"\s+:')
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_ESCAPE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\."
+)
 _OPERATION_FIELDS = {"op", "path", "from", "value"}
-_ACCEPTED = (JSON, YAML, PROTOBUF)
+ACCEPTED = (JSON, YAML, PROTOBUF)
 
 _decode = msgspec.json.Decoder().decode
 
@@ -40,9 +45,11 @@ def decode_object(body: bytes, media_type: str, kind: str, repeated: list[str] |
     """
     value = decode_value(body, media_type, kind, repeated)
     if not isinstance(value, dict):
-        names = {list: "array", str: "string", bool: "bool", type(None): "null"}
+        if value is None:
+            raise _unrecognized(kind, f"Object 'Kind' is missing in '{body.decode(errors='replace')}'", body)
+        names = {list: "array", str: "string", bool: "bool"}
         shown = names.get(type(value), "number")
-        raise _unrecognized(kind, f"json parse error: json: cannot unmarshal {shown} into an object", body)
+        raise _not_read(kind, f"json: cannot unmarshal {shown} into an object", body)
     return value
 
 
@@ -61,13 +68,14 @@ def decode_value(body: bytes, media_type: str, kind: str, repeated: list[str] | 
         value = _decode_protobuf(body)
     elif media_type == JSON or media_type.endswith("+json"):
         try:
-            value = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
-            raise _unrecognized(kind, f"json parse error: {problem}", body) from None
+            value = _read_json(body)
+        except (msgspec.DecodeError, ValueError) as problem:
+            text = str(problem) if body else "unexpected end of JSON input"
+            raise _not_read(kind, text, body) from None
         except RecursionError:
             raise errors.bad_request("the object is nested too deeply") from None
     else:
-        raise errors.unsupported_media_type(_ACCEPTED)
+        raise errors.unsupported_media_type(ACCEPTED)
     # Each level of JSON is a bracket in the text; YAML and protobuf need none.
     if media_type in (YAML, APPLY_PATCH, PROTOBUF) or body.count(b"{") + body.count(b"[") > MAX_DEPTH:
         check_depth(value)
@@ -85,13 +93,38 @@ def _decode_protobuf(body: bytes) -> Any:
         raise errors.bad_request("the object is nested too deeply") from None
 
 
-def _unrecognized(kind: str, detail: str, body: bytes) -> errors.StatusError:
+def _read_json(body: bytes) -> Any:
+    """The value of a JSON text. As in Go, what is no UTF-8 and halves of surrogate pairs become U+FFFD, and whole
+    numbers beyond 64 bits floats."""
     try:
-        shown = body[:200].decode()
-    except UnicodeDecodeError:
-        shown = body[:50].hex()
+        value = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = _ESCAPE.sub(_mend, body.decode(errors="replace")).encode()
+        if mended == body:
+            raise
+        value = _decode(mended)
+    return _bounded(value) if _LONG_NUMBER.search(body) else value
+
+
+def _mend(escape: re.Match[str]) -> str:
+    return "\\ufffd" if escape["half"] else escape[0]
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _bounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_bounded(item) for item in value]
+    return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
+
+
+def _not_read(kind: str, detail: str, body: bytes) -> errors.StatusError:
+    return _unrecognized(kind, f"couldn't get version/kind; json parse error: {detail}", body)
+
+
+def _unrecognized(kind: str, detail: str, body: bytes) -> errors.StatusError:
     return errors.bad_request(
-        f"the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; {detail} ({shown})"
+        f"the object provided is unrecognized (must be of type {kind}): {detail} ({summary(body)})"
     )
 
 
@@ -202,7 +235,7 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
         loader = _loader()(body)
         loader.repeated = repeated
         try:
-            value = loader.get_single_data()
+            value = loader.get_data()  # of several documents the first counts
         finally:
             loader.dispose()
         if _expanded(value, {}) > MAX_YAML_NODES:
@@ -210,10 +243,8 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
         # The same restrictions as JSON: string keys, no dates, no bytes.
         return _decode(msgspec.json.encode(value))
     except yaml.YAMLError as problem:
-        text = str(problem).replace("\n", " ")
-        raise errors.bad_request(
-            f"the object provided is unrecognized (must be of type {kind}): yaml: {text}"
-        ) from None
+        text = getattr(problem, "problem", None) or str(problem).replace("\n", " ")
+        raise _unrecognized(kind, f"yaml: {text}", body) from None
     except RecursionError:
         raise errors.bad_request("the object is nested too deeply") from None
     except (TypeError, ValueError, msgspec.MsgspecError) as problem:
@@ -249,7 +280,8 @@ def _loader() -> Any:
                     if key.value in seen and len(self.repeated) < MAX_REPEATED:
                         self.repeated.append(f'line {key.start_mark.line + 1}: key "{key.value}" already set in map')
                     seen.add(key.value)
-            return super().construct_mapping(node, deep)
+            made = super().construct_mapping(node, deep)
+            return {str(key).lower() if isinstance(key, bool) else key: value for key, value in made.items()}
 
     dropped = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
     Loader.yaml_implicit_resolvers = {
@@ -271,8 +303,15 @@ def _loader() -> Any:
     # YAML 1.1 as Go's yaml package reads it: y and n are booleans, too.
     Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
     Loader.bool_values = {**base.bool_values, "y": True, "n": False}
+    Loader.add_constructor("tag:yaml.org,2002:binary", lambda loader, node: _yaml_binary(loader, node))
     Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _yaml_int(loader.construct_scalar(node)))
     return Loader
+
+
+def _yaml_binary(loader: Any, node: Any) -> str:
+    """What is written in base64, as the text that it is."""
+    data: bytes = loader.construct_yaml_binary(node)
+    return data.decode(errors="replace")
 
 
 def _yaml_int(text: str) -> int:

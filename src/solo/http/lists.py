@@ -49,6 +49,7 @@ class Lister:
         """
         _check_versions(self._store, query)
         limit = _number(query, "limit")
+        _number(query, "timeoutSeconds")
         token = query.get("continue") or ""
         if token:
             items, revision, start = self._resume(kind, namespace, token)
@@ -115,7 +116,7 @@ def _number(query: Mapping[str, str], name: str) -> int:
     try:
         return max(int(text), 0)
     except ValueError:
-        raise errors.bad_request(f'{name}: strconv.ParseInt: parsing "{text}": invalid syntax') from None
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 _ANY_REVISION = -1
@@ -133,7 +134,7 @@ def _read_token(token: str) -> tuple[int, tuple[str, str], int]:
         namespace, name = value["start"]
         return int(value["rv"]), (str(namespace), str(name)), int(value["at"])
     except (binascii.Error, ValueError, KeyError, TypeError, msgspec.DecodeError):
-        raise errors.bad_request("continue key is not valid") from None
+        raise errors.bad_request("invalid continue token: continue key is not valid") from None
 
 
 def invalid_options(problems: Sequence[Cause]) -> StatusError:
@@ -176,11 +177,15 @@ def _check_versions(store: Store, query: Mapping[str, str]) -> None:
         raise invalid_options(problems)
     if query.get("continue") and version not in ("", "0"):
         raise errors.bad_request("specifying resource version is not allowed when using continue")
-    if version and parse_version(version) > store.revision:
+    try:
+        wanted = parse_version(version or "0")
+    except StatusError as problem:
+        raise errors.bad_request(f"invalid resource version: {problem.message}") from None
+    if wanted > store.revision:
         raise StatusError(
             504,
             "Timeout",
-            f"Too large resource version: {version}, current: {store.revision}",
+            f"Timeout: Too large resource version: {version}, current: {store.revision}",
             {
                 "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
                 "retryAfterSeconds": 1,

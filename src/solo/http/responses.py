@@ -126,6 +126,8 @@ def many(
     warnings: Sequence[str] = (),
 ) -> web.Response:
     """A list; plain JSON is put together from the stored bytes, and sent in pieces where it is long."""
+    if output.transform and not list_meta.get("continue"):
+        list_meta = {key: item for key, item in list_meta.items() if key != "continue"}
     if output.transform == TABLE:
         objects = (kind.served(stored.look()) for stored in items)
         return value(tables.table(kind, objects, list_meta, include, output.api_version), output, 200, warnings)

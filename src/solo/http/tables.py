@@ -49,7 +49,7 @@ def table(
     rows = [
         {
             "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
-            **({} if include == "None" else {"object": _row_object(obj, include, api_version)}),
+            "object": None if include == "None" else _row_object(obj, include, api_version),
         }
         for obj in objects
     ]

@@ -73,9 +73,10 @@ class Call:
         manager = query.get("fieldManager") or ""
         check_field_manager(manager, options_kind, required=self.applies)
         warnings = [self.kind.deprecation_warning] if self.kind.deprecation_warning else []
+        self.request["warnings"] = warnings  # an error has them, too
         return RequestContext(
             self.user,
-            check_dry_run([value for value in query.getall("dryRun", []) if value], options_kind),
+            check_dry_run(query.getall("dryRun", []), options_kind),
             check_field_validation(query.get("fieldValidation"), options_kind),
             manager_name(manager, self.request.headers.get("User-Agent") or ""),
             warnings,
@@ -112,6 +113,8 @@ class Writer:
         return responses.one(call.kind, result, call.output, call.include, 201, context.warnings)
 
     async def _object(self, call: Call, context: RequestContext) -> Obj:
+        if call.media_type in _BUILTIN_PATCHES:
+            raise errors.unsupported_media_type(bodies.ACCEPTED)
         body, found = await read_body(call.request), context.body
         obj = await bodies.read_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
@@ -160,7 +163,7 @@ class Writer:
         if repeated and context.field_validation == "Strict":
             text = "\n  ".join(["yaml: unmarshal errors:", *repeated])
             raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {text}")
-        context.warnings += repeated if context.field_validation == "Warn" else []
+        context.warn(repeated if context.field_validation == "Warn" else ())
         force = (call.request.query.get("force") or "false").lower() not in _FALSE
         key = Key(kind.store_resource, info.namespace, info.name)
         status = 200 if self._registry.store.get(key) is not None else 201
@@ -195,7 +198,7 @@ class Writer:
         media_type = call.media_type
         definition = call.kind.strategy.patch_schema()
         accepted = _BUILTIN_PATCHES if definition else _CUSTOM_PATCHES
-        if media_type not in _BUILTIN_PATCHES:
+        if definition and media_type not in _BUILTIN_PATCHES:
             raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if media_type not in accepted or media_type == APPLY_PATCH:
             raise errors.unsupported_media_type(accepted)

@@ -22,29 +22,56 @@ def decode(kind: Kind, obj: Obj, context: RequestContext) -> None:
     """Check and prune the object in place; the field manager reads managedFields by itself. Raises 400."""
     check_type(kind, obj)
     metadata = obj.get("metadata")
-    owners = metadata.pop("managedFields", None) if isinstance(metadata, dict) else None
+    owners = metadata.get("managedFields") if isinstance(metadata, dict) else None
+    if owners is None or (isinstance(owners, list) and all(isinstance(item, dict) for item in owners)):
+        owners = metadata.pop("managedFields", None) if isinstance(metadata, dict) else None
     unknown = kind.strategy.decode(obj)
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
     for key in _NEVER_EMPTY & obj["metadata"].keys():
         if not obj["metadata"][key]:
             del obj["metadata"][key]
+    _drop_repeated_owners(obj["metadata"], context)
     if owners is not None:
         obj["metadata"]["managedFields"] = owners
     context.report_unknown(kind.resource.kind, kind.resource.version, unknown)
+
+
+def _drop_repeated_owners(metadata: Obj, context: RequestContext) -> None:
+    """Of owner references that are the same, one stays (apiserver's dedupOwnerReferencesAndAddWarning)."""
+    owners = metadata.get("ownerReferences") or ()
+    kept: list[Obj] = []
+    repeated: list[str] = []
+    for owner in owners:
+        if owner not in kept:
+            kept.append(owner)
+        elif (uid := str(owner.get("uid") or "")) not in repeated:
+            repeated.append(uid)
+    if repeated:
+        metadata["ownerReferences"] = kept
+        context.warn([_REPEATED_OWNERS + ", ".join(repeated)])
+
+
+_REPEATED_OWNERS = (
+    ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject "
+    "such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+)
 
 
 def accept_new(kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> None:
     """Take an object that is to be created, in place. `name` is the URL's, mostly empty. Raises 400."""
     decode(kind, obj, context)
     meta.check_identity(obj["metadata"], name, namespace)
-    if obj["metadata"].get("resourceVersion"):
+    if obj["metadata"].get("resourceVersion") and not context.dry_run:
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
 
 
 def accept_changed(kind: Kind, current: Stored, obj: Obj, context: RequestContext) -> None:
     """Take what is to replace `current`, in place. Raises 400, 409 for another object or version, 422."""
     decode(kind, obj, context)
+    if not obj["metadata"].get("name"):
+        text = f"the name of the object ({current.key.name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(text)
     meta.check_identity(obj["metadata"], current.key.name, current.key.namespace)
     _check_version(kind, obj["metadata"], current)
     kind.strategy.default(obj)
@@ -79,8 +106,9 @@ def prepare_changed(kind: Kind, obj: Obj, old: Obj, subresource: str) -> None:
         kind.strategy.prepare_update(obj, old)
 
 
-def validate(kind: Kind, obj: Obj, old: Obj | None, subresource: str = "") -> None:
-    """Raises 422 with everything that is wrong; `old` is given on update."""
+def validate(kind: Kind, obj: Obj, old: Obj | None, context: RequestContext, subresource: str = "") -> None:
+    """Raises 422 with everything that is wrong; `old` is given on update. What is accepted may earn warnings."""
     causes = kind.strategy.validate_all(obj, old, subresource)
+    context.warn(() if causes else kind.strategy.warnings(obj, old))
     if causes:
         raise errors.invalid(kind.resource.group, kind.resource.kind, obj["metadata"].get("name") or "", causes)

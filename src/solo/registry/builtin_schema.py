@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from kube.machinery import errors
-from solo.registry.objects import drop_nulls
+from kube.machinery.schema.nulls import drop_nulls
 
 if TYPE_CHECKING:
     from kube.machinery.schema import Schema
@@ -45,11 +45,12 @@ class BuiltinSchema:
 
         Raises 400 when a value's JSON type is not the field's.
         """
-        drop_nulls(obj)
+        drop_nulls(obj, definition_schema(self._definition))
         schema = self.compiled
         unknown = [f'unknown field "{path}"' for path in schema.prune(obj)]
         for cause in schema.validate(obj):
-            if cause.reason == "FieldValueTypeInvalid" and (found := _TYPE_ERROR.search(cause.message)):
+            found = _TYPE_ERROR.search(cause.message) if cause.reason == "FieldValueTypeInvalid" else None
+            if found and not (found[1] == "byte" and cause.message.endswith(': ""')):  # no bytes are bytes, too
                 raise errors.bad_request(
                     f'{self._kind} in version "{self._version}" cannot be handled as a {self._kind}: '
                     + self._type_problem(obj, cause.field, found[1])
@@ -83,14 +84,19 @@ def _bad_byte(value: str) -> int:
 
 
 @lru_cache(maxsize=256)
-def _compile(definition: str) -> Schema:
+def definition_schema(definition: str) -> Obj:
+    """The schema of a definition; of ObjectMeta as an object has it."""
     from kube.machinery.builtin import openapi_v3_schema
-    from kube.machinery.schema import compile_schema
 
     schema = openapi_v3_schema(definition)
-    if definition == _OBJECT_META:
-        schema = {"type": "object", "properties": {"metadata": schema}}
-    return compile_schema(schema, embedded_root=False)
+    return {"type": "object", "properties": {"metadata": schema}} if definition == _OBJECT_META else schema
+
+
+@lru_cache(maxsize=256)
+def _compile(definition: str) -> Schema:
+    from kube.machinery.schema import compile_schema
+
+    return compile_schema(definition_schema(definition), embedded_root=False)
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +70,11 @@ class RequestContext:
             text = f"strict decoding error: {', '.join(_as_one_error(problems))}"
             subject = f'{kind} in version "{version}" cannot be handled as a {kind}: '
             raise errors.bad_request(text if self.body.is_patch else subject + text)
-        self.warnings.extend(problems)
+        self.warn(problems)
+
+    def warn(self, texts: Iterable[str]) -> None:
+        """Add warnings, each once."""
+        self.warnings.extend(dict.fromkeys(text for text in texts if text not in self.warnings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,14 @@ class DeleteOptions:
             problem = cause(
                 "FieldValueNotSupported",
                 "propagationPolicy",
-                'supported values: "Background", "Foreground", "Orphan"',
+                'supported values: "Foreground", "Background", "Orphan", "nil"',
                 f'"{propagation}"',
             )
             raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
         try:
             seconds = None if grace is None else int(grace)
         except (TypeError, ValueError):
-            raise errors.bad_request(f"gracePeriodSeconds {grace!r} is not a number") from None
+            raise errors.bad_request(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
         preconditions = body.get("preconditions") or {}
         return cls(seconds, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"))
 
@@ -121,7 +125,7 @@ def check_dry_run(values: list[str], options_kind: str) -> bool:
     if not values:
         return False
     if values != ["All"]:
-        printed = "[" + ", ".join(f'"{value}"' for value in values) + "]"
+        printed = "[" + ",".join(f'"{value}"' for value in values) + "]"
         raise errors.invalid(
             "meta.k8s.io",
             options_kind,
@@ -144,7 +148,7 @@ def check_field_validation(value: str | None, options_kind: str) -> str:
                 cause(
                     "FieldValueNotSupported",
                     "fieldValidation",
-                    'supported values: "Ignore", "Strict", "Warn"',
+                    'supported values: "", "Ignore", "Strict", "Warn"',
                     f'"{value}"',
                 )
             ],

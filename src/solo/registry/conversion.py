@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from kube.machinery import objectmeta
 from kube.machinery.errors import StatusError
-from solo.registry import meta
 from solo.registry.calling import Caller, CallError
 from solo.registry.objects import copy, dig
 
@@ -110,7 +110,7 @@ def _take(metadata: Obj, given: Obj, key: str) -> None:
         if not isinstance(value, str):
             raise ValueError(f"metadata.{key}[{name}] must be a string in converted object")
     if values != metadata.get(key):
-        check = meta.validate_labels if key == "labels" else meta.validate_annotations
+        check = objectmeta.validate_labels if key == "labels" else objectmeta.validate_annotations
         problems = check(values, f"metadata.{key}")
         if problems:
             raise ValueError(f"invalid metadata in object: {problems[0].field}: {problems[0].message}")

@@ -10,6 +10,7 @@ from typing import Any
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause
 from kube.machinery.resources import Resource
+from solo.registry.crd_form import read_form, unknown_formats
 from solo.registry.crd_rules import approval, validate_definition, validate_names
 from solo.registry.custom import CustomStrategy, Family
 from solo.registry.kinds import CUSTOM_VERBS, SCALE, STATUS, Kind, PrinterColumn, Subresource
@@ -37,11 +38,8 @@ class CrdStrategy(BuiltinStrategy):
     neighbours: Callable[[], Iterable[Obj]] = tuple
 
     def decode(self, obj: Obj) -> list[str]:
-        defaults = _take_null_defaults(obj)
         unknown = super().decode(obj)
-        for holder in defaults:
-            holder["default"] = None
-        return unknown
+        return unknown + read_form(obj)
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
@@ -50,8 +48,7 @@ class CrdStrategy(BuiltinStrategy):
             kinds["singular"] = kinds["kind"].lower()
         if not kinds.get("listKind") and kinds.get("kind"):
             kinds["listKind"] = kinds["kind"] + "List"
-        conversion = child(spec, "conversion")
-        conversion.setdefault("strategy", "None")
+        conversion = spec.setdefault("conversion", {"strategy": "None"})
         service = dig(conversion, "webhook", "clientConfig", "service")
         if isinstance(service, dict):
             service.setdefault("port", 443)
@@ -128,6 +125,10 @@ class CrdStrategy(BuiltinStrategy):
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         return validate_definition(obj, old)
 
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        known = unknown_formats(old) if old is not None else []
+        return [f"unrecognized format {quote(name)}" for name in unknown_formats(obj) if name not in known]
+
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
         return validate_names(dig(obj, "status", "acceptedNames") or {}, "status.acceptedNames")
 
@@ -152,20 +153,6 @@ def set_condition(status: Obj, type_: str, value: str, reason: str, message: str
         {"lastTransitionTime": since, "message": message, "reason": reason, "status": value, "type": type_}
     )
     status["conditions"] = conditions
-
-
-def _take_null_defaults(value: Any) -> list[Obj]:
-    """The schemas in which `default: null` is written, which must outlive the removal of nulls."""
-    found = []
-    if isinstance(value, dict):
-        if "default" in value and value["default"] is None and "nullable" in value:
-            found.append(value)
-        for item in value.values():
-            found += _take_null_defaults(item)
-    elif isinstance(value, list):
-        for item in value:
-            found += _take_null_defaults(item)
-    return found
 
 
 def version_priority(version: str) -> tuple[int, int, int, str]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from kube.machinery.errors import Cause, cause
+from kube.machinery import errors
+from kube.machinery.errors import Cause
 from kube.machinery.resources import Resource
 from solo.registry.objects import dig, without
+from solo.registry.scale_rules import path_keys, validate_scale, validate_scale_status
 from solo.registry.strategy import METADATA_FIELDS, Strategy, decode_metadata, keep
 
 if TYPE_CHECKING:
@@ -69,7 +71,13 @@ class CustomStrategy(Strategy):
 
     def decode(self, obj: Obj) -> list[str]:
         unknown = decode_metadata(obj, self.kind, self.version)
-        return sorted(unknown + [f'unknown field "{path}"' for path in self.compiled.prune(obj)])
+        pruned = sorted(self.compiled.prune(obj))
+        try:
+            inner = self.compiled.read_embedded(obj)
+        except ValueError as problem:
+            text = f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: {problem}'
+            raise errors.bad_request(text) from None
+        return unknown + [f'unknown field "{path}"' for path in [*pruned, *inner]]
 
     def openapi_schema(self) -> Obj:
         return self._schema
@@ -94,28 +102,25 @@ class CustomStrategy(Strategy):
             keep(obj, old, key)
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        return self.compiled.validate(obj, old) + self._validate_scale(obj)
+        return self.compiled.validate(obj, old) + validate_scale(obj, self.scale)
 
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
-        return self.compiled.validate(obj, old)
+        return self.compiled.validate(obj, old) + validate_scale_status(obj, self.scale)
 
-    def _validate_scale(self, obj: Obj) -> list[Cause]:
-        """Replicas must be a number that the scale subresource can show."""
-        if self.scale is None:
-            return []
-        path = self.scale["specReplicasPath"]
-        value = dig(obj, *path_keys(path))
-        if value is None:
-            return []
-        if isinstance(value, bool) or not isinstance(value, int):
-            names = {str: "string", bool: "bool", float: "float64"}
-            detail = f"{path} accessor error: {value} is of the type {names.get(type(value), 'object')}, expected int64"
-            return [cause("FieldValueInvalid", path, detail, "0")]
-        if value < 0:
-            return [cause("FieldValueInvalid", path, "should be a non-negative integer", str(value))]
-        return []
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        known = dig(old, "metadata", "finalizers") or ()
+        return [
+            f'metadata.finalizers: "{name}": {text}'
+            for name in sorted(set(dig(obj, "metadata", "finalizers") or ()) - set(known))
+            if (text := _finalizer_advice(name))
+        ]
 
 
-def path_keys(path: str) -> tuple[str, ...]:
-    """`.spec.replicas` as keys."""
-    return tuple(path.lstrip(".").split("."))
+_STANDARD_FINALIZERS = ("orphan", "foregroundDeletion", "kubernetes")
+
+
+def _finalizer_advice(name: str) -> str:
+    if "/" in name or name in _STANDARD_FINALIZERS:
+        return ""
+    where = "finalizer name including a path (/)" if "." in name else "finalizer name"
+    return f"prefer a domain-qualified {where} to avoid accidental conflicts with other finalizer writers"

@@ -1,27 +1,22 @@
-"""The rules of ObjectMeta, the same for every kind (apimachinery `pkg/api/validation/objectmeta.go`)."""
+"""What a server does with ObjectMeta, the same for every kind; its rules are in `kube.machinery.objectmeta`."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 from kube.machinery import errors, names
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause, cause
-from solo.registry.objects import quote
+from solo.registry.objects import quote, quote_json
 
 Obj = dict[str, Any]
-NameCheck = Callable[[str], list[str]]
 
-_ANNOTATIONS_LIMIT = 256 * 1024
 _GENERATED_BASE_LIMIT = 63 - 5
 # What a server keeps whatever a client sends on update.
 _SERVER_OWNED = (
     "uid",
     "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
     "generation",
     "namespace",
     "name",
@@ -51,82 +46,30 @@ def keep_on_update(meta: Obj, old: Obj) -> None:
             meta[key] = old[key]
         else:
             meta.pop(key, None)
-
-
-def validate(meta: Obj, name_check: NameCheck, *, namespaced: bool) -> list[Cause]:
-    """All that is wrong with an object's metadata."""
-    name = meta.get("name") or ""
-    causes: list[Cause] = []
-    if not name:
-        causes.append(cause("FieldValueRequired", "metadata.name", "name or generateName is required"))
-    else:
-        causes += [cause("FieldValueInvalid", "metadata.name", text, quote(name)) for text in name_check(name)]
-    if namespaced and not meta.get("namespace"):
-        causes.append(cause("FieldValueRequired", "metadata.namespace"))
-    causes += validate_labels(meta.get("labels") or {}, "metadata.labels")
-    causes += validate_annotations(meta.get("annotations") or {}, "metadata.annotations")
-    return causes + _links(meta)
-
-
-def validate_labels(labels: Obj, field: str) -> list[Cause]:
-    """Keys are qualified names, values label values."""
-    causes = []
-    for key, value in labels.items():
-        causes += [cause("FieldValueInvalid", field, text, quote(key)) for text in names.qualified_name(key)]
-        causes += [cause("FieldValueInvalid", field, text, quote(value)) for text in names.label_value(value)]
-    return causes
-
-
-def validate_annotations(annotations: Obj, field: str) -> list[Cause]:
-    """Keys are qualified names in either case; all together are not too long."""
-    causes = []
-    size = 0
-    for key, value in annotations.items():
-        size += len(key) + len(value)
-        causes += [cause("FieldValueInvalid", field, text, quote(key)) for text in names.qualified_name(key.lower())]
-    if size > _ANNOTATIONS_LIMIT:
-        causes.append(cause("FieldValueTooLong", field, f"may not be more than {_ANNOTATIONS_LIMIT} bytes"))
-    return causes
-
-
-def _links(meta: Obj) -> list[Cause]:
-    causes = []
-    for finalizer in meta.get("finalizers") or []:
-        causes += [
-            cause("FieldValueInvalid", "metadata.finalizers", text, quote(finalizer))
-            for text in names.qualified_name(finalizer)
-        ]
-    controllers = []
-    for index, owner in enumerate(meta.get("ownerReferences") or []):
-        field = f"metadata.ownerReferences[{index}]"
-        for key in ("apiVersion", "kind", "name", "uid"):
-            if not owner.get(key):
-                text = "must not be empty" if key != "apiVersion" else "version must not be empty"
-                causes.append(cause("FieldValueInvalid", f"{field}.{key}", text, '""'))
-        if owner.get("controller"):
-            controllers.append(str(owner.get("name")))
-    if len(controllers) > 1:
-        detail = (
-            'Only one reference can have Controller set to true. Found "true" in references for '
-            f"{controllers[0]} and {controllers[1]}"
-        )
-        causes.append(cause("FieldValueInvalid", "metadata.ownerReferences", detail, quote(controllers[1])))
-    return causes
+    if "deletionGracePeriodSeconds" in old:
+        meta.setdefault("deletionGracePeriodSeconds", old["deletionGracePeriodSeconds"])
+    if "deletionTimestamp" in old:
+        meta["deletionTimestamp"] = old["deletionTimestamp"]
 
 
 def validate_update(meta: Obj, old: Obj) -> list[Cause]:
     """What an update of metadata must not do."""
+    causes = [
+        cause("FieldValueInvalid", f"metadata.{key}", "field is immutable", quote_json(meta[key]))
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds")
+        if meta.get(key) is not None and meta[key] != old.get(key)
+    ]
     if not old.get("deletionTimestamp"):
-        return []
+        return causes
     before = set(old.get("finalizers") or [])
     new = sorted(set(meta.get("finalizers") or []) - before)
     if not new:
-        return []
+        return causes
     printed = ", ".join(quote(name) for name in new)
     detail = (
         f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{printed}}}"
     )
-    return [cause("FieldValueForbidden", "metadata.finalizers", detail)]
+    return [*causes, cause("FieldValueForbidden", "metadata.finalizers", detail)]
 
 
 def check_identity(meta: Obj, name: str, namespace: str) -> None:
@@ -137,10 +80,8 @@ def check_identity(meta: Obj, name: str, namespace: str) -> None:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         meta["namespace"] = namespace
-    elif meta.get("namespace"):
-        raise errors.bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request"
-        )
+    else:
+        meta.pop("namespace", None)
     if name:
         if not meta.get("name"):
             meta["name"] = name

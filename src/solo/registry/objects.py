@@ -17,18 +17,6 @@ def copy(value: Any) -> Any:
     return decode(encode(value))
 
 
-def drop_nulls(value: Any) -> None:
-    """Remove nulls from a built-in object, in place: its Go type cannot tell null from absent."""
-    if isinstance(value, dict):
-        for key in [key for key, item in value.items() if item is None]:
-            del value[key]
-        for item in value.values():
-            drop_nulls(item)
-    elif isinstance(value, list):
-        for item in value:
-            drop_nulls(item)
-
-
 def dig(obj: Any, *path: str) -> Any:
     """The value below a path of keys, None where one is missing."""
     for key in path:

@@ -194,7 +194,7 @@ class Registry:
         name = obj["metadata"].get("name") or ""
         obj = await self._mutate(Attributes("CREATE", kind, namespace, name, obj, None, "", context))
         kind.strategy.prepare_create(obj)
-        acceptance.validate(kind, obj, None)
+        acceptance.validate(kind, obj, None, context)
         await self._admit(Attributes("CREATE", kind, namespace, name, obj, None, "", context))
         key = Key(kind.store_resource, namespace, name)
         final = kind.stored(obj) if context.dry_run else await self.views.to_storage(kind, obj)
@@ -247,7 +247,7 @@ class Registry:
         wanted = Attributes("UPDATE", kind, key.namespace, key.name, obj, old, subresource, context)
         obj = await self._mutate(wanted)
         acceptance.prepare_changed(kind, obj, old, subresource)
-        acceptance.validate(kind, obj, old, subresource)
+        acceptance.validate(kind, obj, old, context, subresource)
         await self._admit(Attributes("UPDATE", kind, key.namespace, key.name, obj, old, subresource, context))
         return await self._store_changed(kind, current, obj, context)
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.selectors import label_selector_from_dict
-from solo.registry.custom import CustomStrategy, path_keys
+from solo.registry.custom import CustomStrategy
 from solo.registry.kinds import Kind
 from solo.registry.objects import child, copy, dig
+from solo.registry.scale_rules import path_keys
 
 Obj = dict[str, Any]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kube.machinery import names
+from kube.machinery import names, objectmeta
 from kube.machinery.errors import Cause
 from solo.registry import meta
 from solo.registry.builtin_schema import BuiltinSchema, metadata_schema
@@ -114,12 +114,16 @@ class Strategy:
 
     def validate_all(self, obj: Obj, old: Obj | None, subresource: str = "") -> list[Cause]:
         """Metadata and object."""
-        causes = meta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
+        causes = objectmeta.validate(obj["metadata"], self.validate_name, namespaced=self.namespaced)
         if old is not None:
             causes += meta.validate_update(obj["metadata"], old["metadata"])
         if subresource in ("status", "approval", "binding") and old is not None:
             return causes + self.validate_status(obj, old)
         return causes + self.validate(obj, old)
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        """What a client should know about an object that is accepted; `old` is given on update."""
+        return []
 
     # ---- deleting
 
@@ -174,7 +178,8 @@ class BuiltinStrategy(Strategy):
 
 def decode_metadata(obj: Obj, kind: str, version: str) -> list[str]:
     """Decode the metadata of a custom resource, whose own schema does not describe it."""
-    holder = {"metadata": obj.get("metadata") or {}}
+    given = obj.get("metadata")
+    holder = {"metadata": {} if given is None else given}
     unknown = metadata_schema(kind, version).decode(holder)
     obj["metadata"] = holder["metadata"]
     return unknown

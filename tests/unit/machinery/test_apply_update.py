@@ -272,7 +272,7 @@ def test_names_of_managers():
     ("name", "problem"),
     [
         ("x" * 129, "fieldManager: Too long: may not be more than 128 bytes"),
-        ("a\nb", 'fieldManager: Invalid value: "a\\nb": should only contain printable characters'),
+        ("a\nb", 'fieldManager: Invalid value: "a\\nb": invalid character U+000A (at position 1)'),
     ],
 )
 def test_bad_names_of_managers(name, problem):

@@ -92,9 +92,18 @@ def test_type_and_metadata_belong_to_every_object() -> None:
 
 def test_embedded_objects_have_type_and_metadata_too() -> None:
     template = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a", "bad": 1}, "spec": {"a": "x", "b": 1}}
-    unknown, spec = pruned({"template": template})
-    assert unknown == ["spec.template.metadata.bad", "spec.template.spec.b"]
-    assert spec["template"]["metadata"] == {"name": "a"}
+    obj = {"apiVersion": "v1", "kind": "Y", "metadata": {}, "spec": {"template": template}}
+    assert SCHEMA.prune(obj) == ["spec.template.spec.b"]
+    assert SCHEMA.read_embedded(obj) == ["spec.template.metadata.bad"]
+    assert template["metadata"] == {"name": "a"}
+
+
+@pytest.mark.parametrize(
+    "template", [{"apiVersion": 1}, {"kind": None}, {"metadata": "x"}, {"metadata": {"labels": {"a": 1}}}]
+)
+def test_embedded_objects_must_be_readable(template: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^spec\.template\."):
+        SCHEMA.read_embedded({"spec": {"template": template}})
 
 
 def test_nothing_is_specified_inside_additional_properties_true() -> None:

@@ -210,7 +210,7 @@ async def test_warnings_and_configurations_of_webhooks_themselves(world):
         ({"clientConfig": {}}, "exactly one of url or service"),
         ({"clientConfig": {"url": "https://user@host/"}}, "user information is not permitted"),
         ({"clientConfig": {"url": "https://host/?a=b"}}, "query parameters are not permitted"),
-        ({"clientConfig": {"url": "https://[::1/"}}, "https URL with a host"),
+        ({"clientConfig": {"url": "https://[::1/"}}, "missing ']' in host; desired format: https://host[/path]"),
         ({"clientConfig": {"service": {"namespace": "n", "name": "s", "path": "@elsewhere/"}}}, "start with a '/'"),
         ({"clientConfig": {"service": {"namespace": "n", "name": "s", "port": 70000}}}, "between 1 and 65535"),
         ({"matchConditions": [{"name": "c", "expression": "object."}]}, "compilation failed"),

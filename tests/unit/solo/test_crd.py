@@ -133,7 +133,7 @@ async def test_bad_definitions(world, changes, text):
     [
         (
             {"selectableFields": [{"jsonPath": ".spec"}]},
-            'spec.selectableFields[0]: Invalid value: ".spec": must point to a field of type string',
+            'spec.selectableFields[0].jsonPath: Invalid value: ".spec": must point to a field of type string',
         ),
         ({"selectableFields": [{"jsonPath": ".spec.no"}]}, "is an invalid path: does not refer to a valid field"),
         (

@@ -110,7 +110,7 @@ async def test_an_exact_list_before_the_history(tmp_path):
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ({"resourceVersion": "abc"}, 500),
+        ({"resourceVersion": "abc"}, 400),
         ({"resourceVersionMatch": "Exact"}, 422),
         ({"resourceVersionMatch": "Odd", "resourceVersion": "1"}, 422),
         ({"resourceVersionMatch": "Exact", "resourceVersion": "0"}, 422),
@@ -202,7 +202,7 @@ async def test_tables(store):
     assert shown["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
     bare = tables.table(CONFIGMAPS, [items[0].obj], {}, "None", "meta.k8s.io/v1", header=False)
     assert bare["columnDefinitions"] == []
-    assert "object" not in bare["rows"][0]
+    assert bare["rows"][0]["object"] is None
     one = responses.one(CONFIGMAPS, items[0], Output(JSON, TABLE, "meta.k8s.io/v1"), "Object")
     assert msgspec.json.decode(one.body)["rows"][0]["object"]["data"] == {"k": "v"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kube.machinery.schema import check_structural, compile_schema
+from kube.machinery.schema import check_schema, compile_schema
 from vmruntime.api import (
     preflightcheck,
     virtualmachine,
@@ -55,7 +55,7 @@ def affinity(operator: str, *values: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_schema_is_structural(name: str) -> None:
-    assert check_structural(schema_of(DEFINITIONS[name]())) == []
+    assert check_schema(schema_of(DEFINITIONS[name]())) == []
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

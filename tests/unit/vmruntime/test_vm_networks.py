@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kube.machinery.cel import compile_cel
-from kube.machinery.schema import check_structural, compile_schema
+from kube.machinery.schema import check_schema, compile_schema
 from vmruntime.api import admission, names, network, networkinterface, virtualmachine
 from vmruntime.controllers import connections, machine_request
 from vmruntime.engines.common import ConfigurationError
@@ -68,7 +68,7 @@ def without(*path: str, spec: Obj = COMPLETE, **changes: Any) -> Obj:
 
 @pytest.mark.parametrize("kind", [network, networkinterface, virtualmachine])
 def test_schemas_are_structural_and_described(kind: Any) -> None:
-    assert check_structural(schema(kind)) == []
+    assert check_schema(schema(kind)) == []
 
     def undescribed(part: Obj) -> list[str]:
         missing = []

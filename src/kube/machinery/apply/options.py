@@ -39,9 +39,11 @@ def _name_problems(name: str) -> list[Cause]:
     found = []
     if len(name.encode(errors="replace")) > MAX_NAME:
         found.append(cause("FieldValueTooLong", "fieldManager", f"may not be more than {MAX_NAME} bytes"))
-    if not name.isprintable():
+    place = next((index for index, letter in enumerate(name) if not letter.isprintable()), None)
+    if place is not None:
         shown = '"' + name.encode("unicode_escape").decode("ascii") + '"'
-        found.append(cause("FieldValueInvalid", "fieldManager", "should only contain printable characters", shown))
+        text = f"invalid character U+{ord(name[place]):04X} (at position {len(name[:place].encode())})"
+        found.append(cause("FieldValueInvalid", "fieldManager", text, shown))
     return found
 
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from kube.machinery.schema.compiled import Schema, compile_schema
-from kube.machinery.schema.structural import check_structural
+from kube.machinery.schema.schemacheck import check_schema
 
-__all__ = ["Schema", "check_structural", "compile_schema"]
+__all__ = ["Schema", "check_schema", "compile_schema"]

@@ -12,19 +12,15 @@ from typing import Any
 Node = dict[str, Any]
 Pruner = Callable[[Any, str, list[str]], None]
 
-_SCALARS = {"string", "integer", "number", "boolean"}
-_TYPE_META = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}}
+_META_FIELDS = ("apiVersion", "kind", "metadata")
 
 
 class PrunerCompiler:
-    """Compiles the schema nodes of one schema, each when a value first reaches it.
+    """Compiles the schema nodes of one schema, each when a value first reaches it."""
 
-    `object_meta` is the schema of `metadata` in the embedded objects (x-kubernetes-embedded-resource).
-    """
-
-    def __init__(self, object_meta: Callable[[], Node]) -> None:
+    def __init__(self) -> None:
         self._memo: dict[int, Pruner | None] = {}
-        self._object_meta = object_meta
+        self._preserving: dict[int, Pruner | None] = {}
 
     def compile(self, node: Node) -> Pruner | None:
         """A closure that removes unknown fields in place and appends their paths; None where there can be none."""
@@ -34,15 +30,13 @@ class PrunerCompiler:
         return self._memo[key]
 
     def _compile(self, node: Node) -> Pruner | None:
-        if node.get("type") in _SCALARS or node.get("x-kubernetes-int-or-string"):
-            return None
         preserve = bool(node.get("x-kubernetes-preserve-unknown-fields"))
-        properties = self._properties(node)
+        properties: dict[str, Node] = node.get("properties") or {}
         extra = node.get("additionalProperties")
         items = node.get("items")
-        if preserve and not properties and not isinstance(extra, dict) and not isinstance(items, dict):
+        if preserve and not properties and extra is None and not isinstance(items, dict):
             return None
-        prune_object = self._object(properties, extra, preserve)
+        prune_object = self._object(node, preserve)
 
         def prune(value: Any, path: str, unknown: list[str]) -> None:
             if isinstance(value, dict):
@@ -55,40 +49,40 @@ class PrunerCompiler:
 
         return prune
 
-    def _properties(self, node: Node) -> dict[str, Node]:
-        properties: dict[str, Node] = node.get("properties") or {}
-        if not node.get("x-kubernetes-embedded-resource"):
-            return properties
-        return {**properties, **_TYPE_META, "metadata": self._object_meta()}
-
     def _for_items(self, items: Any, preserve: bool) -> Pruner | None:
-        if isinstance(items, dict):
+        if not isinstance(items, dict):
+            return None if preserve else _prune_all
+        if not preserve:
             return self.compile(items)
-        return None if preserve else _prune_all
+        # What preserves unknown fields has the elements of its lists do so as well.
+        key = id(items)
+        if key not in self._preserving:
+            self._preserving[key] = self._compile({**items, "x-kubernetes-preserve-unknown-fields": True})
+        return self._preserving[key]
 
-    def _object(self, properties: dict[str, Node], extra: Any, preserve: bool) -> Pruner:
-        additional = isinstance(extra, dict)
+    def _object(self, node: Node, preserve: bool) -> Pruner:
+        properties: dict[str, Node] = node.get("properties") or {}
+        extra = node.get("additionalProperties")
+        # The metadata of an embedded object is read by itself (Schema.read_embedded).
+        passed = _META_FIELDS if node.get("x-kubernetes-embedded-resource") else ()
 
         def prune(value: dict[str, Any], path: str, unknown: list[str]) -> None:
             removed: list[str] = []
             for key, child in value.items():
-                node = properties.get(key)
-                if node is None:
-                    if additional:
-                        node = extra
-                    elif preserve:
-                        continue
-                    elif extra:  # additionalProperties: true says nothing about what is inside
-                        _prune_all(child, f"{path}.{key}" if path else key, unknown)
-                        continue
-                    else:
-                        removed.append(key)
-                        unknown.append(f"{path}.{key}" if path else key)
-                        continue
-                if type(child) is dict or type(child) is list:
-                    below = self.compile(node)
-                    if below is not None:
-                        below(child, f"{path}.{key}" if path else key, unknown)
+                if key in passed:
+                    continue
+                below = properties.get(key)
+                if below is None and isinstance(extra, dict):
+                    below = extra
+                if below is None and extra is not None:  # true or false say nothing about what is inside
+                    _prune_all(child, f"{path}.{key}" if path else key, unknown)
+                elif below is None and not preserve:
+                    removed.append(key)
+                    unknown.append(f"{path}.{key}" if path else key)
+                elif below is not None and (type(child) is dict or type(child) is list):
+                    pruner = self.compile(below)
+                    if pruner is not None:
+                        pruner(child, f"{path}.{key}" if path else key, unknown)
             for key in removed:
                 del value[key]
 

@@ -57,28 +57,21 @@ class Surroundings:
     times: int | None
     uncorrelatable: str = ""
 
-
-def check_rules(node: Node, path: str, where: Surroundings, total: Total, errors: list[Cause]) -> None:
-    """Append what is wrong with the rules of one node."""
-    rules = node.get("x-kubernetes-validations") or []
-    before = len(errors)
-    for index, rule in enumerate(rules):
-        _check_texts(rule, node, f"{path}.x-kubernetes-validations[{index}]", where, errors)
-    if len(errors) > before:
-        return
-    for index, rule in enumerate(rules):
-        _check_expressions(rule, node, f"{path}.x-kubernetes-validations[{index}]", where, total, errors)
+    def without_old(self, path: str) -> Surroundings:
+        """The same below a path from which on there are no old values; the highest such path counts."""
+        return self if self.uncorrelatable else replace(self, uncorrelatable=path)
 
 
-def _check_texts(rule: Node, node: Node, place: str, where: Surroundings, errors: list[Cause]) -> None:
+def check_texts(rule: Node, node: Node, place: str, errors: list[Cause]) -> None:
+    """Append what is wrong with a rule before it is compiled."""
     expression, message = str(rule.get("rule") or ""), str(rule.get("message") or "")
     if not expression.strip():
         errors.append(cause("FieldValueRequired", f"{place}.rule", "rule is not specified"))
     elif message and not message.strip():
-        text = "message must be non-empty if specified"
+        text = "must be non-empty if specified"
         errors.append(cause("FieldValueInvalid", f"{place}.message", text, show(message)))
     elif _lines(message):
-        text = "message must not contain line breaks"
+        text = "must not contain line breaks"
         errors.append(cause("FieldValueInvalid", f"{place}.message", text, show(message)))
     elif _lines(expression) and not message.strip():
         text = "message must be specified if rule contains line breaks"
@@ -91,34 +84,33 @@ def _check_texts(rule: Node, node: Node, place: str, where: Surroundings, errors
     if reason is not None and reason not in _REASONS:
         text = f"supported values: {', '.join(map(show, _REASONS))}"
         errors.append(cause("FieldValueNotSupported", f"{place}.reason", text, show(reason)))
-    _check_field_path(rule, node, f"{place}.fieldPath", where, errors)
+    _check_field_path(rule, node, f"{place}.fieldPath", errors)
 
 
-def _check_field_path(rule: Node, node: Node, place: str, where: Surroundings, errors: list[Cause]) -> None:
+def _check_field_path(rule: Node, node: Node, place: str, errors: list[Cause]) -> None:
     path = str(rule.get("fieldPath") or "")
     if not path:
         return
-    text = ""
+    texts = []
     if not path.strip():
-        text = "fieldPath must be non-empty if specified"
-    elif "\n" in path or "\r" in path:
-        text = "fieldPath must not contain line breaks"
-    else:
-        try:
-            schema_at(path, node, whole_object=where.whole_object)
-        except FieldPathError:
-            text = "fieldPath must be a valid path"
-    if text:
-        errors.append(cause("FieldValueInvalid", place, text, show(path)))
+        texts.append("must be non-empty if specified")
+    if "\n" in path or "\r" in path:
+        texts.append("must not contain line breaks")
+    try:
+        schema_at(path, node)
+    except FieldPathError:
+        texts.append("must be a valid path")
+    errors.extend(cause("FieldValueInvalid", place, text, show(path)) for text in texts)
 
 
 def _lines(text: str) -> bool:
     return "\n" in text.strip() or "\r" in text.strip()
 
 
-def _check_expressions(
+def check_expressions(
     rule: Node, node: Node, place: str, where: Surroundings, total: Total, errors: list[Cause]
 ) -> None:
+    """Append what is wrong with a rule's expressions."""
     expression = str(rule["rule"])
     if not rule.get("optionalOldSelf"):  # there, oldSelf is an optional and has methods instead of fields
         problem = undefined_field(expression, node, whole_object=where.whole_object)
@@ -191,27 +183,3 @@ def _show_rule(rule: Node) -> str:
     }
     text = "{" + ",".join(f"{show(name)}:{show(value)}" for name, value in fields.items()) + "}"
     return re.sub(r"[<>&]", lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def check_all_rules(schema: Node, path: str) -> list[Cause]:
-    """What is wrong with the rules of a whole schema; it has been found structural before."""
-    errors: list[Cause] = []
-    total = Total()
-    _walk(schema, path, Surroundings(True, 1), total, errors)
-    return errors + total.problems(path)
-
-
-def _walk(node: Node, path: str, where: Surroundings, total: Total, errors: list[Cause]) -> None:
-    below = replace(where, whole_object=False)
-    for name, child in (node.get("properties") or {}).items():
-        _walk(child, f"{path}.properties[{name}]", below, total, errors)
-    each = replace(below, times=cost.cardinality(node, where.times))
-    if isinstance(node.get("additionalProperties"), dict):
-        _walk(node["additionalProperties"], f"{path}.additionalProperties", each, total, errors)
-    if isinstance(node.get("items"), dict):
-        if node.get("x-kubernetes-list-type") != "map" and not where.uncorrelatable:
-            each = replace(each, uncorrelatable=f"{path}.items")
-        _walk(node["items"], f"{path}.items", each, total, errors)
-    if node.get("x-kubernetes-validations"):
-        embedded = where.whole_object or bool(node.get("x-kubernetes-embedded-resource"))
-        check_rules(node, path, replace(where, whole_object=embedded), total, errors)

@@ -1,8 +1,7 @@
-"""Is a CustomResourceDefinition's schema structural? The checks at the creation of a CRD, with kube-apiserver's words.
+"""Is a CustomResourceDefinition's schema structural (apiextensions' ValidateStructural, pkg/apiserver/schema)?
 
-As apiextensions' ValidateStructural (pkg/apiserver/schema) and the parts of its API validation that keep a schema from
-working: every place has a type, value validation inside allOf/anyOf/oneOf/not adds no structure, metadata is not
-redefined, patterns and rules compile, list types fit.
+Every place has a type, value validation inside allOf/anyOf/oneOf/not adds no structure, metadata is not redefined,
+patterns compile. What else the API demands of a schema is in `schemacheck`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from typing import Any
 
 from kube.machinery.errors import Cause, cause
 from kube.machinery.goregex import RegexError, compile_go_regex
-from kube.machinery.schema.defaultcheck import check_defaults
-from kube.machinery.schema.rulecheck import check_all_rules
 from kube.machinery.schema.values import show
 
 Node = dict[str, Any]
@@ -24,69 +21,77 @@ _TYPE_MISSING = {
     _ITEM: "must not be empty for specified array items",
     _FIELD: "must not be empty for specified object fields",
 }
-_TYPES = ("array", "boolean", "integer", "number", "object", "string")
+_EMPTY, _FALSE, _UNDEFINED = (f"must be {state} to be structural" for state in ("empty", "false", "undefined"))
 _FORBIDDEN_NESTED = {
-    "type": "must be empty to be structural",
-    "additionalProperties": "must be undefined to be structural",
-    "default": "must be undefined to be structural",
-    "title": "must be empty to be structural",
-    "description": "must be empty to be structural",
-    "nullable": "must be false to be structural",
-    "externalDocs": "must be undefined to be structural",
-    "x-kubernetes-preserve-unknown-fields": "must be false to be structural",
-    "x-kubernetes-embedded-resource": "must be false to be structural",
-    "x-kubernetes-int-or-string": "must be false to be structural",
-    "x-kubernetes-list-map-keys": "must be empty to be structural",
-    "x-kubernetes-list-type": "must be undefined to be structural",
-    "x-kubernetes-map-type": "must be undefined to be structural",
-    "x-kubernetes-validations": "must be empty to be structural",
+    "type": _EMPTY,
+    "title": _EMPTY,
+    "description": _EMPTY,
+    "nullable": _FALSE,
+    "x-kubernetes-preserve-unknown-fields": _FALSE,
+    "x-kubernetes-embedded-resource": _FALSE,
+    "x-kubernetes-int-or-string": _FALSE,
+    "x-kubernetes-list-map-keys": _EMPTY,
+    "x-kubernetes-list-type": _UNDEFINED,
+    "x-kubernetes-map-type": _UNDEFINED,
+    "x-kubernetes-validations": _EMPTY,
 }
-_UNSUPPORTED = ("$ref", "definitions", "dependencies", "patternProperties", "id", "$schema", "additionalItems")
+_UNSUPPORTED = {
+    "id": "id",
+    "$schema": "schema",
+    "$ref": "$ref",
+    "patternProperties": "patternProperties",
+    "dependencies": "dependencies",
+    "additionalItems": "additionalItems",
+    "definitions": "definitions",
+}
 
 
-def check_structural(schema: Node, path: str = "") -> list[Cause]:
-    """Everything that makes a schema unusable for custom resources.
+def unsupported(schema: Node) -> str:
+    """What keeps a schema from being understood as a structural one at all; "" if nothing does."""
+    for keyword, name in _UNSUPPORTED.items():
+        if schema.get(keyword) or (keyword == "additionalItems" and keyword in schema):
+            return f"OpenAPIV3Schema '{name}' is not supported"
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        return "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined"
+    items = schema.get("items")
+    if isinstance(items, list) and items:
+        return "OpenAPIV3Schema 'items' must be a schema, but is an array"
+    below = [*(schema.get("properties") or {}).values(), items, schema.get("additionalProperties"), schema.get("not")]
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        below += schema.get(keyword) or []
+    return next((found for child in below if isinstance(child, dict) and (found := unsupported(child))), "")
 
-    `path` is where the schema is in the CRD (`spec.validation.openAPIV3Schema`); without it, fields are relative.
-    """
+
+def check_structural(schema: Node, path: str) -> list[Cause]:
+    """What makes a schema no structural one, in the order of the texts. It must be one without `unsupported` parts."""
     errors: list[Cause] = []
     _check_node(schema, _ROOT, path, errors)
-    _check_complete(schema, schema, path, path, errors)
-    if not errors:  # only then rules and defaults can be understood
-        errors = check_all_rules(schema, path) + check_defaults(schema, path)
-    relative = (Cause(error.reason, error.message, error.field.removeprefix(".")) for error in errors)
-    return sorted(relative, key=lambda error: (error.field, error.message))
+    _check_junctors(schema, schema, path, path, errors)
+    return sorted(errors, key=lambda error: f"{error.field}: {error.message}")
 
 
-def _check_node(node: Any, level: str, path: str, errors: list[Cause]) -> None:
-    if not isinstance(node, dict):
-        errors.append(cause("FieldValueTypeInvalid", path, "must be a schema", show(node)))
-        return
-    _check_type(node, level, path, errors)
-    _check_supported(node, path, errors)
+def _check_node(node: Node, level: str, path: str, errors: list[Cause]) -> None:
     items, extra = node.get("items"), node.get("additionalProperties")
     if node.get("type") == "array" and items is None:
         errors.append(cause("FieldValueRequired", f"{path}.items", "must be specified"))
     if items is not None:
         _check_node(items, _ITEM, f"{path}.items", errors)
     for name, child in (node.get("properties") or {}).items():
-        where = f"{path}.properties[{name}]"
-        if level == _ROOT and name == "metadata":
-            _check_metadata(child, where, errors)
-        else:
-            _check_node(child, _FIELD, where, errors)
+        _check_node(child, _FIELD, f"{path}.properties[{name}]", errors)
     if extra is not None:
         if level == _ROOT:
             errors.append(cause("FieldValueForbidden", f"{path}.additionalProperties", "must not be used at the root"))
-        if node.get("properties"):
-            text = "additionalProperties and properties are mutual exclusive"
-            errors.append(cause("FieldValueForbidden", f"{path}.additionalProperties", text))
         if isinstance(extra, dict):
             _check_node(extra, _FIELD, f"{path}.additionalProperties", errors)
-    _check_extensions(node, path, errors)
-    _check_list_type(node, path, errors)
-    _check_map_type(node, path, errors)
-    _check_values(node, path, errors, nested=False)
+    _check_int_or_string(node, path, errors)
+    _check_values(node, path, errors)
+    _check_type(node, level, path, errors)
+    _check_embedded(node, path, errors)
+    if level == _ROOT or node.get("x-kubernetes-embedded-resource"):
+        _check_type_meta(node, path, errors)
+    metadata = (node.get("properties") or {}).get("metadata")
+    if level == _ROOT and metadata is not None:
+        _check_root_metadata(metadata, f"{path}.properties[metadata]", errors)
 
 
 def _check_type(node: Node, level: str, path: str, errors: list[Cause]) -> None:
@@ -94,42 +99,52 @@ def _check_type(node: Node, level: str, path: str, errors: list[Cause]) -> None:
     free = node.get("x-kubernetes-int-or-string") or node.get("x-kubernetes-preserve-unknown-fields")
     if node.get("x-kubernetes-embedded-resource") and declared != "object":
         text = "must be object if x-kubernetes-embedded-resource is true"
-        if declared:
-            errors.append(cause("FieldValueInvalid", f"{path}.type", text, show(declared)))
-        else:
-            errors.append(cause("FieldValueRequired", f"{path}.type", text))
-    elif not declared:
-        if not free:
-            errors.append(cause("FieldValueRequired", f"{path}.type", _TYPE_MISSING[level]))
-    elif declared == "null":
-        text = "type cannot be set to null, use nullable as an alternative"
-        errors.append(cause("FieldValueForbidden", f"{path}.type", text))
-    elif declared not in _TYPES:
-        supported = ", ".join(f'"{name}"' for name in _TYPES)
-        text = f"supported values: {supported}"
-        errors.append(cause("FieldValueNotSupported", f"{path}.type", text, show(declared)))
-    elif level == _ROOT and declared != "object":
+        errors.append(wrong_type(path, declared, text))
+    elif not declared and not free:
+        errors.append(cause("FieldValueRequired", f"{path}.type", _TYPE_MISSING[level]))
+    if level == _ROOT and declared not in ("", "object"):
         errors.append(cause("FieldValueInvalid", f"{path}.type", "must be object at the root", show(declared)))
 
 
-def _check_supported(node: Node, path: str, errors: list[Cause]) -> None:
-    found = [keyword for keyword in _UNSUPPORTED if keyword in node]
-    errors.extend(cause("FieldValueForbidden", f"{path}.{keyword}", f"{keyword} is not supported") for keyword in found)
-    if node.get("uniqueItems"):
-        text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
-        errors.append(cause("FieldValueForbidden", f"{path}.uniqueItems", text))
-    if node.get("additionalProperties") is False:
-        text = "additionalProperties cannot be set to false"
+def wrong_type(path: str, declared: str, text: str) -> Cause:
+    """That a type must be another one, or be there."""
+    if declared:
+        return cause("FieldValueInvalid", f"{path}.type", text, show(declared))
+    return cause("FieldValueRequired", f"{path}.type", text)
+
+
+def _check_int_or_string(node: Node, path: str, errors: list[Cause]) -> None:
+    for keyword in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
+        if node.get("x-kubernetes-int-or-string") and node.get(keyword):
+            text = "must be false if x-kubernetes-int-or-string is true"
+            errors.append(cause("FieldValueInvalid", f"{path}.{keyword}", text, "true"))
+
+
+def _check_embedded(node: Node, path: str, errors: list[Cause]) -> None:
+    if not node.get("x-kubernetes-embedded-resource"):
+        return
+    if node.get("additionalProperties") is not None:
+        text = "must not be used if x-kubernetes-embedded-resource is set"
         errors.append(cause("FieldValueForbidden", f"{path}.additionalProperties", text))
+    if not node.get("x-kubernetes-preserve-unknown-fields") and not node.get("properties"):
+        text = (
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields"
+        )
+        errors.append(cause("FieldValueRequired", f"{path}.properties", text))
 
 
-def _check_metadata(node: Any, path: str, errors: list[Cause]) -> None:
+def _check_type_meta(node: Node, path: str, errors: list[Cause]) -> None:
+    """A whole object's type and metadata have the types that they have everywhere."""
+    for name, wanted in (("kind", "string"), ("apiVersion", "string"), ("metadata", "object")):
+        child = (node.get("properties") or {}).get(name)
+        if child is not None and (declared := child.get("type") or "") != wanted:
+            field = f"{path}.properties[{name}].type"
+            errors.append(cause("FieldValueInvalid", field, f"must be {wanted}", show(declared)))
+
+
+def _check_root_metadata(node: Node, path: str, errors: list[Cause]) -> None:
     """At the root, metadata is implied; a schema may restrict the names only."""
-    rest = dict(node) if isinstance(node, dict) else {"": node}
-    if rest.pop("type", None) != "object":
-        declared = node.get("type", "") if isinstance(node, dict) else ""
-        errors.append(cause("FieldValueInvalid", f"{path}.type", "must be object", show(declared)))
-    rest.pop("description", None)
+    rest = {key: value for key, value in node.items() if key not in ("type", "default") and value}
     if set(rest.get("properties") or ()) <= {"name", "generateName"}:
         rest.pop("properties", None)
     if rest:
@@ -137,166 +152,70 @@ def _check_metadata(node: Any, path: str, errors: list[Cause]) -> None:
         errors.append(cause("FieldValueForbidden", path, text))
 
 
-def _check_extensions(node: Node, path: str, errors: list[Cause]) -> None:
-    for keyword in ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"):
-        if node.get("x-kubernetes-int-or-string") and node.get(keyword):
-            text = "must be false if x-kubernetes-int-or-string is true"
-            errors.append(cause("FieldValueInvalid", f"{path}.{keyword}", text, "true"))
-    if node.get("x-kubernetes-preserve-unknown-fields") is False:
-        where = f"{path}.x-kubernetes-preserve-unknown-fields"
-        errors.append(cause("FieldValueInvalid", where, "must be true or undefined", "false"))
-    if node.get("x-kubernetes-embedded-resource"):
-        if node.get("additionalProperties") is not None:
-            text = "must not be used if x-kubernetes-embedded-resource is set"
-            errors.append(cause("FieldValueForbidden", f"{path}.additionalProperties", text))
-        if not node.get("x-kubernetes-preserve-unknown-fields") and not node.get("properties"):
-            text = (
-                "must not be empty if x-kubernetes-embedded-resource is true without "
-                "x-kubernetes-preserve-unknown-fields"
-            )
-            errors.append(cause("FieldValueRequired", f"{path}.properties", text))
+def _check_values(node: Node, path: str, errors: list[Cause]) -> None:
+    """The value validation of a node of the structure; what an int-or-string has to say is let through."""
+    _check_pattern(node, path, errors)
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        branches = node.get(keyword) or []
+        if keyword == "anyOf" and branches == _INT_OR_STRING:
+            continue
+        for index, branch in enumerate(branches):
+            if keyword == "allOf" and index == 0 and branch.get("anyOf") == _INT_OR_STRING:
+                branch = {key: value for key, value in branch.items() if key != "anyOf"}
+            _check_nested(branch, f"{path}.{keyword}[{index}]", errors)
+    if isinstance(node.get("not"), dict):
+        _check_nested(node["not"], f"{path}.not", errors)
 
 
-def _check_list_type(node: Node, path: str, errors: list[Cause]) -> None:
-    list_type, keys = node.get("x-kubernetes-list-type"), node.get("x-kubernetes-list-map-keys") or []
-    where = f"{path}.x-kubernetes-list-type"
-    if list_type is None:
-        if keys:
-            text = "must be map if x-kubernetes-list-map-keys is non-empty"
-            errors.append(cause("FieldValueRequired", where, text))
-        return
-    if list_type not in ("atomic", "set", "map"):
-        text = 'supported values: "atomic", "map", "set"'
-        errors.append(cause("FieldValueNotSupported", where, text, show(list_type)))
-        return
-    if node.get("type") != "array":
-        text = "must be array if x-kubernetes-list-type is specified"
-        errors.append(cause("FieldValueInvalid", f"{path}.type", text, show(node.get("type") or "")))
-        return
-    items = node.get("items") if isinstance(node.get("items"), dict) else {}
-    if list_type == "map":
-        _check_map_keys(items or {}, keys, path, errors)
-    elif list_type == "set":
-        _check_set_items(items or {}, f"{path}.items", errors)
-    if keys and list_type != "map":
-        text = "must be map if x-kubernetes-list-map-keys is non-empty"
-        errors.append(cause("FieldValueInvalid", where, text, show(list_type)))
-
-
-def _check_set_items(items: Node, path: str, errors: list[Cause]) -> None:
-    """Elements of a set are compared as wholes, so they must not be merged field by field."""
-    text = "must be atomic as item of a list with x-kubernetes-list-type=set"
-    kind, list_type, map_type = (items.get(key) for key in ("type", "x-kubernetes-list-type", "x-kubernetes-map-type"))
-    if kind == "array" and list_type not in (None, "atomic"):
-        errors.append(cause("FieldValueInvalid", f"{path}.x-kubernetes-list-type", text, show(list_type)))
-    elif kind == "object" and map_type != "atomic":
-        errors.append(cause("FieldValueInvalid", f"{path}.x-kubernetes-map-type", text, show(map_type)))
-    if items.get("nullable"):
-        text = "cannot be nullable when x-kubernetes-list-type is set"
-        errors.append(cause("FieldValueForbidden", f"{path}.nullable", text))
-
-
-def _check_map_type(node: Node, path: str, errors: list[Cause]) -> None:
-    map_type, declared = node.get("x-kubernetes-map-type"), node.get("type") or ""
-    if map_type is None:
-        return
-    if declared != "object":
-        text = "must be object if x-kubernetes-map-type is specified"
-        if declared:
-            errors.append(cause("FieldValueInvalid", f"{path}.type", text, show(declared)))
-        else:
-            errors.append(cause("FieldValueRequired", f"{path}.type", text))
-    if map_type not in ("atomic", "granular"):
-        text = 'supported values: "atomic", "granular"'
-        errors.append(cause("FieldValueNotSupported", f"{path}.x-kubernetes-map-type", text, show(map_type)))
-
-
-def _check_map_keys(items: Node, keys: list[str], path: str, errors: list[Cause]) -> None:
-    if not keys:
-        text = "must not be empty if x-kubernetes-list-type is map"
-        errors.append(cause("FieldValueRequired", f"{path}.x-kubernetes-list-map-keys", text))
-    if items.get("type") != "object":
-        text = "must be object if parent array's x-kubernetes-list-type is map"
-        errors.append(cause("FieldValueInvalid", f"{path}.items.type", text, show(items.get("type") or "")))
-        return
-    if len(set(keys)) < len(keys):
-        where = f"{path}.x-kubernetes-list-map-keys"
-        errors.append(cause("FieldValueInvalid", where, "must not contain duplicate entries", show(keys)))
-    properties = items.get("properties") or {}
-    for key in dict.fromkeys(keys):
-        where = f"{path}.items.properties[{key}]"
-        if key not in properties:
-            text = "entries must all be names of item properties"
-            errors.append(cause("FieldValueInvalid", f"{path}.x-kubernetes-list-map-keys", text, show(key)))
-        elif properties[key].get("type") in ("array", "object"):
-            text = "must be a scalar type if parent array's x-kubernetes-list-type is map"
-            errors.append(cause("FieldValueInvalid", f"{where}.type", text, show(properties[key]["type"])))
-        elif properties[key].get("default") is None and key not in (items.get("required") or ()):
-            text = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
-            errors.append(cause("FieldValueRequired", f"{where}.default", text))
-
-
-def _check_values(node: Node, path: str, errors: list[Cause], *, nested: bool) -> None:
-    """The value validation of a node and what is nested in its logical junctors."""
-    pattern = node.get("pattern")
-    if pattern:
+def _check_pattern(node: Node, path: str, errors: list[Cause]) -> None:
+    if pattern := node.get("pattern"):
         try:
             compile_go_regex(pattern)
         except RegexError as error:
             text = f"must be a valid regular expression, but isn't: {error}"
             errors.append(cause("FieldValueInvalid", f"{path}.pattern", text, show(pattern)))
-    int_or_string = bool(node.get("x-kubernetes-int-or-string"))
-    for keyword in ("allOf", "anyOf", "oneOf"):
-        branches = node.get(keyword) or []
-        if keyword == "anyOf" and int_or_string and branches == _INT_OR_STRING:
-            continue
-        for index, branch in enumerate(branches):
-            if keyword == "allOf" and index == 0 and int_or_string and branch.get("anyOf") == _INT_OR_STRING:
-                branch = {key: value for key, value in branch.items() if key != "anyOf"}
-            _check_nested(branch, f"{path}.{keyword}[{index}]", errors)
-    if isinstance(node.get("not"), dict):
-        _check_nested(node["not"], f"{path}.not", errors)
-    if nested:
-        if isinstance(node.get("items"), dict):
-            _check_nested(node["items"], f"{path}.items", errors)
-        for name, child in (node.get("properties") or {}).items():
-            _check_nested(child, f"{path}.properties[{name}]", errors)
 
 
 def _check_nested(node: Node, path: str, errors: list[Cause]) -> None:
+    """What is inside a junctor: value validation only."""
+    _check_pattern(node, path, errors)
+    for place, child in _branches(node, path):
+        _check_nested(child, place, errors)
+    if isinstance(node.get("items"), dict):
+        _check_nested(node["items"], f"{path}.items", errors)
+    for name, child in (node.get("properties") or {}).items():
+        _check_nested(child, f"{path}.properties[{name}]", errors)
     for keyword, text in _FORBIDDEN_NESTED.items():
         if node.get(keyword):
             errors.append(cause("FieldValueForbidden", f"{path}.{keyword}", text))
+    for keyword, allowed in (("additionalProperties", (None, False)), ("default", (None,))):
+        if not any(node.get(keyword) is value for value in allowed):
+            errors.append(cause("FieldValueForbidden", f"{path}.{keyword}", _UNDEFINED))
     if "metadata" in (node.get("properties") or {}):
         text = "must not be specified in a nested context"
         errors.append(cause("FieldValueForbidden", f"{path}.properties[metadata]", text))
-    _check_values(node, path, errors, nested=True)
 
 
-def _check_complete(node: Node, structure: Node | None, where: str, seen: str, errors: list[Cause]) -> None:
-    """Whatever a junctor says about a field, the structure has that field, too (apiextensions' complete.go)."""
-    for keyword in ("allOf", "anyOf", "oneOf", "not"):
-        branches = node.get(keyword) or []
-        listed = [branches] if isinstance(branches, dict) else branches
-        for index, branch in enumerate(listed):
-            place = f"{seen}.not" if keyword == "not" else f"{seen}.{keyword}[{index}]"
-            _check_branch(branch, structure, where, place, errors)
-    if node is structure:
-        for name, child in (node.get("properties") or {}).items():
-            if isinstance(child, dict):
-                below = f"{where}.properties[{name}]"
-                _check_complete(child, child, below, below, errors)
-        for keyword in ("items", "additionalProperties"):
-            child = node.get(keyword)
-            if isinstance(child, dict):
-                _check_complete(child, child, f"{where}.{keyword}", f"{where}.{keyword}", errors)
+def _branches(node: Node, path: str) -> list[tuple[str, Node]]:
+    """The schemas in the junctors of a node, with their places."""
+    found = [(f"{path}.not", node["not"])] if isinstance(node.get("not"), dict) else []
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        found += [(f"{path}.{keyword}[{index}]", branch) for index, branch in enumerate(node.get(keyword) or [])]
+    return found
+
+
+def _check_junctors(node: Node, structure: Node, where: str, seen: str, errors: list[Cause]) -> None:
+    """Whatever the root's junctors say about a field, the structure has that field, too (complete.go, which leaves the
+    junctors of fields alone)."""
+    for place, branch in _branches(node, seen):
+        _check_branch(branch, structure, where, place, errors)
 
 
 def _check_branch(branch: Node, structure: Node | None, where: str, place: str, errors: list[Cause]) -> None:
     if structure is None:
         errors.append(cause("FieldValueRequired", where, f"because it is defined in {place}"))
         return
-    _check_complete(branch, structure, where, place, errors)
+    _check_junctors(branch, structure, where, place, errors)
     if isinstance(branch.get("items"), dict):
         _check_branch(branch["items"], structure.get("items"), f"{where}.items", f"{place}.items", errors)
     declared = structure.get("properties") or {}

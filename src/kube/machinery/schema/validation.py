@@ -18,7 +18,7 @@ from kube.machinery.errors import Cause, cause
 from kube.machinery.goregex import RegexError, compile_go_regex
 from kube.machinery.schema.combinations import all_of, any_of, none_of, one_of
 from kube.machinery.schema.common import MISSING, NO_PATH, Check, Node, Validator, type_names
-from kube.machinery.schema.formats import FORMATS, INTEGER_BOUNDS
+from kube.machinery.schema.formats import FLOAT_MAX, INTEGER_BOUNDS, find_format, is_known
 from kube.machinery.schema.listtypes import ListCorrelation
 from kube.machinery.schema.values import json_type, same, show, show_number
 
@@ -117,9 +117,8 @@ class ValidatorCompiler:
         required: list[str] = node.get("required") or []
         extra = node.get("additionalProperties")
         low, high = node.get("minProperties"), node.get("maxProperties")
-        embedded = bool(node.get("x-kubernetes-embedded-resource"))
         counted = low is not None or high is not None
-        if not (properties or required or embedded or counted or extra is False or isinstance(extra, dict)):
+        if not (properties or required or counted or extra is False or isinstance(extra, dict)):
             return None
         known = _Compiled(properties, self.compile)
         granular = node.get("x-kubernetes-map-type", "granular") == "granular"
@@ -142,8 +141,6 @@ class ValidatorCompiler:
                     errors.append(_invalid(path, key, "is a forbidden property", subject=f"{path}.{key}"))
             if required:
                 errors.extend(_required(path, key) for key in required if key not in value)
-            if embedded:
-                _check_embedded(value, path, errors)
 
         return validate
 
@@ -198,22 +195,31 @@ def _type_error(path: str, wanted: str, got: str) -> Cause:
 def _type_check(node: Node) -> Check:
     types = type_names(node)
     nullable = bool(node.get("nullable"))
-    wanted = ",".join(types)
-    allowed = set(types)
-    if "number" in allowed:
-        allowed.add("integer")
+    wanted, wanted_format = ",".join(types), _number_format(node)
 
     def check(value: Any, path: str, errors: list[Cause]) -> None:
         got = json_type(value)
-        if got in allowed or not types:
+        if got in types or not types or (value is None and nullable):
             return
-        if value is None and nullable:
+        if got == "integer" and "number" in types:
             return
-        if got == "number" and "integer" in allowed and value == int(value):
+        if got == "number" and "integer" in types and abs(value) < _EXACT and value == int(value):
             return
-        errors.append(_type_error(path, wanted, got))
+        if wanted_format and got not in ("null", "string", "array"):
+            errors.append(_type_error(path, wanted_format, "float64" if got == "number" else ""))
+        else:
+            errors.append(_type_error(path, wanted, got))
 
     return check
+
+
+_EXACT = 2.0**53
+"""From here on a float is not known to be a whole number."""
+
+
+def _number_format(node: Node) -> str:
+    name, declared = node.get("format") or "", node.get("type")
+    return name if declared in ("integer", "number") and is_known(name, declared) else ""
 
 
 def _enum_check(node: Node) -> Check | None:
@@ -247,9 +253,8 @@ def _string_checks(node: Node) -> Iterable[Check]:
                 errors.append(_invalid(path, value, f"should match '{pattern}'"))
 
         yield check
-    name = node.get("format")
-    if isinstance(name, str) and name in FORMATS:
-        has_format = FORMATS[name]
+    has_format, name = find_format(node), node.get("format")
+    if has_format is not None:
 
         def check_format(value: str, path: str, errors: list[Cause]) -> None:
             if not has_format(value):
@@ -274,6 +279,10 @@ _LIMITS: list[tuple[str, str, Callable[[Any, Any], bool], str, Callable[[Any, An
 
 
 def _number_checks(node: Node) -> Iterable[Check]:
+    if node.get("type") == "integer":
+        yield _range_check(node.get("format") or "")
+    elif node.get("type") == "number" and node.get("format") == "float":
+        yield _check_float
     step = node.get("multipleOf")
     if step:
         yield _multiple_check(step)
@@ -282,9 +291,6 @@ def _number_checks(node: Node) -> Iterable[Check]:
         if limit is not None:
             strict = bool(node.get(exclusive))
             yield _limit_check(limit, outside_strictly if strict else outside, text_strictly if strict else text)
-    types = type_names(node)
-    if "integer" in types:
-        yield _range_check(node.get("format") or "")
 
 
 def _multiple_check(step: float) -> Check:
@@ -315,11 +321,17 @@ def _range_check(name: str) -> Check:
     shown = f"with format {name}" if name else "(default format)"
 
     def check(value: Any, path: str, errors: list[Cause]) -> None:
-        if not low <= value <= high:
+        if not low <= value <= high or value != int(value):
             text = f"Checked value must be of type integer {shown} in {path}"
             errors.append(cause("FieldValueInvalid", NO_PATH, text, '""'))
 
     return check
+
+
+def _check_float(value: Any, path: str, errors: list[Cause]) -> None:
+    if abs(value) > FLOAT_MAX:
+        text = f"Checked value must be of type number with format float in {path}"
+        errors.append(cause("FieldValueInvalid", NO_PATH, text, '""'))
 
 
 def _array_checks(node: Node) -> Iterable[Check]:
@@ -337,9 +349,3 @@ def _array_checks(node: Node) -> Iterable[Check]:
             errors.append(cause("FieldValueInvalid", path or NO_PATH, text, '""'))
 
     yield check
-
-
-def _check_embedded(value: dict[str, Any], path: str, errors: list[Cause]) -> None:
-    """An embedded object names its type (apiextensions' objectmeta.Validate)."""
-    missing = [key for key in ("apiVersion", "kind") if not value.get(key)]
-    errors.extend(_required(path, key, "must not be empty") for key in missing)

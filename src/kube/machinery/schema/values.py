@@ -6,6 +6,7 @@ Objects here are what a JSON parser yields: dict, list, str, int, float, bool an
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 _TYPE_NAMES: dict[type, str] = {
@@ -26,12 +27,25 @@ def json_type(value: Any) -> str:
 
 def show(value: Any) -> str:
     """A value as `field.Error` prints it: strings quoted, compounds as compact JSON with sorted keys."""
+    if isinstance(value, float):
+        return show_number(value)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def show_number(value: float) -> str:
-    """A number as Go's `%v` prints it: no trailing `.0`."""
-    return str(int(value)) if value == int(value) else repr(value)
+    """A number as Go's `%v` prints it: no trailing `.0`, an exponent for very large and small ones."""
+    if not isinstance(value, float):
+        return str(value)
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    if not isinstance(exponent, int):
+        return {"F": "+Inf", "n": "NaN"}.get(str(exponent), str(value))
+    place = len(digits) + exponent - 1
+    if -4 <= place < 6 and value:
+        return f"{value:.{max(-exponent, 0)}f}"
+    if not value:
+        return "0"
+    rest = "".join(map(str, digits[1:]))
+    return f"{'-' if sign else ''}{digits[0]}{'.' if rest else ''}{rest}e{place:+03d}"
 
 
 def same(left: Any, right: Any) -> bool:

@@ -15,6 +15,8 @@ from solo.registry.kinds import PrinterColumn
 
 Obj = dict[str, Any]
 
+_LARGE = 1e21
+"""From here on Go's JSON has exponents."""
 _AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
 
 
@@ -24,11 +26,15 @@ def custom_printer(definitions: Sequence[PrinterColumn]) -> Printer:
     columns = [NAME]
     getters: list[Callable[[Obj], Any]] = []
     for item in wanted:
+        try:
+            getter = _getter(item)
+        except ValueError:
+            break  # as in kube-apiserver, a path that is none ends the columns: definitions may have any text there
         description = item.description or f"Custom resource definition column (in JSONPath format): {item.json_path}"
         if item is _AGE:
             description = ""
         columns.append(Column(item.name, item.type, item.format, description, item.priority))
-        getters.append(_getter(item))
+        getters.append(getter)
 
     def cells(obj: Obj) -> list[Any]:
         return [name_of(obj), *(getter(obj) for getter in getters)]
@@ -37,6 +43,8 @@ def custom_printer(definitions: Sequence[PrinterColumn]) -> Printer:
 
 
 def _getter(item: PrinterColumn) -> Callable[[Obj], Any]:
+    if item.json_path == ".":
+        return lambda _: None  # the object itself is no cell
     path = compile_jsonpath(item.json_path)
 
     def get(obj: Obj) -> Any:
@@ -46,8 +54,6 @@ def _getter(item: PrinterColumn) -> Callable[[Obj], Any]:
             return None
         if not values:
             return None
-        if item.type == "string" and len(values) > 1:
-            return ",".join(_text(value) for value in values)
         return _cell(item.type, values[0])
 
     return get
@@ -80,4 +86,6 @@ def _age(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() and abs(value) < _LARGE else value
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from kube.machinery import names
 from kube.machinery.cel.literals import without_types
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
+from solo.registry.rules.clientconfig import validate_client_config
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -255,40 +255,6 @@ def _webhook(hook: Obj, field: str) -> list[Cause]:
         else:
             causes += _compiles(condition["expression"], place, _WEBHOOK_VARIABLES)
     return causes
-
-
-def validate_client_config(config: Obj, field: str) -> list[Cause]:
-    """Where a webhook is: exactly one of an https URL and a service."""
-    url, service = config.get("url"), config.get("service")
-    if (url is None) == (service is None):
-        return [cause("FieldValueRequired", field, "exactly one of url or service is required")]
-    if service is None:
-        return _validate_url(str(url), f"{field}.url")
-    place = f"{field}.service"
-    causes = [cause("FieldValueRequired", f"{place}.{key}") for key in ("name", "namespace") if not service.get(key)]
-    path, port = service.get("path"), service.get("port")
-    if path and (not path.startswith("/") or set(path) & set("?#\\") or path != "".join(path.split())):
-        # It is put behind the endpoint's address: "@elsewhere/" would make that a user name, and be another host.
-        detail = "must start with a '/' and have no query, fragment, backslash or white space"
-        causes.append(cause("FieldValueInvalid", f"{place}.path", detail, quote(path)))
-    if port is not None and not 1 <= port <= 65535:
-        causes.append(cause("FieldValueInvalid", f"{place}.port", "must be between 1 and 65535", str(port)))
-    return causes
-
-
-def _validate_url(url: str, field: str) -> list[Cause]:
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme == "https" and bool(parts.hostname)
-    except ValueError:
-        return [cause("FieldValueInvalid", field, "must be an https URL with a host", quote(url))]
-    problems = {
-        "must be an https URL with a host": not good,
-        "user information is not permitted in the URL": "@" in parts.netloc,
-        "fragments are not permitted in the URL": bool(parts.fragment),
-        "query parameters are not permitted in the URL": bool(parts.query),
-    }
-    return [cause("FieldValueInvalid", field, detail, quote(url)) for detail, there in problems.items() if there]
 
 
 def _default_match(match: Obj, rules: str = "resourceRules") -> None:

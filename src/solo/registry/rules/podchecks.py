@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kube.machinery import names
+from kube.machinery import names, objectmeta
 from kube.machinery.errors import Cause, cause
-from solo.registry import meta
 from solo.registry.objects import dig, quote
 
 Obj = dict[str, Any]
@@ -116,7 +115,7 @@ def _security(spec: Obj, field: str) -> Iterator[Cause]:
 
 
 def _placement(spec: Obj, field: str) -> Iterator[Cause]:
-    yield from meta.validate_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
+    yield from objectmeta.validate_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
     required = dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
     if required is not None:
         place = f"{field}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"

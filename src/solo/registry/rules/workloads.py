@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kube.machinery import objectmeta
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
-from solo.registry import meta
 from solo.registry.objects import child, dig, quote, quote_json, without
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
@@ -135,7 +135,7 @@ class TemplateStrategy(BuiltinStrategy):
 def validate_template(template: Obj, field: str) -> list[Cause]:
     """What is wrong with a pod template."""
     labels = dig(template, "metadata", "labels") or {}
-    return meta.validate_labels(labels, f"{field}.metadata.labels") + validate_pod_spec(
+    return objectmeta.validate_labels(labels, f"{field}.metadata.labels") + validate_pod_spec(
         template["spec"], f"{field}.spec"
     )
 
