@@ -132,17 +132,12 @@ def test_who_may_approve_and_who_may_sign(wire, admin, namespace):
     """Rights on the requests' subresources are not enough: it takes those on their signer."""
     group = "certificates.k8s.io"
     base, roles = f"/apis/{group}/v1/certificatesigningrequests", "/apis/rbac.authorization.k8s.io/v1/clusterroles"
-    whole = {
-        "apiGroups": [group],
-        "resources": ["certificatesigningrequests/approval", "certificatesigningrequests/status"],
-    }
-    rules = [{**whole, "verbs": ["get", "patch"]}]
+    writes = [f"certificatesigningrequests/{subresource}" for subresource in ("approval", "status")]
+    rules = [{"apiGroups": [group], "resources": writes, "verbs": ["get", "patch"]}]
+    merge = {"Content-Type": "application/merge-patch+json"}
 
     def allow(*more):
-        path = f"{roles}/{namespace}"
-        assert (
-            wire("PATCH", path, {"rules": [*rules, *more]}, {"Content-Type": "application/merge-patch+json"})[0] == 200
-        )
+        assert wire("PATCH", f"{roles}/{namespace}", {"rules": [*rules, *more]}, merge)[0] == 200
 
     def patch(subresource, **status):
         return wire("PATCH", f"{base}/{namespace}/{subresource}", {"status": status}, {**merge, **BOB})
