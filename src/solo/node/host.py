@@ -14,10 +14,11 @@ _MAX_PODS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The address of all pods, and the node's allocatable resources as quantities."""
+    """The address of all pods, the node's allocatable resources as quantities, whether it has SELinux."""
 
     address: str
     resources: Mapping[str, str]
+    selinux: bool = False
 
 
 @cache
@@ -29,7 +30,7 @@ def this_host() -> Host:
         "pods": str(_MAX_PODS),
         "ephemeral-storage": f"{_disk_kib()}Ki",
     }
-    return Host(NODE_IP, resources)
+    return Host(NODE_IP, resources, os.path.exists("/sys/fs/selinux/enforce"))
 
 
 def physical_memory() -> int:

@@ -23,6 +23,7 @@ from solo.node.container import Container
 from solo.node.context import NodeContext
 from solo.node.environment import ConfigError
 from solo.node.health import Health
+from solo.node.host import this_host
 from solo.node.launch import LaunchError
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
@@ -154,7 +155,7 @@ class PodWorker:
             return await self._fail()
         if self._publisher.written.get("phase") in ("Succeeded", "Failed"):
             return None
-        refused = podspec.refusals(self.pod, agent_uid=self._context.uid)
+        refused = podspec.refusals(self.pod, agent_uid=self._context.uid, selinux=this_host().selinux)
         refused += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
         if refused and not any(container.running for container in self.containers.values()):
             self._refuse(refused)
