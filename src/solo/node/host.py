@@ -31,6 +31,11 @@ def allocatable() -> Mapping[str, str]:
     }
 
 
+def has_selinux() -> bool:
+    """Whether this machine enforces labels of SELinux."""
+    return os.path.exists("/sys/fs/selinux/enforce")
+
+
 def physical_memory() -> int:
     """The machine's memory in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -17,7 +17,7 @@ from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
-from solo.node.host import Host, allocatable
+from solo.node.host import Host, allocatable, has_selinux
 from solo.node.launch import Launch
 from solo.node.mounts import Mount
 from solo.node.podspec import Refusal
@@ -48,7 +48,7 @@ class Planner:
 
     def refusals(self) -> list[Refusal]:
         """Everything in the pod that cannot be honoured here; empty when it can run."""
-        found = podspec.refusals(self.pod, agent_uid=self._context.uid)
+        found = podspec.refusals(self.pod, agent_uid=self._context.uid, selinux=has_selinux())
         found += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
         if self._record.address is None:
             found += addresses.refusals(self.pod, self._context.pod_network)

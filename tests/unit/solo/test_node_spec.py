@@ -35,7 +35,7 @@ def test_an_ordinary_pod_is_not_refused():
     mounts = [{"name": "h", "mountPath": "/srv"}, {"name": "kube-api-access-x", "mountPath": "/var/run/secrets"}]
     context = {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}
     made = pod({"volumeMounts": mounts, "securityContext": context}, volumes=volumes, hostNetwork=True)
-    assert podspec.refusals(made, agent_uid=0) == volumespec.refusals(made, can_mount=False) == []
+    assert podspec.refusals(made, agent_uid=0, selinux=True) == volumespec.refusals(made, can_mount=False) == []
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_an_ordinary_pod_is_not_refused():
     ],
 )
 def test_what_cannot_be_honoured_is_refused(container, spec, reason, text):
-    (refusal,) = podspec.refusals(pod(container, **spec), agent_uid=0)
+    (refusal,) = podspec.refusals(pod(container, **spec), agent_uid=0, selinux=True)
     assert refusal.waiting_reason == reason and text in refusal.message
 
 
@@ -209,6 +209,14 @@ async def test_missing_sources_are_named(source, text):
     made = pod({"env": [{"name": "X", "valueFrom": source}]})
     with pytest.raises(ConfigError, match=text):
         await environment.resolve(made, made["spec"]["containers"][0], HOST, read, {"DB_SERVICE_HOST": "127.32.0.9"})
+
+
+def test_labels_of_selinux_mean_nothing_where_there_is_none():
+    level = {"seLinuxOptions": {"level": "s0:c0,c1"}}
+    for made in (pod(securityContext=level), pod({"securityContext": level})):
+        assert podspec.refusals(made, agent_uid=0, selinux=False) == []
+        (refusal,) = podspec.refusals(made, agent_uid=0, selinux=True)
+        assert refusal.message == "seLinuxOptions cannot be honoured for a host process"
 
 
 def ended(code: int) -> Terminated:
