@@ -1,7 +1,7 @@
 # Every target sets up what it needs by itself; a second run finds it done and is quick.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-unit test-debian soak soak-api fuzz check format bench build clean
+.PHONY: help demo demo-clean test test-unit test-debian soak soak-api fuzz check format bench bench-peer build clean
 
 PY := .venv/bin/python
 
@@ -55,6 +55,10 @@ format: ## put the code into its one format
 bench: ## measure (docs/benchmarks.md says how)
 	@scripts/setup.sh dev
 	@$(PY) -m bench
+
+bench-peer: ## build the kube-apiserver that `make bench` compares the API with (from Debian's source; minutes)
+	@scripts/setup.sh debian
+	@scripts/build_peer.sh .cache/peer
 
 build: ## wheel and sdist into dist/
 	@scripts/setup.sh dev

@@ -102,6 +102,16 @@ def test_deletion_that_does_not_say_what_becomes_of_pods(wire, namespace):
         eventually(lambda: not wire("GET", pods)[1]["items"])
 
 
+def test_deletion_in_the_words_of_old_clients(wire, namespace):
+    """Job, delete a job: `orphanDependents: false` takes the pods, also where they stay if nothing is said."""
+    jobs, pods = f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"
+    for path, options in (("owner", {"orphanDependents": False}), ("owner?orphanDependents=false", None)):
+        assert wire("POST", jobs, labelled("Job", "batch/v1"))[0] == 201
+        eventually(lambda: wire("GET", pods)[1]["items"])
+        assert wire("DELETE", f"{jobs}/{path}", options)[0] == 200
+        eventually(lambda: not wire("GET", pods)[1]["items"])
+
+
 def test_the_timeout_of_a_request(wire):
     """Server request timeout: a wish that is none is a bad request, a long one counts as the longest there is."""
     for path in ("/version", "/api/v1/namespaces"):
@@ -245,8 +255,42 @@ def test_fields_of_events_have_the_names_of_their_version(wire, namespace):
     new = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
     for path, selector, count in (
         (events, "involvedObject.name=p,reportingComponent=r", 1),
+        (events, "source=r", 1),
         (new, "regarding.name=p,reportingController=r,type=Normal", 1),
         (new, "regarding.name=q", 0),
     ):
         assert len(wire("GET", f"{path}?fieldSelector={quote(selector)}")[1]["items"]) == count
     assert wire("GET", f"{new}?fieldSelector=involvedObject.name%3Dp")[0] == 400
+
+
+def test_tables_in_the_earlier_version(wire, namespace):
+    """Table transformation: clients that ask for `meta.k8s.io/v1beta1` get it, also in the rows, lists and watches."""
+    path = f"/api/v1/namespaces/{namespace}/podtemplates"
+    template = {"spec": {"containers": [{"name": "test", "image": "test2"}]}}
+    for number in range(3):
+        body = {"metadata": {"name": f"template-{number:04}"}, "template": template}
+        assert wire("POST", path, body)[0] == 201
+    beta = "meta.k8s.io/v1beta1"
+    as_table = {"Accept": "application/json;as=Table;v=v1beta1;g=meta.k8s.io"}
+    page = wire("GET", f"{path}?limit=2", headers=as_table)[1]
+    assert (page["kind"], page["apiVersion"]) == ("Table", beta)
+    assert [row["cells"][0] for row in page["rows"]] == ["template-0000", "template-0001"]
+    assert {(row["object"]["kind"], row["object"]["apiVersion"]) for row in page["rows"]} == {
+        ("PartialObjectMetadata", beta)
+    }
+    rest = wire("GET", f"{path}?continue={quote(page['metadata']['continue'])}", headers=as_table)[1]
+    assert [row["cells"][0] for row in rest["rows"]] == ["template-0002"]
+    as_metadata = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io"}
+    listed = wire("GET", path, headers=as_metadata)[1]
+    assert (listed["apiVersion"], {each["apiVersion"] for each in listed["items"]}) == (beta, {beta})
+    connection, stream = wire.open("GET", f"{path}?watch=true", headers=as_table)
+    assert json.loads(stream.readline())["object"]["apiVersion"] == beta
+    connection.close()
+
+
+def test_the_openapi_document_that_clients_read_in_protobuf(cluster, gears):
+    """CRD publish OpenAPI: Swagger 2.0, which client-go asks for in protobuf alone, has built-in and custom kinds."""
+    shown = cluster.kubectl("explain", "deployment.spec.strategy", "--output=plaintext-openapiv2")
+    assert "DeploymentStrategy describes how to replace existing pods" in shown
+    assert "rollingUpdate\t<Object>" in shown
+    assert "VERSION:  gears.example.com/v1" in cluster.kubectl("explain", "gear", "--output=plaintext-openapiv2")

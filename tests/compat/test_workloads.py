@@ -84,6 +84,26 @@ def test_jobs(cluster, namespace):
     cluster.kubectl("wait", *options, "--for=condition=Complete", "job/held")
 
 
+def test_scaling_in_the_middle_of_a_rollout(cluster, namespace):
+    """Deployment, proportional scaling: what is wanted more is shared by the old and the new pods."""
+
+    def sizes():
+        found = cluster.get("replicasets", "-n", namespace)["items"]
+        found.sort(key=lambda each: each["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+        return [each["spec"]["replicas"] for each in found]
+
+    rolling = {"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}}
+    cluster.apply(workload("Deployment", "d", "sleep", "600", replicas=4, strategy=rolling), namespace=namespace)
+    cluster.kubectl("rollout", "status", "deployment/d", "-n", namespace, "--timeout=20s")
+    cluster.kubectl("set", "image", "deployment/d", "c=not-there", "-n", namespace)
+    until(lambda: sizes() == [3, 3])
+    cluster.kubectl("scale", "deployment/d", "--replicas=8", "-n", namespace)
+    until(lambda: sizes() == [5, 5])
+    cluster.kubectl("set", "image", "deployment/d", "c=host", "-n", namespace)
+    cluster.kubectl("rollout", "status", "deployment/d", "-n", namespace, "--timeout=20s")
+    assert sorted(sizes()) == [0, 8]
+
+
 def test_a_daemon_set_and_its_history(cluster, namespace):
     cluster.apply(workload("DaemonSet", "ds", "sleep", "600"), namespace=namespace)
     cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")

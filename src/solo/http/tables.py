@@ -13,7 +13,6 @@ from solo.registry.strategy import Strategy
 
 Obj = dict[str, Any]
 
-META = "meta.k8s.io/v1"
 _WELL_KNOWN = {"Name": "name", "Age": "creationTimestamp", "Created At": "creationTimestamp"}
 
 _custom: WeakKeyDictionary[Strategy, Printer] = WeakKeyDictionary()
@@ -29,32 +28,34 @@ def printer_of(kind: Kind) -> Printer:
     return printer
 
 
-def table(kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, *, header: bool = True) -> Obj:
+def table(
+    kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, api_version: str, *, header: bool = True
+) -> Obj:
     """A table of objects. `include` says what each row carries: Metadata (default), Object or None."""
     printer = printer_of(kind)
     rows = [
         {
             "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
-            **({} if include == "None" else {"object": _row_object(obj, include)}),
+            **({} if include == "None" else {"object": _row_object(obj, include, api_version)}),
         }
         for obj in objects
     ]
     return {
         "kind": "Table",
-        "apiVersion": META,
+        "apiVersion": api_version,
         "metadata": list_meta,
         "columnDefinitions": _definitions(printer.columns) if header else [],
         "rows": rows,
     }
 
 
-def _row_object(obj: Obj, include: str) -> Obj:
-    return obj if include == "Object" else partial(obj)
+def _row_object(obj: Obj, include: str, api_version: str) -> Obj:
+    return obj if include == "Object" else partial(obj, api_version)
 
 
-def partial(obj: Obj) -> Obj:
+def partial(obj: Obj, api_version: str) -> Obj:
     """PartialObjectMetadata of an object."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": obj.get("metadata") or {}}
+    return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": obj.get("metadata") or {}}
 
 
 def _definitions(columns: Sequence[Column]) -> list[Obj]:

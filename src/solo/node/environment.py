@@ -15,6 +15,7 @@ from typing import Any
 
 from kube.machinery.quantity import parse_quantity
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
+from solo.node.addresses import Addresses
 
 Obj = dict[str, Any]
 ObjectReader = Callable[[Resource, str, str], Awaitable[Obj | None]]
@@ -53,7 +54,7 @@ def command_line(container: Obj, env: Mapping[str, str]) -> list[str]:
     return [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
 
 
-async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) -> dict[str, str]:
+async def resolve(pod: Obj, container: Obj, addresses: Addresses, read: ObjectReader) -> dict[str, str]:
     """The variables of `envFrom` and `env`. Raises ConfigError naming what is missing."""
     sources = _Sources(pod["metadata"]["namespace"], read)
     env: dict[str, str] = {}
@@ -65,15 +66,15 @@ async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) ->
         if value_from is None:
             env[entry["name"]] = expand(entry.get("value") or "", env)
             continue
-        value = await _value_from(pod, container, node_ip, value_from, sources)
+        value = await _value_from(pod, container, addresses, value_from, sources)
         if value is not None:
             env[entry["name"]] = value
     return env
 
 
-async def _value_from(pod: Obj, container: Obj, node_ip: str, source: Obj, sources: _Sources) -> str | None:
+async def _value_from(pod: Obj, container: Obj, addresses: Addresses, source: Obj, sources: _Sources) -> str | None:
     if "fieldRef" in source:
-        return pod_field(pod, source["fieldRef"].get("fieldPath", ""), node_ip)
+        return pod_field(pod, source["fieldRef"].get("fieldPath", ""), addresses)
     if "resourceFieldRef" in source:
         return resource_field(pod, container, source["resourceFieldRef"])
     if "configMapKeyRef" in source:
@@ -133,7 +134,7 @@ def _plain_data(resource: Resource, found: Obj) -> dict[str, str]:
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
-def pod_field(pod: Obj, path: str, node_ip: str) -> str:
+def pod_field(pod: Obj, path: str, addresses: Addresses) -> str:
     """A field of the downward API. Raises ConfigError for one that it does not have."""
     metadata, spec = pod["metadata"], pod["spec"]
     if match := _SUBSCRIPT.fullmatch(path):
@@ -144,10 +145,10 @@ def pod_field(pod: Obj, path: str, node_ip: str) -> str:
         "metadata.uid": metadata.get("uid", ""),
         "spec.nodeName": spec.get("nodeName", ""),
         "spec.serviceAccountName": spec.get("serviceAccountName", ""),
-        "status.hostIP": node_ip,
-        "status.podIP": node_ip,
-        "status.hostIPs": node_ip,
-        "status.podIPs": node_ip,
+        "status.hostIP": addresses.node,
+        "status.podIP": addresses.pod,
+        "status.hostIPs": addresses.node,
+        "status.podIPs": addresses.pod,
     }
     if path not in values:
         raise ConfigError(f"unsupported fieldPath: {path}")

@@ -14,9 +14,9 @@ from kube.client.errors import ConnectionFailed
 from kube.machinery.durations import now_micro, now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import LEASES, NODES
+from solo.node.addresses import NODE_IP
 from solo.node.plan import physical_memory
 from solo.node.procfs import boot_id
-from solo.node.status import NODE_IP
 
 log = logging.getLogger(__name__)
 

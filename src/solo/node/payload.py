@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
+from solo.node.addresses import Addresses
 from solo.node.environment import ConfigError, ObjectReader, pod_field, resource_field
 
 Obj = dict[str, Any]
@@ -29,7 +30,9 @@ class File(NamedTuple):
     mode: int
 
 
-async def collect(pod: Obj, volume: Obj, node_ip: str, read: ObjectReader, token: TokenSource) -> dict[str, File]:
+async def collect(
+    pod: Obj, volume: Obj, addresses: Addresses, read: ObjectReader, token: TokenSource
+) -> dict[str, File]:
     """The files of a volume, by their paths in it. ConfigError names what is missing."""
     found: dict[str, File] = {}
     for kind, source, mode in _sources(volume):
@@ -38,7 +41,7 @@ async def collect(pod: Obj, volume: Obj, node_ip: str, read: ObjectReader, token
             found[source["path"]] = File(text.encode(), mode)
         elif kind == "downwardAPI":
             for item in source.get("items") or []:
-                found[item["path"]] = File(_downward(pod, item, node_ip), _mode(item, "mode", mode))
+                found[item["path"]] = File(_downward(pod, item, addresses), _mode(item, "mode", mode))
         else:
             resource = SECRETS if kind == "secret" else CONFIGMAPS
             found.update(await _of_object(resource, pod["metadata"]["namespace"], source, mode, read))
@@ -66,14 +69,14 @@ def _mode(where: Obj, key: str, default: int) -> int:
     return default if given is None else int(given)
 
 
-def _downward(pod: Obj, item: Obj, node_ip: str) -> bytes:
+def _downward(pod: Obj, item: Obj, addresses: Addresses) -> bytes:
     if "resourceFieldRef" in item:
         return resource_field(pod, {"name": ""}, item["resourceFieldRef"]).encode()
     path = item["fieldRef"].get("fieldPath", "")
     if path in ("metadata.labels", "metadata.annotations"):
         entries = pod["metadata"].get(path.partition(".")[2]) or {}
         return "\n".join(f"{key}={json.dumps(entries[key], ensure_ascii=False)}" for key in sorted(entries)).encode()
-    return pod_field(pod, path, node_ip).encode()
+    return pod_field(pod, path, addresses).encode()
 
 
 async def _of_object(resource: Resource, namespace: str, source: Obj, mode: int, read: ObjectReader) -> dict[str, File]:

@@ -8,6 +8,7 @@ import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
 from solo.node import environment, lifecycle, podspec, status, volumespec
+from solo.node.addresses import Addresses
 from solo.node.cgroups import ContainerGroup, find_hierarchies
 from solo.node.environment import ConfigError
 from solo.node.launch import CAPABILITIES
@@ -179,7 +180,7 @@ async def test_environment_from_every_source():
             "resources": {"limits": {"memory": "100M"}},
         }
     )
-    env = await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+    env = await environment.resolve(made, made["spec"]["containers"][0], Addresses(), read)
     assert env == {
         "P_key": "from cm", "A": "x", "B": "xfrom cm", "PW": "hidden", "NAME": "p", "APP": "web", "MEM": "96",
     }  # fmt: skip
@@ -199,7 +200,7 @@ async def test_missing_sources_are_named(source, text):
 
     made = pod({"env": [{"name": "X", "valueFrom": source}]})
     with pytest.raises(ConfigError, match=text):
-        await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+        await environment.resolve(made, made["spec"]["containers"][0], Addresses(), read)
 
 
 def ended(code: int) -> Terminated:
@@ -245,7 +246,7 @@ def test_a_clock_that_is_set_back_does_not_prolong_a_back_off(away, step):
 
 def test_status_of_a_running_pod():
     record = ContainerRecord("c", pid=5, started_at=NOW, restarts=1, last=ended(1))
-    built = status.build(pod(), views(record=record, ready=True, started=True), NOW)
+    built = status.build(pod(), views(record=record, ready=True, started=True), NOW, Addresses())
     assert built["phase"] == "Running" and built["podIP"] == "127.0.0.1"
     assert {entry["type"]: entry["status"] for entry in built["conditions"]} == dict.fromkeys(
         ("Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
@@ -267,7 +268,7 @@ def test_status_of_a_running_pod():
 )
 def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
     record = ContainerRecord("c", started_at=NOW, terminated=ended(code))
-    built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW)
+    built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW, Addresses())
     assert built["phase"] == phase
     assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
 
@@ -309,7 +310,7 @@ def test_conditions_keep_their_transition_times_and_those_of_others():
     }
     before["spec"]["readinessGates"] = [{"conditionType": "example.org/gate"}]
     record = ContainerRecord("c", pid=5, started_at=NOW)
-    built = status.build(before, views(record=record, ready=True, started=True), NOW)["conditions"]
+    built = status.build(before, views(record=record, ready=True, started=True), NOW, Addresses())["conditions"]
     assert built[1]["lastTransitionTime"] == "2020-01-01T00:00:00Z" and built[1]["status"] == "True"
     assert built[-1] == {"type": "example.org/gate", "status": "True"}
 

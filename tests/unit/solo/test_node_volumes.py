@@ -11,6 +11,7 @@ import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
 from solo.node import payload
+from solo.node.addresses import Addresses
 from solo.node.environment import ConfigError
 from solo.node.launch import Launch, LaunchError, fork_gated
 from solo.node.libc import is_system_administrator
@@ -41,7 +42,7 @@ async def token(audience, seconds):
 
 
 async def files(**source) -> dict[str, tuple[bytes, int]]:
-    return dict(await payload.collect(POD, {"name": "v", **source}, "127.0.0.1", read, token))
+    return dict(await payload.collect(POD, {"name": "v", **source}, Addresses(), read, token))
 
 
 async def test_secrets_and_config_maps():

@@ -153,6 +153,12 @@ class Network:
         gateway = pod_network.gateway(state.subnet)
         return PodNetwork(str(state.subnet), gateway, self._bridge.nameservers())
 
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Where the addresses are from at which the host reaches machines that are started now."""
+        state = self._bridge.state
+        bridged = self._owner is not None and state is not None and state.subnet is not None
+        return (str(state.subnet if bridged and state is not None else network.ADDRESS_SPACE),)
+
     async def ensure_segment(self, segment: Segment) -> Readiness:
         if segments.is_private(segment):
             return Readiness(True)
