@@ -105,10 +105,7 @@ async def test_a_host_path_that_is_not_what_its_volume_says_is_waited_for(api, r
             "p", "sleep", "600", volumes=[volume], container={"volumeMounts": [{"name": "h", "mountPath": path}]}
         )
         (told,) = await until(lambda: api.events("FailedMount"))
-        assert (
-            told
-            == f'MountVolume.SetUp failed for volume "h": hostPath type check failed: {path}: No such file or directory'
-        )
+        assert told.endswith(f'volume "h": hostPath type check failed: {path} is not a directory')
         os.mkdir(path)
         await until(lambda: "running" in api.state(made))
 
