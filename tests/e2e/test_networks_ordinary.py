@@ -171,3 +171,4 @@ def check_nothing_is_left_of_a_disable(cluster: OrdinaryCluster) -> None:
     assert not [words for words in cluster.all_processes() if words.startswith("pasta")]
     (pod,) = cluster.items("pods", "-A")
     assert pod["metadata"]["name"].startswith("vmruntime-controller-manager")
+    assert not list((cluster.directory / "vm").glob("*.sock"))

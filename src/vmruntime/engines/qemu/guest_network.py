@@ -6,7 +6,6 @@ its gateway, routes and DNS from the Network; a card without takes everything fr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +24,10 @@ def network_config(interfaces: Sequence[Interface]) -> bytes | None:
     if not any(is_static(interface) for interface in interfaces) and len(interfaces) < 2:
         return None
     ethernets = {interface.name: _ethernet(interface, alone=len(interfaces) == 1) for interface in interfaces}
-    # JSON is YAML, in which a card or a domain of the name `no` is no text.
-    return (json.dumps({"version": 2, "ethernets": ethernets}, indent=1) + "\n").encode()
+    # Only machines with such cards need it. It puts words into quotes that are no texts to YAML, such as `no`.
+    import yaml
+
+    return yaml.safe_dump({"version": 2, "ethernets": ethernets}, sort_keys=False).encode()
 
 
 def with_prefix(address: str) -> str:
