@@ -166,8 +166,8 @@ class Network:
             return Readiness(False, f"machines cannot take part in a network of the node: {problem}")
         try:
             return await segments.ensure(segment, self._identity().id)
-        except ToolError as error:
-            return Readiness(False, f"{segments.parent(segment)} could not be made: {error}")
+        except (ToolError, OSError) as error:
+            return Readiness(False, f"{segments.vlan_name(segment)} could not be made: {error}")
 
     async def remove_segment(self, segment: Segment) -> None:
         if not segments.is_private(segment) and not host_tools.why_no_rights():
