@@ -172,6 +172,38 @@ def test_claims_are_counted_by_their_attributes_class(wire, namespace):
     eventually(lambda: used() == ("0", "1"))
 
 
+def test_devices_are_counted_by_their_class(wire, namespace):
+    """ResourceQuota: the life of a ResourceClaim; of alternatives the largest counts, and all are as many as may be."""
+    quotas, claims = (
+        f"/{path}/namespaces/{namespace}/{plural}"
+        for path, plural in (("api/v1", "resourcequotas"), ("apis/resource.k8s.io/v1", "resourceclaims"))
+    )
+    devices = [f"{name}.deviceclass.resource.k8s.io/devices" for name in ("gold", "tin")]
+    hard = {"count/resourceclaims.resource.k8s.io": "9", devices[0]: "5", devices[1]: "40"}
+    assert wire("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": hard}})[0] == 201
+
+    def used() -> tuple[str, ...]:
+        found = wire("GET", f"{quotas}/q")[1].get("status", {}).get("used", {})
+        return tuple(found.get(name, "") for name in devices)
+
+    def claim(name: str, *requests: dict) -> tuple[int, dict]:
+        return wire("POST", claims, {"metadata": {"name": name}, "spec": {"devices": {"requests": list(requests)}}})
+
+    eventually(lambda: used() == ("0", "0"))
+    two = {"name": "two", "exactly": {"deviceClassName": "gold", "count": 2}}
+    choice = [
+        {"name": "a", "deviceClassName": "gold", "count": 1},
+        {"name": "b", "deviceClassName": "gold", "count": 3},
+    ]
+    choice.append({"name": "c", "deviceClassName": "tin", "allocationMode": "All"})
+    assert claim("c", two, {"name": "either", "firstAvailable": choice})[0] == 201
+    eventually(lambda: used() == ("5", "32"))
+    code, refused = claim("d", {"name": "one", "exactly": {"deviceClassName": "gold"}})
+    assert (code, f"requested: {devices[0]}=1, used: {devices[0]}=5" in refused["message"]) == (403, True)
+    wire("DELETE", f"{claims}/c")
+    eventually(lambda: used() == ("0", "0"))
+
+
 def test_a_webhook_that_does_not_answer(wire, namespace):
     """Admission webhook, honor timeout: the error names the call and its deadline; the client's own comes before it."""
     hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"

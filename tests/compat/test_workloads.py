@@ -116,6 +116,8 @@ def test_a_daemon_set_and_its_history(cluster, namespace):
     cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
     (last,) = pods(cluster, namespace, "ds").values()
     assert last["spec"]["containers"][0]["command"] == ["sleep", "600"]
+    again = cluster.kubectl("rollout", "undo", "-n", namespace, "daemonset/ds", "--to-revision=3")
+    assert "skipped rollback (current template already matches revision 3)" in again
 
 
 def test_a_stateful_set_goes_in_order(cluster, namespace):
