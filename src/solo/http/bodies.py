@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 from collections import Counter
 from functools import lru_cache
@@ -111,11 +112,19 @@ def _mend(escape: re.Match[str]) -> str:
 
 
 def _bounded(value: Any) -> Any:
+    """A value with numbers that others can read. Raises ValueError for what is none of 64 bits as a float either."""
     if isinstance(value, dict):
         return {key: _bounded(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_bounded(item) for item in value]
-    return float(value) if type(value) is int and not -(2**63) <= value < 2**63 else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Number out of range")
+    if type(value) is not int or -(2**63) <= value < 2**63:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("Number out of range") from None
 
 
 def _not_read(kind: str, detail: str, body: bytes) -> errors.StatusError:
@@ -231,7 +240,7 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
     try:
         if body[:1] == b"{":
             with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                return _decode(body)  # JSON is YAML, and this reader of it is a hundred times faster
+                return _read_json(body)  # JSON is YAML, and this reader of it is a hundred times faster
         loader = _loader()(body)
         loader.repeated = repeated
         try:
@@ -241,7 +250,7 @@ def _decode_yaml(body: bytes, kind: str, repeated: list[str]) -> Any:
         if _expanded(value, {}) > MAX_YAML_NODES:
             raise errors.bad_request("the YAML document's aliases expand to too much")
         # The same restrictions as JSON: string keys, no dates, no bytes.
-        return _decode(msgspec.json.encode(value))
+        return _decode(msgspec.json.encode(_bounded(value)))
     except yaml.YAMLError as problem:
         text = getattr(problem, "problem", None) or str(problem).replace("\n", " ")
         raise _unrecognized(kind, f"yaml: {text}", body) from None

@@ -19,6 +19,10 @@ Obj = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
 
+WARNINGS_CHARACTERS, WARNING_CHARACTERS = 4096, 256
+"""From which length on all warnings of an answer are cut, and to which each is then (kube-apiserver's numbers)."""
+WARNINGS_NUMBER = 64
+"""Some clients take no answer with more than a hundred headers, Python's http.client for one."""
 PIECE_BYTES = 128 * 1024
 """Long answers go out in pieces of this size, each when the client has taken the one before: a list costs the server
 the memory of a piece, not several times its own size."""
@@ -39,12 +43,25 @@ def pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def raw_json(body: bytes | AsyncIterator[bytes], status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
-    """A JSON answer from bytes, at once or piece by piece. A warning that was earned twice is told once."""
+    """A JSON answer from bytes, at once or piece by piece."""
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in dict.fromkeys(warnings):
+    for text in _told(warnings):
         response.headers.add("Warning", f"299 - {_quoted(text)}")
     return response
+
+
+def _told(warnings: Sequence[str]) -> Iterator[str]:
+    """Each warning once. Where they are too long together each is cut, and the last ones are left out."""
+    different = [text for text in dict.fromkeys(warnings) if text]
+    if sum(map(len, different)) > WARNINGS_CHARACTERS:
+        different = [text[:WARNING_CHARACTERS] for text in different]
+    told = 0
+    for text in different[:WARNINGS_NUMBER]:
+        if told >= WARNINGS_CHARACTERS:
+            break
+        told += len(text)
+        yield text
 
 
 def _quoted(text: str) -> str:

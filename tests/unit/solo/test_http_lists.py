@@ -258,3 +258,12 @@ def test_every_builtin_kind_prints():
 def test_warnings_are_one_line_and_quoted():
     response = responses.raw_json(b"{}", warnings=['a "b"\nc'])
     assert response.headers["Warning"] == '299 - "a \\"b\\" c"'
+
+
+def test_warnings_that_are_long_together_are_cut():
+    few = responses.raw_json(b"{}", warnings=["x" * 1000, "x" * 1000, "", "y" * 3000])
+    assert [len(text) for text in few.headers.getall("Warning")] == [1008, 3008]
+    long = responses.raw_json(b"{}", warnings=[f"{number:05}" * 100 for number in range(30)])
+    assert [len(text) for text in long.headers.getall("Warning")] == [264] * 16
+    many = responses.raw_json(b"{}", warnings=[str(number) for number in range(200)])
+    assert len(many.headers.getall("Warning")) == 64

@@ -102,6 +102,12 @@ def test_yaml_scalars(text, value):
     assert type(decoded) is type(value)
 
 
+@pytest.mark.parametrize("media_type", [JSON, YAML])
+def test_whole_numbers_beyond_64_bits_are_floats(media_type):
+    body = b'{"a":123456789012345678901234567890}'
+    assert repr(bodies.decode_object(body, media_type, "X")["a"]) == "1.2345678901234568e+29"
+
+
 @pytest.mark.parametrize(
     ("body", "media_type", "code"),
     [
@@ -119,6 +125,10 @@ def test_yaml_scalars(text, value):
         (b"a: " + b"[" * 1_000_000, YAML, 400),
         (b"? " * 1_000_000, YAML, 400),
         (b"? [a]\n: b\n", YAML, 400),
+        (b'{"a":' + b"9" * 400 + b"}", JSON, 400),
+        (b'{"a":' + b"9" * 400 + b"}", YAML, 400),
+        (b"a: " + b"9" * 400, YAML, 400),
+        (b"a: 1.0e+999", YAML, 400),
     ],
     ids=lambda value: str(value)[:40],
 )
