@@ -10,7 +10,7 @@ from kube.machinery.errors import StatusError
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-OFFERED = (JSON, YAML)
+OFFERED = (JSON, YAML, PROTOBUF)
 
 TABLE = "Table"
 PARTIAL = "PartialObjectMetadata"
@@ -41,9 +41,7 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
         transform = params.get("as", "")
         if transform and not transforms:
             continue
-        if transform and (transform not in _TRANSFORMS or params.get("v", "v1") != "v1"):
-            continue
-        if transform and params.get("g", "meta.k8s.io") != "meta.k8s.io":
+        if transform and (transform not in _TRANSFORMS or (params.get("g"), params.get("v")) != ("meta.k8s.io", "v1")):
             continue
         if media_type in (JSON, "application/*", "*/*"):
             return Output(JSON, transform)
@@ -51,8 +49,8 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
             return Output(YAML, transform)
     if protobuf and any(media_type == PROTOBUF and "as" not in params for media_type, params in _ranges(accept)):
         return Output(PROTOBUF)
-    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(OFFERED)}"
-    raise StatusError(406, "NotAcceptable", text, {})
+    text = f"only the following media types are accepted: {', '.join(OFFERED)}"
+    raise StatusError(406, "NotAcceptable", text)
 
 
 def _ranges(accept: str) -> list[tuple[str, dict[str, str]]]:
