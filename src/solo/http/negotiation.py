@@ -10,7 +10,7 @@ from kube.machinery.errors import StatusError
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
-OFFERED = (JSON, YAML)
+OFFERED = (JSON, YAML, PROTOBUF)
 
 TABLE = "Table"
 PARTIAL = "PartialObjectMetadata"
@@ -44,7 +44,7 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
         transform = params.get("as", "")
         if transform and not transforms:
             continue
-        group, version = params.get("g", _META), params.get("v", "v1")
+        group, version = params.get("g"), params.get("v")
         if transform and not (transform in _TRANSFORMS and group == _META and version in _META_VERSIONS):
             continue
         api_version = f"{group}/{version}" if transform else ""
@@ -54,8 +54,8 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
             return Output(YAML, transform, api_version)
     if protobuf and any(media_type == PROTOBUF and "as" not in params for media_type, params in _ranges(accept)):
         return Output(PROTOBUF)
-    text = f"406: Not Acceptable\n\nAvailable representations: {', '.join(OFFERED)}"
-    raise StatusError(406, "NotAcceptable", text, {})
+    text = f"only the following media types are accepted: {', '.join(OFFERED)}"
+    raise StatusError(406, "NotAcceptable", text)
 
 
 def _ranges(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kube.machinery.cel.costs import PER_OBJECT, Meter
 from kube.machinery.cel.literals import without_types
+from kube.machinery.cel.values import plain
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import ADMISSION_GROUP
 from kube.machinery.selectors import label_selector_from_dict
+from solo.auth.rbac import Authorizer as Access
+from solo.registry.authority import authorizer_of
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
 from solo.registry.matching import Matcher
@@ -20,7 +24,8 @@ from solo.store import Key, Store, Stored
 
 Obj = dict[str, Any]
 
-VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
+VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer")
+OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
 
 
 class NotConfigured(Exception):
@@ -30,8 +35,11 @@ class NotConfigured(Exception):
 class BoundPolicies:
     """The policies of one kind (`policies` and `bindings` are group resources) as requests meet them."""
 
-    def __init__(self, store: Store, catalog: Catalog, views: Views, policies: str, bindings: str) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, views: Views, access: Access, policies: str, bindings: str
+    ) -> None:
         self._store = store
+        self._access = access
         self._views = views
         self._catalog = catalog
         self._matcher = Matcher(store, catalog)
@@ -61,6 +69,7 @@ class BoundPolicies:
             "object": attributes.obj,
             "oldObject": attributes.old,
             "request": admission_request(attributes),
+            "authorizer": authorizer_of(self._access, attributes),
             "namespaceObject": self._matcher.namespace_object(attributes.namespace),
         }
         return [
@@ -112,6 +121,7 @@ class Evaluation:
         self._activation = activation
         self._definitions = {item["name"]: item["expression"] for item in spec.get("variables") or []}
         self._values: Obj = {}
+        self._budget = PER_OBJECT
 
     def conditions_hold(self) -> bool:
         """Whether all match conditions hold. Raises CelError."""
@@ -124,11 +134,17 @@ class Evaluation:
         self._values = {}
 
     def evaluate(self, expression: str) -> Any:
-        """The value of an expression of the policy. Raises CelError."""
-        from kube.machinery.cel import compile_cel
+        """The value of an expression of the policy. Raises CelError, also when all together cost too much."""
+        from kube.machinery.cel import CelCostError, compile_cel
 
         program = compile_cel(without_types(expression), VARIABLES)
         for name in program.refers_to("variables"):
             if name in self._definitions and name not in self._values:
                 self._values[name] = self.evaluate(self._definitions[name])
-        return program.evaluate({**self._activation, "variables": self._values})
+        meter = Meter()
+        try:
+            return plain(program.run({**self._activation, "variables": self._values}, meter))
+        finally:
+            self._budget -= meter.cost
+            if self._budget < 0:
+                raise CelCostError(OUT_OF_BUDGET)

@@ -13,6 +13,7 @@ from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch
 from kube.machinery.resources import ADMISSION_GROUP
+from solo.auth.rbac import Authorizer
 from solo.registry.bound_policies import BoundPolicies, Evaluation, NotConfigured
 from solo.registry.catalog import Catalog
 from solo.registry.objects import copy
@@ -28,11 +29,12 @@ Obj = dict[str, Any]
 class MutatingPolicies:
     """The admission plug-in that changes objects."""
 
-    def __init__(self, store: Store, catalog: Catalog, views: Views) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views, access: Authorizer) -> None:
         self._bound = BoundPolicies(
             store,
             catalog,
             views,
+            access,
             f"mutatingadmissionpolicies.{ADMISSION_GROUP}",
             f"mutatingadmissionpolicybindings.{ADMISSION_GROUP}",
         )

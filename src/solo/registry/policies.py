@@ -14,6 +14,7 @@ from typing import Any
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import VALIDATINGADMISSIONPOLICIES, VALIDATINGADMISSIONPOLICYBINDINGS
+from solo.auth.rbac import Authorizer
 from solo.registry.bound_policies import BoundPolicies, Evaluation, NotConfigured
 from solo.registry.catalog import Catalog
 from solo.registry.objects import dig
@@ -39,9 +40,9 @@ class Failure:
 class PolicyAdmission:
     """The admission plug-in."""
 
-    def __init__(self, store: Store, catalog: Catalog, views: Views) -> None:
+    def __init__(self, store: Store, catalog: Catalog, views: Views, access: Authorizer) -> None:
         policies, bindings = VALIDATINGADMISSIONPOLICIES, VALIDATINGADMISSIONPOLICYBINDINGS
-        self._bound = BoundPolicies(store, catalog, views, policies.group_resource, bindings.group_resource)
+        self._bound = BoundPolicies(store, catalog, views, access, policies.group_resource, bindings.group_resource)
 
     async def admit(self, attributes: Attributes) -> None:
         """Evaluate every policy that is bound to this request. Raises the denial, 401, 403, 413 or 422."""

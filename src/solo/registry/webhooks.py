@@ -14,6 +14,8 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.resources import ADMISSION_GROUP
+from solo.auth.rbac import Authorizer
+from solo.registry.authority import authorizer_of
 from solo.registry.calling import Caller, CallError
 from solo.registry.catalog import Catalog
 from solo.registry.matching import Matcher
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
-VARIABLES = ("object", "oldObject", "request")
+VARIABLES = ("object", "oldObject", "request", "authorizer")
 _MUTATING = f"mutatingwebhookconfigurations.{ADMISSION_GROUP}"
 _VALIDATING = f"validatingwebhookconfigurations.{ADMISSION_GROUP}"
 _DRY = ("None", "NoneOnDryRun")
@@ -47,8 +49,9 @@ class _Dispatcher:
 
     resource = ""
 
-    def __init__(self, store: Store, catalog: Catalog, call: Caller) -> None:
+    def __init__(self, store: Store, catalog: Catalog, call: Caller, access: Authorizer) -> None:
         self._store = store
+        self._access = access
         self._matcher = Matcher(store, catalog)
         self._call = call
 
@@ -66,7 +69,7 @@ class _Dispatcher:
         if not spec.get("rules") or not self._matcher.matches({**spec, "resourceRules": spec["rules"]}, attributes):
             return False
         try:
-            return _conditions_hold(spec, attributes)
+            return _conditions_hold(spec, attributes, self._access)
         except _ConditionError as problem:
             if hook.ignores_failure:
                 return False
@@ -144,7 +147,7 @@ class _ConditionError(Exception):
     """A match condition that cannot be evaluated."""
 
 
-def _conditions_hold(spec: Obj, attributes: Attributes) -> bool:
+def _conditions_hold(spec: Obj, attributes: Attributes, access: Authorizer) -> bool:
     """Whether all matchConditions hold; one that does not decides even if others cannot be evaluated."""
     conditions = spec.get("matchConditions") or []
     if not conditions:
@@ -155,6 +158,7 @@ def _conditions_hold(spec: Obj, attributes: Attributes) -> bool:
         "object": attributes.obj,
         "oldObject": attributes.old,
         "request": admission_request(attributes),
+        "authorizer": authorizer_of(access, attributes),
     }
     problems = []
     for condition in conditions:

@@ -66,7 +66,10 @@ def test_rules_of_the_root_see_the_name() -> None:
 
 
 def test_runtime_errors_are_reported() -> None:
-    assert causes(with_rule(rule="self.n > 0"), {})[0][2] == "Invalid value: no such key: n evaluating rule: self.n > 0"
+    assert (
+        causes(with_rule(rule="self.n > 0"), {})[0][2]
+        == 'Invalid value: "object": no such key: n evaluating rule: self.n > 0'
+    )
 
 
 def test_numbers_are_doubles() -> None:
@@ -163,3 +166,46 @@ def test_duplicates_that_were_there_are_tolerated() -> None:
     compiled = compile_schema(schema, embedded_root=False)
     assert compiled.validate({"s": ["a", "a", "b"]}, {"s": ["a", "a"]}) == []
     assert len(compiled.validate({"s": ["a", "a"]}, {"s": ["a"]})) == 1
+
+
+def test_all_rules_of_an_object_share_a_budget() -> None:
+    rules = [{"rule": f"self.all(x, self.all(y, x + y >= -{number}))"} for number in range(12)]
+    node = {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": rules}
+    schema = compile_schema({"type": "object", "properties": {"x": node}})
+    assert schema.validate({"x": list(range(340))}) == []
+    (problem,) = schema.validate({"x": list(range(360))})
+    assert (problem.field, problem.message) == (
+        "x",
+        'Invalid value: "array": validation failed due to running out of cost budget, '
+        "no further validation rules will be run",
+    )
+
+
+def test_an_error_counts_even_for_an_unchanged_value() -> None:
+    node = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "x-kubernetes-validations": [{"rule": "self.n > 0"}],
+    }
+    schema = compile_schema({"type": "object", "properties": {"x": node}})
+    assert [found.field for found in schema.validate({"x": {}}, {"x": {}})] == ["x"]
+    assert schema.validate({"x": {"n": 0}}, {"x": {"n": 0}}) == []
+
+
+def test_sets_and_maps_are_compared_without_their_order() -> None:
+    of_map = {"type": "object", "properties": {"k": {"type": "string"}}}
+    lists = {
+        "s": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"},
+        "m": {
+            "type": "array",
+            "items": of_map,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["k"],
+        },
+    }
+    rules = [{"rule": "self.s == oldSelf.s && self.m == oldSelf.m"}]
+    node = {"type": "object", "properties": lists, "x-kubernetes-validations": rules}
+    schema = compile_schema({"type": "object", "properties": {"x": node}})
+    old = {"x": {"s": ["a", "b"], "m": [{"k": "1"}, {"k": "2"}]}}
+    assert schema.validate({"x": {"s": ["b", "a"], "m": [{"k": "2"}, {"k": "1"}]}}, old) == []
+    assert len(schema.validate({"x": {"s": ["b"], "m": []}}, old)) == 1

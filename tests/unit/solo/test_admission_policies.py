@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kube.machinery.errors import StatusError
+from solo.auth.rbac import Authorizer
 from solo.auth.user import MASTERS, User
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -23,7 +24,7 @@ class World:
         catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
         self.catalog = catalog
         self.registry = Registry(store, catalog)
-        self.registry.add_admission(PolicyAdmission(store, catalog, self.registry.views))
+        self.registry.add_admission(PolicyAdmission(store, catalog, self.registry.views, Authorizer(store)))
 
     async def create(self, plural, obj, namespace="", group=""):
         kind = self.catalog.lookup(group, "v1", plural)
@@ -180,3 +181,55 @@ async def test_a_policy_that_does_not_compile_is_refused(world):
     problem = await refused(world.policy([{"expression": "object.("}]))
     assert problem.code == 422
     assert "spec.validations[0].expression" in problem.message
+
+
+async def grant(world, name, subject, verb, resource):
+    rbac = "rbac.authorization.k8s.io"
+    rule = {"apiGroups": [""], "resources": [resource], "verbs": [verb]}
+    await world.create("clusterroles", {"metadata": {"name": name}, "rules": [rule]}, group=rbac)
+    reference = {"apiGroup": rbac, "kind": "ClusterRole", "name": name}
+    binding = {"metadata": {"name": name}, "roleRef": reference, "subjects": [subject]}
+    await world.create("rolebindings", binding, "ns", group=rbac)
+
+
+@pytest.mark.parametrize(
+    ("expression", "allowed"),
+    [
+        ("authorizer.group('').resource('secrets').namespace('ns').check('get').allowed()", True),
+        ("authorizer.group('').resource('secrets').namespace('other').check('get').allowed()", False),
+        ("authorizer.group('').resource('secrets').subresource('x').namespace('ns').check('get').allowed()", False),
+        ("authorizer.requestResource.check('get').allowed()", False),
+        ("authorizer.requestResource.check('update').allowed()", True),
+        ("authorizer.path('/healthz').check('get').allowed()", False),
+        (
+            "authorizer.serviceAccount('ns', 'sa').group('').resource('pods').namespace('ns').check('list').allowed()",
+            True,
+        ),
+        (
+            "authorizer.serviceAccount('ns', 'sa').group('').resource('nodes').namespace('ns').check('get').allowed()",
+            False,
+        ),
+        ("authorizer.group('').resource('secrets').check('get').reason() == ''", True),
+        ("!authorizer.group('').resource('secrets').check('get').errored()", True),
+    ],
+)
+async def test_rights_of_the_user(world, expression, allowed):
+    await grant(world, "secrets", {"kind": "User", "name": "jane"}, "get", "secrets")
+    await grant(world, "maps", {"kind": "User", "name": "jane"}, "update", "configmaps")
+    await grant(world, "pods", {"kind": "ServiceAccount", "name": "sa", "namespace": "ns"}, "list", "pods")
+    await world.policy([{"expression": expression}])
+    kind = world.catalog.lookup("", "v1", "configmaps")
+    made = world.registry.create(kind, "ns", "", {"metadata": {"name": "a"}}, RequestContext(User("jane")))
+    if allowed:
+        await made
+    else:
+        assert (await refused(made)).code == 422
+
+
+async def test_two_checks_of_rights_in_one_expression(world):
+    check = "authorizer.group('').resource('secrets').check('get').allowed()"
+    await world.policy([{"expression": f"{check} || {check} || {check} || true"}])
+    kind = world.catalog.lookup("", "v1", "configmaps")
+    context = RequestContext(User("jane"))
+    problem = await refused(world.registry.create(kind, "ns", "", {"metadata": {"name": "a"}}, context))
+    assert "operation cancelled: actual cost limit exceeded" in problem.message

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from solo.auth.rbac import Authorizer
 from solo.auth.user import MASTERS, User
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -27,8 +28,8 @@ class World:
     def __init__(self, store):
         self.catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
         self.registry = Registry(store, self.catalog)
-        self.registry.add_mutation(MutatingWebhooks(store, self.catalog, self.call))
-        self.registry.add_admission(ValidatingWebhooks(store, self.catalog, self.call))
+        self.registry.add_mutation(MutatingWebhooks(store, self.catalog, self.call, Authorizer(store)))
+        self.registry.add_admission(ValidatingWebhooks(store, self.catalog, self.call, Authorizer(store)))
         self.answers = {}
         self.calls = []
 

@@ -66,11 +66,24 @@ def test_accept(accept, wanted):
     assert choose_output(accept) == wanted
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "application/json;as=Odd;v=v1"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/html",
+        "application/vnd.kubernetes.protobuf",
+        "application/json;as=Odd;v=v1;g=meta.k8s.io",
+        "application/json;as=Table;g=meta.k8s.io",
+        "application/json;as=Table;v=v1",
+    ],
+)
 def test_not_acceptable(accept):
     with pytest.raises(StatusError) as refused:
         choose_output(accept)
-    assert refused.value.code == 406
+    assert (refused.value.code, refused.value.message) == (
+        406,
+        "only the following media types are accepted: "
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
 
 
 def test_media_type():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kube.machinery.errors import StatusError
+from solo.auth.rbac import Authorizer
 from solo.auth.user import MASTERS, User
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
@@ -21,7 +22,7 @@ class World:
     def __init__(self, store):
         self.catalog = Catalog(store, builtin_kinds(lambda: ("node", {})))
         self.registry = Registry(store, self.catalog)
-        self.registry.add_mutation(MutatingPolicies(store, self.catalog, self.registry.views))
+        self.registry.add_mutation(MutatingPolicies(store, self.catalog, self.registry.views, Authorizer(store)))
 
     async def create(self, plural, obj, namespace="", group=""):
         kind = self.catalog.lookup(group, "v1", plural)

@@ -137,7 +137,10 @@ def test_the_predefined_type_stays_as_it_is() -> None:
     ("spec", "expected"),
     [
         ({"compute": {"cpu": {"vcpus": 0}}}, "spec.compute.cpu.vcpus"),
-        ({"compute": {"memory": {"capacity": "20GiB"}}}, "capacity: Invalid value: must be a quantity such as 512Mi"),
+        (
+            {"compute": {"memory": {"capacity": "20GiB"}}},
+            'capacity: Invalid value: "20GiB": must be a quantity such as 512Mi',
+        ),
         ({"compute": {"memory": {"capacity": "1k"}}}, "at least 1Mi"),
         (
             {"compute": {"cpu": {"vcpus": 2}, "virtualMachineTypeName": "t"}},

@@ -1,7 +1,7 @@
-"""The CEL environment of Kubernetes: the standard extensions and the functions of functions.py.
+"""The checker's environment: CEL's standard extensions that Kubernetes has, and its own functions.
 
-The evaluator (cel-expr-python, a wrapper of the C++ implementation) is a large library that most processes never
-need, so it is imported at the first compilation.
+The checker (cel-expr-python, a wrapper of the C++ implementation) is a large library that most processes never need, so
+it is imported at the first compilation.
 """
 
 from __future__ import annotations
@@ -10,17 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-_EXTENSIONS = (
-    "optional",
-    "strings",
-    "math",
-    "lists",
-    "sets",
-    "two-var-comprehensions",
-    "encoders",
-    "bindings",
-    "regex",
-)
+_EXTENSIONS = ("optional", "lists", "sets", "two-var-comprehensions")
 
 
 @cache
@@ -43,7 +33,7 @@ def typed_environment(variables: Mapping[str, str]) -> Any:
 def _declarations() -> list[Any]:
     from cel_expr_python import cel
 
-    from kube.machinery.cel.functions import FUNCTIONS
+    from kube.machinery.cel.functions import FUNCTIONS, OPAQUE
 
     types = {
         "bool": cel.Type.BOOL,
@@ -53,20 +43,13 @@ def _declarations() -> list[Any]:
         "dyn": cel.Type.DYN,
         "list": cel.Type.List(cel.Type.DYN),
         "strings": cel.Type.List(cel.Type.STRING),
-        "value": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+        "query": cel.Type.Map(cel.Type.STRING, cel.Type.List(cel.Type.STRING)),
+        **{name: cel.Type.AbstractType(name) for name in OPAQUE},
     }
     overloads: dict[str, list[Any]] = {}
     for function in FUNCTIONS:
         parameters = [types[name] for name in function.parameters]
-        identity = f"k8s_{function.name.replace('.', '_')}_{'_'.join(function.parameters)}_{function.member}"
-        overload = cel.Overload(identity, types[function.result], parameters, function.member, function.implementation)
+        identity = f"k8s_{function.name}_{'_'.join(function.parameters)}_{function.member}".replace(".", "_")
+        overload = cel.Overload(identity, types[function.result], parameters, function.member)
         overloads.setdefault(function.name, []).append(overload)
     return [cel.FunctionDecl(name, listed) for name, listed in overloads.items()]
-
-
-@cache
-def error_type() -> Any:
-    """The type of a value that is an error."""
-    from cel_expr_python import cel
-
-    return cel.Type.ERROR

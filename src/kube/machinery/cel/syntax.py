@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from kube.machinery.protobuf.wire import BYTES, fields
+from kube.machinery.cel.values import UInt
+from kube.machinery.protobuf.wire import BYTES, fields, varint
 
 _CHECKED_EXPR = 4
 _CONST, _IDENT, _SELECT, _CALL, _LIST, _STRUCT, _LOOP = range(3, 10)
@@ -17,6 +20,7 @@ class Const:
 
     size: int
     is_text: bool
+    value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,14 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A list, or a map whose keys and values are the elements in turn."""
+    """A list, or a map whose keys and values are the elements in turn.
+
+    `optional` has the places of the elements, or of the map's entries, that are written with `?`.
+    """
 
     elements: Sequence[Expr]
     is_map: bool
+    optional: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ def _expr(data: memoryview) -> Expr:
     body = parts[kind][0]
     inner = _messages(body)
     if kind == _CONST:
-        return _const(inner)
+        return _const(inner, body)
     if kind == _IDENT:
         return Ident(_text(inner, 1))
     if kind == _SELECT:
@@ -108,16 +116,54 @@ def _expr(data: memoryview) -> Expr:
         target = _expr(inner[1][0]) if 1 in inner else None
         return Call(_text(inner, 2), target, [_expr(item) for item in inner.get(3, ())])
     if kind == _LIST:
-        return Collection([_expr(item) for item in inner.get(1, ())], is_map=False)
+        return Collection([_expr(item) for item in inner.get(1, ())], False, frozenset(_places(body)))
     if kind == _STRUCT:
-        entries = [_messages(item) for item in inner.get(2, ())]
-        return Collection([_expr(item[key][0]) for item in entries for key in (3, 4) if key in item], is_map=True)
+        return _struct(inner.get(2, []))
     return Loop(
         _text(inner, 1), _text(inner, 8), _text(inner, 3), *(_expr(inner[number][0]) for number in (2, 4, 5, 6, 7))
     )
 
 
-def _const(inner: dict[int, list[memoryview]]) -> Const:
-    if 6 in inner:
-        return Const(len(_text(inner, 6)), is_text=True)
-    return Const(len(inner[7][0]), is_text=True) if 7 in inner else Const(1, is_text=False)
+def _places(body: memoryview) -> Iterator[int]:
+    """The optional elements of a list, packed or not."""
+    for number, _, value in fields(body):
+        if number == 2 and isinstance(value, int):
+            yield value
+        elif number == 2 and isinstance(value, memoryview):
+            place = 0
+            while place < len(value):
+                index, place = varint(value, place)
+                yield index
+
+
+def _struct(entries: list[memoryview]) -> Collection:
+    parts = [_messages(item) for item in entries]
+    elements = [_expr(item[key][0]) for item in parts for key in (3, 4) if key in item]
+    optional = [index for index, item in enumerate(entries) if _numbers(item).get(5)]
+    return Collection(elements, True, frozenset(optional))
+
+
+_TEXT, _BYTES_VALUE, _DOUBLE = 6, 7, 5
+
+
+def _const(inner: dict[int, list[memoryview]], body: memoryview) -> Const:
+    if _TEXT in inner:
+        text = _text(inner, _TEXT)
+        return Const(len(text), True, text)
+    if _BYTES_VALUE in inner:
+        data = bytes(inner[_BYTES_VALUE][0])
+        return Const(len(data), True, data)
+    for number, _, value in fields(body):
+        if number == _DOUBLE and isinstance(value, memoryview):
+            return Const(1, False, struct.unpack("<d", value)[0])
+        if isinstance(value, int):
+            return Const(1, False, _number(number, value))
+    return Const(1, False)
+
+
+def _number(kind: int, value: int) -> Any:
+    if kind == 2:
+        return bool(value)
+    if kind == 3:
+        return value - 2**64 if value >= 2**63 else value
+    return UInt(value) if kind == 4 else None

@@ -29,12 +29,6 @@ def _tokens(*roots: str) -> re.Pattern[str]:
 
 _SCALARS = {"integer": "int", "number": "double", "string": "string", "boolean": "bool"}
 _HAS = re.compile(r"\bhas\(\s*\Z")
-_TIMES = {
-    "date-time": "timestamp(%s)",
-    "datetime": "timestamp(%s)",
-    "date": "timestamp(%s + 'T00:00:00Z')",
-    "duration": "duration(%s)",
-}
 _META_FIELDS = {"name": {"type": "string"}, "generateName": {"type": "string"}}
 _ROOT_FIELDS: dict[str, Node] = {
     "apiVersion": {"type": "string"},
@@ -123,28 +117,6 @@ def _scalar(node: Node | None) -> str | None:
     if node["type"] == "string" and node.get("format"):
         return None
     return _SCALARS.get(node["type"])
-
-
-def with_times(expression: str, node: Node) -> str:
-    """The expression in which fields of a time format are times, as they are to Kubernetes' rules, and not texts.
-
-    Only chains of selections that begin at `self` or `oldSelf` are seen, not elements of lists.
-    """
-    parts, place = [], 0
-    for token in _tokens("self", "oldSelf").finditer(expression):
-        if token["chain"] is None or _HAS.search(expression, 0, token.start()):
-            continue
-        root, *names = token["chain"].split(".")
-        method = names.pop() if token["call"] and names else ""
-        current: Node | None = node
-        for name in names:
-            current = _select(current, unescape(name)) or None
-        wrapper = _TIMES.get((current or {}).get("format", "")) if (current or {}).get("type") == "string" else None
-        if wrapper is not None and not (token["call"] and not method):
-            chain = ".".join((root, *names))
-            parts += [expression[place : token.start()], wrapper % chain, f".{method}(" if method else ""]
-            place = token.end()
-    return "".join([*parts, expression[place:]])
 
 
 def _select(node: Node | None, name: str) -> Node | None:

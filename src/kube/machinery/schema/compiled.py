@@ -12,7 +12,7 @@ from kube.machinery.schema.embedded import Finder, check_object, compile_finder,
 from kube.machinery.schema.listtypes import ListCheckCompiler, ListChecker
 from kube.machinery.schema.nulls import drop_nulls
 from kube.machinery.schema.pruning import Pruner, PrunerCompiler
-from kube.machinery.schema.rules import RuleChecker, RuleCompiler
+from kube.machinery.schema.rules import RuleChecker, RuleCompiler, run_rules
 from kube.machinery.schema.validation import ValidatorCompiler
 
 Obj = dict[str, Any]
@@ -96,7 +96,7 @@ class Schema:
             if any(error.reason in _BLOCKING for error in errors):
                 errors.append(_NOT_CHECKED)
             else:
-                self._rules(obj, MISSING if old is None else old, False, "", errors)
+                errors += run_rules(self._rules, obj, MISSING if old is None else old)
         return errors
 
     def validate_default(self, value: Any, place: str) -> list[Cause]:
@@ -109,7 +109,7 @@ class Schema:
         ]
         for old in (value, MISSING) if self._rules is not None else ():
             if self._rules is not None and not errors:
-                self._rules(value, old, False, place, errors)
+                errors += run_rules(self._rules, value, old, place)
         return errors
 
     def _duplicates(self, obj: Obj) -> list[Cause]:

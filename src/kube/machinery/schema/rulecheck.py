@@ -13,7 +13,7 @@ from kube.machinery.errors import Cause, cause
 from kube.machinery.schema import cost
 from kube.machinery.schema.celtypes import undefined_field, with_root_fields
 from kube.machinery.schema.fieldpath import FieldPathError, schema_at
-from kube.machinery.schema.rules import compile_for_cost, compile_rule, uses_old_self
+from kube.machinery.schema.rules import compile_rule, uses_old_self
 from kube.machinery.schema.values import show
 
 Node = dict[str, Any]
@@ -118,9 +118,12 @@ def check_expressions(
             errors.append(_not_compiled(rule, f"{place}.rule", f"compilation failed: {problem}"))
             return
     try:
-        program = _compiled(rule, expression, "BOOL")
+        program = _compiled(expression, "BOOL")
     except CelCompileError as error:
         errors.append(_not_compiled(rule, f"{place}.rule", f"compilation failed: {error}"))
+        return
+    except _WrongResult as error:
+        errors.append(_not_compiled(rule, f"{place}.rule", f"cel expression {error}"))
         return
     shown = with_root_fields(node) if where.whole_object else node
     often = where.times if where.times is not None else cost.unbounded_cardinality(node)
@@ -128,9 +131,12 @@ def check_expressions(
     if rule.get("messageExpression"):
         message = str(rule["messageExpression"])
         try:
-            program = _compiled(rule, message, "STRING")
+            program = _compiled(message, "STRING")
         except CelCompileError as error:
             text = f"messageExpression compilation failed: {error}"
+            errors.append(_not_compiled(rule, f"{place}.messageExpression", text))
+        except _WrongResult as error:
+            text = f"messageExpression {error}"
             errors.append(_not_compiled(rule, f"{place}.messageExpression", text))
         else:
             name = "estimated messageExpression cost"
@@ -144,12 +150,16 @@ def check_expressions(
         errors.append(cause("FieldValueInvalid", f"{place}.optionalOldSelf", text, show(rule["optionalOldSelf"])))
 
 
-def _compiled(rule: Node, expression: str, wanted: str) -> Program:
-    """The program by which an expression's cost is estimated. Raises CelCompileError."""
-    program = compile_rule(rule, expression)
+class _WrongResult(Exception):
+    """An expression whose value has another type than is wanted."""
+
+
+def _compiled(expression: str, wanted: str) -> Program:
+    """The program of an expression. Raises CelCompileError, _WrongResult."""
+    program = compile_rule(expression)
     if program.result_type not in (wanted, "DYN"):
-        raise CelCompileError(f"must evaluate to a {wanted.lower()}")
-    return compile_for_cost(rule, expression)
+        raise _WrongResult(f"must evaluate to a {wanted.lower()}")
+    return program
 
 
 def _check_cost(

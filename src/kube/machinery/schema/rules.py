@@ -7,28 +7,49 @@ Programs are compiled at the first object that reaches them and kept with the sc
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from kube.machinery.cel import CelCompileError, CelCostError, CelError, Program, compile_cel
+from kube.machinery.cel.costs import PER_OBJECT, Meter
+from kube.machinery.cel.values import NONE, Optional, plain
 from kube.machinery.errors import Cause, cause
-from kube.machinery.schema.celtypes import with_times
-from kube.machinery.schema.common import MISSING, NO_PATH, type_names
+from kube.machinery.schema.common import MISSING, NO_PATH
+from kube.machinery.schema.converter import compile_converter
 from kube.machinery.schema.listtypes import ListCorrelation
-from kube.machinery.schema.values import same
+from kube.machinery.schema.values import same, show
 
 Node = dict[str, Any]
-# value, old value or MISSING, whether the nearest comparable parent is unchanged, path, errors
-RuleChecker = Callable[[Any, Any, bool, str, list[Cause]], None]
 Converter = Callable[[Any], Any]
 
 VARIABLES = ("self", "oldSelf")
-_OPTIONAL_VARIABLES = ("self", "oldSelfValue", "oldSelfPresent")
 MAX_MESSAGE_BYTES = 5 * 1024
 _STRING_LITERAL = re.compile(r"""r?("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
 _OLD_SELF = re.compile(r"(?<![\w.])oldSelf\b")
+
+
+class OutOfBudget(Exception):
+    """No further rule is to be evaluated; why is among the errors."""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """The evaluation of all rules on one object: what is found, and what it may still cost."""
+
+    errors: list[Cause] = field(default_factory=list)
+    budget: int = PER_OBJECT
+
+    def stop(self, problem: Cause) -> OutOfBudget:
+        """The last error, and what to raise after it."""
+        self.errors.append(problem)
+        return OutOfBudget()
+
+
+# value, old value or MISSING, whether the nearest comparable parent is unchanged, path, evaluation
+RuleChecker = Callable[[Any, Any, bool, str, Evaluation], None]
 
 
 def uses_old_self(expression: str) -> bool:
@@ -36,20 +57,9 @@ def uses_old_self(expression: str) -> bool:
     return _OLD_SELF.search(_STRING_LITERAL.sub('""', expression)) is not None
 
 
-def compile_rule(rule: dict[str, Any], expression: str) -> Program:
+def compile_rule(expression: str) -> Program:
     """The program of a rule's expression or messageExpression. Raises CelCompileError."""
-    if rule.get("optionalOldSelf"):
-        old = "oldSelfPresent ? optional.of(oldSelfValue) : optional.none()"
-        return compile_cel(f"cel.bind(oldSelf, {old}, ({expression}\n))", _OPTIONAL_VARIABLES)
     return compile_cel(expression, VARIABLES)
-
-
-def compile_for_cost(rule: dict[str, Any], expression: str) -> Program:
-    """The program of an expression as it is written, for reckoning its cost. Raises CelCompileError."""
-    try:
-        return compile_cel(expression, VARIABLES)
-    except CelCompileError:
-        return compile_rule(rule, expression)
 
 
 class Rule:
@@ -57,49 +67,54 @@ class Rule:
 
     def __init__(self, spec: dict[str, Any], node: Node) -> None:
         self._spec = spec
-        self._node = node
-        self._typed: dict[str, str] = {}
+        self._type = str(node.get("type") or "")
         self._expression = str(spec.get("rule") or "")
         self._optional = bool(spec.get("optionalOldSelf"))
         self.transition = uses_old_self(self._expression)
         field_path = str(spec.get("fieldPath") or "")
         self._suffix = re.sub(r"\['([^']*)'\]", r"[\1]", field_path)
 
-    def check(self, value: Any, old: Any, path: str) -> Cause | None:
-        """Evaluate for a value (both sides already converted); the cause if the rule is not kept.
+    def check(self, value: Any, old: Any, shown: Any, path: str, evaluation: Evaluation) -> tuple[Cause | None, bool]:
+        """The cause if the rule is not kept, and whether it counts for an unchanged value, too.
 
-        Raises CelCostError: no further rules are to be evaluated.
+        `value` and `old` are converted, `shown` is the value as it was. Raises OutOfBudget.
         """
         if self.transition and old is MISSING and not self._optional:
-            return None
-        activation = self._activation(value, old)
+            return None, False
+        meter = Meter()
         try:
-            result = self._program(self._expression).evaluate(activation)
-        except CelCostError:
-            raise
+            result = self._run(self._expression, self._activation(value, old), meter, path, evaluation)
         except CelCompileError as error:
-            return _invalid(path, f"rule compile error: {error}")
+            return self._typed(path, f"rule compile error: compilation failed: {error}"), True
+        except CelCostError as error:
+            text = "no further validation rules will be run due to call cost exceeds limit for rule"
+            raise evaluation.stop(self._typed(path, f"'{error}': {text}: {self._label()}")) from None
         except CelError as error:
-            return _invalid(path, self._runtime_error(str(error)))
+            return self._typed(path, self._runtime_error(str(error))), True
         if result is True:
-            return None
-        return self._failed(path, activation)
+            return None, False
+        return self._failed(path, value, old, shown, evaluation), self.transition
 
-    def _program(self, expression: str) -> Program:
-        """The program of one of the rule's expressions. Raises CelCompileError."""
-        found = self._typed.get(expression)
-        if found is None:  # an oldSelf that is an optional is no time
-            found = self._typed[expression] = expression if self._optional else with_times(expression, self._node)
-        return compile_rule(self._spec, found)
+    def _run(self, expression: str, activation: dict[str, Any], meter: Meter, path: str, evaluation: Evaluation) -> Any:
+        program = compile_rule(expression)
+        try:
+            return program.run(activation, meter)
+        finally:
+            self._pay(meter, path, evaluation)
 
-    def cost_exceeded(self, path: str, error: CelCostError) -> Cause:
-        text = "no further validation rules will be run due to call cost exceeds limit for rule"
-        return _invalid(path, f"'{error}': {text}: {self._label()}")
+    def _pay(self, meter: Meter, path: str, evaluation: Evaluation) -> None:
+        if meter.cost > evaluation.budget:
+            raise evaluation.stop(self.out_of_budget(path))
+        evaluation.budget -= meter.cost
+
+    def out_of_budget(self, path: str) -> Cause:
+        """That the rules of an object cost too much together."""
+        text = "validation failed due to running out of cost budget, no further validation rules will be run"
+        return self._typed(path, text)
 
     def _activation(self, value: Any, old: Any) -> dict[str, Any]:
         if self._optional:
-            present = old is not MISSING
-            return {"self": value, "oldSelfValue": old if present else None, "oldSelfPresent": present}
+            return {"self": value, "oldSelf": NONE if old is MISSING else Optional(old, True)}
         return {"self": value} if old is MISSING else {"self": value, "oldSelf": old}
 
     def _label(self) -> str:
@@ -111,33 +126,56 @@ class Rule:
             return f"'{text}': {hint}: {self._label()}"
         return f"{text} evaluating rule: {self._label()}"
 
-    def _failed(self, path: str, activation: dict[str, Any]) -> Cause:
-        where = f"{path}{self._suffix}".lstrip(".")
-        detail = self._message(activation)
-        reason = self._spec.get("reason") or "FieldValueInvalid"
-        if reason == "FieldValueDuplicate":
-            return cause(reason, where or NO_PATH)
-        if reason in ("FieldValueForbidden", "FieldValueRequired"):
-            return cause(reason, where or NO_PATH, detail)
-        return _invalid(where, detail)
+    def _typed(self, path: str, detail: str) -> Cause:
+        """A problem with the evaluation, in which the value's type stands for the value."""
+        return cause("FieldValueInvalid", path or NO_PATH, detail, show(self._type))
 
-    def _message(self, activation: dict[str, Any]) -> str:
+    def _failed(self, path: str, value: Any, old: Any, shown: Any, evaluation: Evaluation) -> Cause:
+        where = f"{path}{self._suffix}".lstrip(".") or NO_PATH
+        detail = self._message(path, value, old, evaluation)
+        reason = self._spec.get("reason") or "FieldValueInvalid"
+        compound = self._type in ("object", "array")
+        if reason == "FieldValueDuplicate":
+            return cause(reason, where) if compound else cause(reason, where, value=show(shown))
+        if reason in ("FieldValueForbidden", "FieldValueRequired") or compound:
+            return cause(reason, where, detail)
+        return cause("FieldValueInvalid", where, detail, show(shown))
+
+    def _message(self, path: str, value: Any, old: Any, evaluation: Evaluation) -> str:
         expression = self._spec.get("messageExpression")
         if expression:
-            try:
-                text = self._program(expression).evaluate(activation)
-            except CelError:
-                text = None
-            if isinstance(text, str):
-                text = text.strip()
-                if text and "\n" not in text and len(text.encode()) <= MAX_MESSAGE_BYTES:
-                    return text
+            activation = {"self": value} if old is MISSING else {"self": value, "oldSelf": old}
+            text = self._evaluate_message(expression, activation, path, evaluation)
+            if text and "\n" not in text and len(text.encode()) <= MAX_MESSAGE_BYTES:
+                return text
         message = str(self._spec.get("message") or "").strip()
         return message or f"failed rule: {self._expression.strip()}"
 
+    def _evaluate_message(self, expression: str, activation: dict[str, Any], path: str, evaluation: Evaluation) -> str:
+        meter = Meter()
+        try:
+            text = plain(compile_rule(expression).run(activation, meter))
+        except CelCostError:
+            label = str(self._spec.get("messageExpression") or "").strip()
+            text = (
+                f"no further validation rules will be run due to call cost exceeds limit for messageExpression: {label}"
+            )
+            raise evaluation.stop(self._typed(path, text)) from None
+        except CelError:
+            text = ""
+        if meter.cost > evaluation.budget:
+            detail = "messageExpression evaluation failed due to running out of cost budget"
+            raise evaluation.stop(self._typed(path, detail))
+        evaluation.budget -= meter.cost
+        return text.strip() if isinstance(text, str) else ""
 
-def _invalid(path: str, detail: str) -> Cause:
-    return cause("FieldValueInvalid", path or NO_PATH, detail)
+
+def run_rules(check: RuleChecker, value: Any, old: Any, path: str = "") -> list[Cause]:
+    """What the rules at and below a value at `path` say."""
+    evaluation = Evaluation()
+    with contextlib.suppress(OutOfBudget):
+        check(value, old, False, path, evaluation)
+    return evaluation.errors
 
 
 class RuleCompiler:
@@ -160,7 +198,7 @@ class RuleCompiler:
         correlation = ListCorrelation(node)
         is_map = node.get("x-kubernetes-list-type") == "map"
 
-        def check(value: Any, old: Any, unchanged: bool, path: str, errors: list[Cause]) -> None:
+        def check(value: Any, old: Any, unchanged: bool, path: str, evaluation: Evaluation) -> None:
             if not isinstance(value, list):
                 return
             if isinstance(old, list):
@@ -168,7 +206,7 @@ class RuleCompiler:
             find = correlation.index(old) if is_map and isinstance(old, list) else None
             for index, element in enumerate(value):
                 before = find(element, MISSING) if find is not None else MISSING
-                each(element, before, unchanged, f"{path}[{index}]", errors)
+                each(element, before, unchanged, f"{path}[{index}]", evaluation)
 
         return check
 
@@ -184,7 +222,7 @@ class RuleCompiler:
             return None
         granular = node.get("x-kubernetes-map-type", "granular") == "granular"
 
-        def check(value: Any, old: Any, unchanged: bool, path: str, errors: list[Cause]) -> None:
+        def check(value: Any, old: Any, unchanged: bool, path: str, evaluation: Evaluation) -> None:
             if not isinstance(value, dict):
                 return
             before: dict[str, Any] = old if granular and isinstance(old, dict) else {}
@@ -193,83 +231,42 @@ class RuleCompiler:
             for name, below in properties.items():
                 if name in value:
                     where = f"{path}.{name}" if path else name
-                    below(value[name], before.get(name, MISSING), unchanged, where, errors)
+                    below(value[name], before.get(name, MISSING), unchanged, where, evaluation)
             if extra is not None:
                 for name, child in value.items():
                     if name not in properties:
-                        extra(child, before.get(name, MISSING), unchanged, f"{path}[{name}]", errors)
+                        extra(child, before.get(name, MISSING), unchanged, f"{path}[{name}]", evaluation)
 
         return check
 
 
 def _both(checkers: list[RuleChecker]) -> RuleChecker:
-    def check(value: Any, old: Any, unchanged: bool, path: str, errors: list[Cause]) -> None:
+    def check(value: Any, old: Any, unchanged: bool, path: str, evaluation: Evaluation) -> None:
         for checker in checkers:
-            checker(value, old, unchanged, path, errors)
+            checker(value, old, unchanged, path, evaluation)
 
     return check
 
 
 def _own_rules(rules: list[Rule], convert: Converter | None) -> RuleChecker:
-    def check(value: Any, old: Any, unchanged: bool, path: str, errors: list[Cause]) -> None:
+    def check(value: Any, old: Any, unchanged: bool, path: str, evaluation: Evaluation) -> None:
         if value is None:
             return
+        if evaluation.budget <= 0:
+            raise evaluation.stop(rules[0].out_of_budget(path))
         before = MISSING if old is None else old
         own = value
         if convert is not None:
             own = convert(value)
             before = before if before is MISSING else convert(before)
+        kept: bool | None = None
         for rule in rules:
-            try:
-                failure = rule.check(own, before, path)
-            except CelCostError as error:
-                errors.append(rule.cost_exceeded(path, error))
-                return
+            failure, always = rule.check(own, before, value, path, evaluation)
             if failure is None:
                 continue
-            kept = unchanged if old is MISSING else same(old, value)
-            if rule.transition or not kept:
-                errors.append(failure)
+            if kept is None:
+                kept = unchanged if old is MISSING else same(old, value)
+            if always or not kept:
+                evaluation.errors.append(failure)
 
     return check
-
-
-def _bytes(value: Any) -> Any:
-    try:
-        return base64.b64decode(value, validate=True) if isinstance(value, str) else value
-    except ValueError:
-        return value  # the format's own check has reported it
-
-
-def compile_converter(node: Node) -> Converter | None:
-    """A function from a JSON value to what CEL sees of it; None where they are the same.
-
-    A field of type number is a double to CEL even if it holds a whole number, and one of format byte is bytes.
-    """
-    types = type_names(node)
-    if types == ("number",):
-        return lambda value: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if types == ("string",) and node.get("format") == "byte":
-        return _bytes
-    fields = {}
-    for name, child in (node.get("properties") or {}).items():
-        convert = compile_converter(child)
-        if convert is not None:
-            fields[name] = convert
-    items, extra = node.get("items"), node.get("additionalProperties")
-    of_items = compile_converter(items) if isinstance(items, dict) else None
-    of_extra = compile_converter(extra) if isinstance(extra, dict) else None
-    if not fields and of_items is None and of_extra is None:
-        return None
-
-    def convert_value(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                key: converter(child) if (converter := fields.get(key, of_extra)) is not None else child
-                for key, child in value.items()
-            }
-        if isinstance(value, list) and of_items is not None:
-            return [of_items(element) for element in value]
-        return value
-
-    return convert_value

@@ -14,14 +14,14 @@ from solo.registry.strategy import BuiltinStrategy
 Obj = dict[str, Any]
 
 _ANNOTATION_KEYS = ("key", "valueExpression")
-_WEBHOOK_VARIABLES = ("object", "oldObject", "request")
+_WEBHOOK_VARIABLES = ("object", "oldObject", "request", "authorizer")
 _WEBHOOK_CHOICES = {
     "sideEffects": ("None", "NoneOnDryRun"),
     "failurePolicy": ("Fail", "Ignore"),
     "matchPolicy": ("Equivalent", "Exact"),
     "reinvocationPolicy": ("IfNeeded", "Never"),
 }
-_VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables")
+_VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer")
 
 
 class PolicyStrategy(BuiltinStrategy):
