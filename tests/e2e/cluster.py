@@ -21,6 +21,9 @@ from bench import processes
 BIN = Path(sys.executable).parent
 # How many times as long as usual is waited for everything: PATIENCE=5 on a machine that is itself emulated.
 PATIENCE = float(os.environ.get("PATIENCE", "1"))
+# kubectl gives an API server 10 s for the handshake. A busy machine that is emulated may need longer, and nothing was
+# asked by then.
+_GREETINGS = int(PATIENCE)
 Done = subprocess.CompletedProcess
 
 
@@ -68,7 +71,11 @@ class Cluster:
         return done
 
     def kubectl(self, *args: str, stdin: str | None = None, ok: bool = True, timeout: float = 60) -> Done:
-        done = self.run("kubectl", "--kubeconfig", str(self.kubeconfig), *args, stdin=stdin, timeout=timeout)
+        words = ["kubectl", "--kubeconfig", str(self.kubeconfig), *args]
+        done = self.run(*words, stdin=stdin, timeout=timeout)
+        for _ in range(_GREETINGS - 1):
+            if "TLS handshake timeout" in done.stderr:
+                done = self.run(*words, stdin=stdin, timeout=timeout)
         assert not ok or done.returncode == 0, f"kubectl {args}: {done.stdout}{done.stderr}"
         return done
 

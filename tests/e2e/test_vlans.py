@@ -69,7 +69,7 @@ def on_vlan(trunk: Trunk, name: str, number: int, lifecycle: str) -> dict[str, A
     return network(name, trunk.near, externalDHCP4=True, **tagged)
 
 
-def test_machines_on_vlans(runtime: Cluster, trunk: Trunk) -> None:
+def test_machines_on_vlans(trunk: Trunk, runtime: Cluster) -> None:
     """Machines without a guest: their cards are used from beside QEMU."""
     runtime.apply(on_vlan(trunk, "red", RED, "AnthosManaged"), on_vlan(trunk, "blue", BLUE, "UserManaged"))
     runtime.apply(network("plain", trunk.near, externalDHCP4=True))

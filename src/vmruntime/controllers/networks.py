@@ -72,7 +72,10 @@ class NetworkController:
                 return None
             stack.networks.wrote(held)
             obj = held
-        await self._report(obj, await stack.engine.ensure_segment(segment(obj)))
+        readiness = await stack.engine.ensure_segment(segment(obj))
+        if not stack.active:
+            return None  # switched off meanwhile, which says nothing of the network
+        await self._report(obj, readiness)
         return _LOOK_SECONDS
 
     async def _mark(self, obj: Obj, in_use: bool) -> Obj:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import replace
 
 import pytest
 
-from vmruntime.engines.common import Ref, Settings
+from vmruntime.engines.common import Readiness, Ref, Settings
 from vmruntime.engines.machine import MachineRequest
 from vmruntime.engines.network import Interface, Segment
-from vmruntime.engines.qemu import host_tools, namespace
+from vmruntime.engines.qemu import host_tools, namespace, segments
 from vmruntime.engines.qemu.engine_network import Network
 from vmruntime.engines.qemu.network_state import NetworkState
 
@@ -80,6 +81,34 @@ async def test_without_rights_only_private_segments_can_be_had(humble):
     assert await humble.attach(Ref("default", "a", "uid-a"), (entry,), ["qemu"]) == ["qemu"]
     await humble.detach(Ref("default", "a", "uid-a"))
     await humble.down()
+
+
+async def test_nothing_is_made_after_or_while_all_of_it_is_taken_away(humble, monkeypatch):
+    """A controller that began a pass before a disable may get to it after the disable."""
+    begun, finish, done = asyncio.Event(), asyncio.Event(), []
+
+    async def ensure(segment: Segment, identity: str) -> Readiness:
+        begun.set()
+        await finish.wait()
+        done.append("made")
+        return Readiness(True)
+
+    async def down() -> None:
+        done.append("removed")
+
+    assert (await humble.up("", {})).ready
+    monkeypatch.setattr(host_tools, "why_no_rights", lambda: "")
+    monkeypatch.setattr(segments, "ensure", ensure)
+    monkeypatch.setattr(humble._bridge, "down", down)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        making = group.create_task(humble.ensure_segment(Segment("eth1", 100, managed=True)))
+        await begun.wait()
+        group.create_task(humble.down())
+        late = group.create_task(humble.ensure_segment(Segment("eth1", 100, managed=True)))
+        await asyncio.sleep(0)
+        finish.set()
+    assert making.result().ready and not late.result().ready
+    assert done == ["made", "removed"]
 
 
 def test_in_a_namespace_a_machine_has_an_address_there_and_one_on_the_host(namespaced):

@@ -71,6 +71,8 @@ class Network:
         self._reserved: dict[str, set[str]] = {}
         self._wanted: str | None = None
         self._next_try = 0.0
+        self._is_wanted = False
+        self._on_segments = asyncio.Lock()
 
     async def close(self) -> None:
         """Look after it no more. Machines keep their network."""
@@ -78,6 +80,7 @@ class Network:
 
     async def up(self, wanted_subnet: str, running: Running) -> Readiness:
         """Bring the pod network up as it can be here."""
+        self._is_wanted = True
         if self._bridge.state is not None and wanted_subnet == self._wanted:
             return Readiness(True)
         if asyncio.get_running_loop().time() < self._next_try:
@@ -135,6 +138,8 @@ class Network:
 
     async def down(self) -> None:
         """Take all of it away from the host. Raises ToolError."""
+        async with self._on_segments:
+            self._is_wanted = False
         self._held.clear()
         self._next_try = 0.0
         await self._keep_no_more()
@@ -164,10 +169,14 @@ class Network:
             return Readiness(True)
         if problem := host_tools.why_no_rights():
             return Readiness(False, f"machines cannot take part in a network of the node: {problem}")
-        try:
-            return await segments.ensure(segment, self._identity().id)
-        except (ToolError, OSError) as error:
-            return Readiness(False, f"{segments.vlan_name(segment)} could not be made: {error}")
+        # What is made while all of it is taken away would be left behind.
+        async with self._on_segments:
+            if not self._is_wanted:
+                return Readiness(False, "the networks of this node are not up")
+            try:
+                return await segments.ensure(segment, self._identity().id)
+            except (ToolError, OSError) as error:
+                return Readiness(False, f"{segments.vlan_name(segment)} could not be made: {error}")
 
     async def remove_segment(self, segment: Segment) -> None:
         if not segments.is_private(segment) and not host_tools.why_no_rights():
