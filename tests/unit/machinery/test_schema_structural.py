@@ -129,13 +129,32 @@ def test_bad_rules(rule: dict[str, Any], text: str) -> None:
     ],
 )
 def test_go_patterns(pattern: str, text: str, matches: bool) -> None:
-    assert (compile_go_regex(pattern).search(text) is not None) is matches
+    assert compile_go_regex(pattern).test(text) is matches
 
 
-@pytest.mark.parametrize("pattern", [r"(a)\1", "(?<!a)b", "(", r"[[:nope:]]"])
-def test_patterns_that_go_refuses(pattern: str) -> None:
-    with pytest.raises(RegexError):
+def test_no_pattern_takes_for_ever() -> None:
+    assert not compile_go_regex("^(a+)+$").test("a" * 100_000 + "!")
+
+
+def test_nothing_right_behind_a_match_is_none() -> None:
+    assert compile_go_regex("a*").find_all("baac") == ["", "aa", ""]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "problem"),
+    [
+        (r"(a)\1", r"invalid escape sequence: `\1`"),
+        ("(?=a)b", "invalid or unsupported Perl syntax: `(?=`"),
+        ("(", "missing closing ): `(`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a{1001}", "invalid repeat count: `{1001}`"),
+        ("[[:nope:]]", "invalid character class range: `[:nope:]`"),
+    ],
+)
+def test_patterns_that_go_refuses(pattern: str, problem: str) -> None:
+    with pytest.raises(RegexError) as refused:
         compile_go_regex(pattern)
+    assert str(refused.value) == f"error parsing regexp: {problem}"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from kube.machinery.cel.conversions import (
     to_uint,
 )
 from kube.machinery.cel.values import NANOS, TYPES, CelError, CelType, Duration, Timestamp, no_overload, type_name
-from kube.machinery.goregex import RegexError, compile_go_regex
+from kube.machinery.goregex import Pattern, RegexError, compile_go_regex
 
 
 def _texts(*values: Any) -> None:
@@ -47,25 +47,24 @@ def _ends(text: str, part: str) -> bool:
     return text.endswith(part)
 
 
-def _pattern(text: str, pattern: str) -> re.Pattern[str]:
+def _pattern(text: str, pattern: str) -> Pattern:
     _texts(text, pattern)
     try:
         return compile_go_regex(pattern)
     except RegexError as problem:
-        raise CelError(f"error parsing regexp: {problem}") from None
+        raise CelError(str(problem)) from None
 
 
 def _matches(text: str, pattern: str) -> bool:
-    return _pattern(text, pattern).search(text) is not None
+    return _pattern(text, pattern).test(text)
 
 
 def _find(text: str, pattern: str) -> str:
-    found = _pattern(text, pattern).search(text)
-    return found[0] if found else ""
+    return next(iter(_pattern(text, pattern).find_all(text)), "")
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = [match[0] for match in _pattern(text, pattern).finditer(text)]
+    found = _pattern(text, pattern).find_all(text)
     return found if limit < 0 else found[:limit]
 
 

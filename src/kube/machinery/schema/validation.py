@@ -269,7 +269,7 @@ def _matcher(pattern: str) -> Callable[[str], bool]:
         compiled = compile_go_regex(pattern)
     except RegexError:
         return lambda _: False  # as kube-openapi does; a pattern like this is refused when the CRD is created
-    return lambda text: compiled.search(text) is not None
+    return compiled.test
 
 
 _LIMITS: list[tuple[str, str, Callable[[Any, Any], bool], str, Callable[[Any, Any], bool], str]] = [
