@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -64,11 +63,6 @@ class Bench:
         return sum(processes.pss(pid) for pid in self.control_plane())
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def middle(values: list[float]) -> str:
     ordered = sorted(values)
     p95 = ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
@@ -78,7 +72,16 @@ def middle(values: list[float]) -> str:
 def measure_start(bench: Bench) -> None:
     created, started = [], []
     # A port that other clusters of this machine do not look for when they start.
-    create = ("create", "cluster", "-c", "bench", "--workspace", str(bench.workspace), "--port", str(free_port()))
+    create = (
+        "create",
+        "cluster",
+        "-c",
+        "bench",
+        "--workspace",
+        str(bench.workspace),
+        "--port",
+        str(processes.free_port()),
+    )
     for _ in range(ROUNDS):
         created.append(bench.bmctl(*create))
         bench.bmctl("stop", "cluster", "-c", "bench", "--workspace", str(bench.workspace))

@@ -1,7 +1,7 @@
 """The API server alone, under the client of our controllers: each verb, lists, watchers, memory.
 
-The same load runs against a peer (a kube-apiserver with its etcd, say) where BENCH_PEER_KUBECONFIG names its
-kubeconfig.
+The same load runs against a peer: the kube-apiserver and etcd that `make bench-peer` builds, where they are there, or a
+server elsewhere whose kubeconfig BENCH_PEER_KUBECONFIG names (of which neither start nor memory can be measured).
 Objects are ConfigMaps of 4 KB, which no controller of either server does anything with.
 """
 
@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import processes
+from bench.peer import run_peer
 from kube.client.aio import AsyncClient
 from kube.client.config import load_kubeconfig
 from kube.machinery.resources import CONFIGMAPS, NAMESPACES
@@ -30,9 +32,14 @@ ONE_BY_ONE = 400
 MANY = 3000
 WORKERS = 16
 LISTS = 20
+VERBS = ("create", "get", "update", "patch", "delete")
 SMALL_LIST, LARGE_LIST = 1000, 5000
 WATCHERS = 50
 CHANGES = 100
+IDLE, IDLE_STEP = 2000, 50
+BESIDE = 200
+PEER = Path(".cache/peer")
+MIB = 1 << 20
 CONFIGMAP_PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 _JSON = {"Content-Type": "application/json"}
 _MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -40,11 +47,18 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 @dataclass(slots=True)
 class Figures:
-    """What one server was measured at, by row: milliseconds of single requests, requests a second, MiB."""
+    """What one server was measured at, by row: milliseconds of single requests, requests a second.
+
+    Start in seconds, memory in MiB before and after the load, and KiB for an idle watch, where its processes are ours.
+    """
 
     p50: dict[str, float] = field(default_factory=dict)
     p99: dict[str, float] = field(default_factory=dict)
     rate: dict[str, float] = field(default_factory=dict)
+    start: float = 0.0
+    rest: float = 0.0
+    full: float = 0.0
+    idle: float = 0.0
 
 
 def body(name: str, mark: int = 0) -> bytes:
@@ -60,37 +74,31 @@ class Load:
         self._client = client
         self.figures = Figures()
 
-    async def run(self) -> Figures:
+    async def prepare(self) -> None:
         await self._client.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
-        try:
-            await self._verbs()
-            await self._lists()
-            await self._watchers()
-        finally:
-            await self._client.delete(NAMESPACES, NAMESPACE)
-        return self.figures
 
-    async def _verbs(self) -> None:
-        client = self._client
+    async def clean_up(self) -> None:
+        await self._client.delete(NAMESPACES, NAMESPACE)
 
-        async def create(index: int) -> None:
-            await client.raw("POST", CONFIGMAP_PATH, body(f"one-{index}"), _JSON)
+    async def verb(self, what: str) -> None:
+        call = getattr(self, f"_{what}")
+        await self._single(what, call)
+        await self._at_once(what, call)
 
-        async def get(index: int) -> None:
-            await client.raw("GET", f"{CONFIGMAP_PATH}/one-{index}")
+    async def _create(self, index: int) -> None:
+        await self._client.raw("POST", CONFIGMAP_PATH, body(f"one-{index}"), _JSON)
 
-        async def update(index: int) -> None:
-            await client.raw("PUT", f"{CONFIGMAP_PATH}/one-{index}", body(f"one-{index}", 1), _JSON)
+    async def _get(self, index: int) -> None:
+        await self._client.raw("GET", f"{CONFIGMAP_PATH}/one-{index}")
 
-        async def patch(index: int) -> None:
-            await client.raw("PATCH", f"{CONFIGMAP_PATH}/one-{index}", b'{"data":{"mark":"2"}}', _MERGE)
+    async def _update(self, index: int) -> None:
+        await self._client.raw("PUT", f"{CONFIGMAP_PATH}/one-{index}", body(f"one-{index}", 1), _JSON)
 
-        async def delete(index: int) -> None:
-            await client.raw("DELETE", f"{CONFIGMAP_PATH}/one-{index}")
+    async def _patch(self, index: int) -> None:
+        await self._client.raw("PATCH", f"{CONFIGMAP_PATH}/one-{index}", b'{"data":{"mark":"2"}}', _MERGE)
 
-        for what, call in {"create": create, "get": get, "update": update, "patch": patch, "delete": delete}.items():
-            await self._single(what, call)
-            await self._at_once(what, call)
+    async def _delete(self, index: int) -> None:
+        await self._client.raw("DELETE", f"{CONFIGMAP_PATH}/one-{index}")
 
     async def _single(self, what: str, call: Callable[[int], Awaitable[object]], number: int = ONE_BY_ONE) -> None:
         times = []
@@ -116,10 +124,9 @@ class Load:
         await asyncio.gather(*(work() for _ in range(WORKERS)))
         self.figures.rate[what] = MANY / (time.perf_counter() - began)
 
-    async def _lists(self) -> None:
-        for number in (SMALL_LIST, LARGE_LIST):
-            await self._fill(number)
-            await self._single(f"list of {number:,}", lambda _: self._client.raw("GET", CONFIGMAP_PATH), LISTS)
+    async def list_of(self, number: int) -> None:
+        await self._fill(number)
+        await self._single(f"list of {number:,}", lambda _: self._client.raw("GET", CONFIGMAP_PATH), LISTS)
 
     async def _fill(self, number: int) -> None:
         there = len((await self._client.list(CONFIGMAPS, NAMESPACE, label_selector="app=bench"))["items"])
@@ -131,7 +138,7 @@ class Load:
 
         await asyncio.gather(*(work() for _ in range(WORKERS)))
 
-    async def _watchers(self) -> None:
+    async def watchers(self) -> None:
         """From the PATCH of one object until the last of all watchers has the event."""
         version = (await self._client.list(CONFIGMAPS, NAMESPACE, limit=1))["metadata"]["resourceVersion"]
         seen: asyncio.Queue[str] = asyncio.Queue()
@@ -158,36 +165,134 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._note(f"change → seen by {WATCHERS} watchers", times[1:])  # the first one waits for the connections
 
+    async def beside_watches(self) -> None:
+        async def create(index: int) -> None:
+            await self._client.raw("POST", CONFIGMAP_PATH, body(f"beside-{index}"), _JSON)
 
-async def _measure(kubeconfig: str) -> Figures:
-    async with AsyncClient(load_kubeconfig(kubeconfig)) as client:
-        return await Load(client).run()
+        await self._single(f"create beside {IDLE:,} idle watches", create, BESIDE)
+
+    @asynccontextmanager
+    async def idle_watches(self) -> AsyncIterator[None]:
+        """Watches that see nothing of what is created; yields when all are open."""
+        meta = {"name": "lonely", "labels": {"app": "lonely"}}
+        await self._client.create(CONFIGMAPS, {"metadata": meta}, NAMESPACE)
+        opened = asyncio.Queue[None]()
+
+        async def follow() -> None:
+            events = self._client.watch(CONFIGMAPS, NAMESPACE, None, label_selector="app=lonely", timeout=600)
+            async with aclosing(events):
+                async for _ in events:
+                    opened.put_nowait(None)
+
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            # Some at a time, as thousands of handshakes at once outlast the client's patience.
+            for _ in range(0, IDLE, IDLE_STEP):
+                tasks += [asyncio.create_task(follow()) for _ in range(IDLE_STEP)]
+                for _ in range(IDLE_STEP):
+                    await asyncio.wait_for(opened.get(), 60)
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the load is put on; no processes and no start where it is somebody else's."""
+
+    kubeconfig: str
+    pids: list[int] = field(default_factory=list)
+    start: float = 0.0
+
+    def memory(self) -> float:
+        """MiB."""
+        return sum(processes.pss(pid) for pid in self.pids) / MIB
+
+
+async def _measure(servers: list[Server]) -> list[Figures]:
+    """Put the load on each of them, row by row in turn, so that what else the machine does meets them alike."""
+    async with AsyncExitStack() as stack:
+        loads = []
+        for server in servers:
+            client = await stack.enter_async_context(AsyncClient(load_kubeconfig(server.kubeconfig)))
+            load = Load(client)
+            load.figures.start, load.figures.rest = server.start, server.memory()
+            await load.prepare()
+            stack.push_async_callback(load.clean_up)
+            loads.append(load)
+        for what in VERBS:
+            for load in loads:
+                await load.verb(what)
+        for number in (SMALL_LIST, LARGE_LIST):
+            for load in loads:
+                await load.list_of(number)
+        for server, load in zip(servers, loads, strict=True):
+            await load.watchers()
+            load.figures.full = server.memory()
+        for server, load in zip(servers, loads, strict=True):
+            async with load.idle_watches():
+                load.figures.idle = (server.memory() - load.figures.full) * 1024 / IDLE
+                await load.beside_watches()
+        return [load.figures for load in loads]
+
+
+@contextmanager
+def _ours() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory() as directory:
+        began = time.perf_counter()
+        with run_server(Path(directory)) as server:
+            yield Server(str(server.kubeconfig), [server.process.pid], time.perf_counter() - began)
+
+
+@contextmanager
+def _peers() -> Iterator[list[Server]]:
+    """One or none."""
+    if kubeconfig := os.environ.get("BENCH_PEER_KUBECONFIG"):
+        yield [Server(kubeconfig)]
+    elif (PEER / "kube-apiserver").exists():
+        with tempfile.TemporaryDirectory() as directory, run_peer(PEER.absolute(), Path(directory)) as peer:
+            yield [Server(str(peer.kubeconfig), peer.pids, peer.ready_seconds)]
+    else:
+        yield []
 
 
 def rows() -> list[tuple[str, str, str]]:
     """Measure a server of our own, and the peer if there is one: what, our value, the peer's and the ratio."""
-    peer_kubeconfig = os.environ.get("BENCH_PEER_KUBECONFIG")
-    with tempfile.TemporaryDirectory() as directory:
-        began = time.perf_counter()
-        with run_server(Path(directory)) as server:
-            ready = time.perf_counter() - began
-            at_rest = processes.pss(server.process.pid) / (1 << 20)
-            ours = asyncio.run(_measure(str(server.kubeconfig)))
-            after = processes.pss(server.process.pid) / (1 << 20)
-    peer = asyncio.run(_measure(peer_kubeconfig)) if peer_kubeconfig else None
+    # A socket for each idle watch.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with _ours() as server, _peers() as peers:
+        ours, *others = asyncio.run(_measure([server, *peers]))
+    peer = others[0] if others else None
     found = [
-        ("`python -m solo` → API ready", f"{ready:.2f} s", ""),
-        ("memory of the server (PSS), empty", f"{at_rest:.0f} MiB", ""),
-        (f"the same after this load, {LARGE_LIST:,} objects of 4 KB", f"{after:.0f} MiB", ""),
+        ("`python -m solo` → API ready", f"{ours.start:.2f} s", _against(peer and peer.start, ours.start, "s")),
+        ("memory of the server (PSS), empty", f"{ours.rest:.0f} MiB", _against(peer and peer.rest, ours.rest, "MiB")),
+        (
+            f"the same after this load, {LARGE_LIST:,} objects of 4 KB",
+            f"{ours.full:.0f} MiB",
+            _against(peer and peer.full, ours.full, "MiB"),
+        ),
+        (
+            f"memory of each of {IDLE:,} idle watches",
+            f"{ours.idle:.0f} KiB",
+            _against(peer and peer.idle, ours.idle, "KiB"),
+        ),
     ]
-    for what, value in ours.p50.items():
-        text = f"p50 {value:.2f} ms, p99 {ours.p99[what]:.2f} ms"
-        found.append((f"API: {what}", text, _against(peer and peer.p50[what], value, "ms, p50")))
-    for what, value in ours.rate.items():
-        against = _against(peer and peer.rate[what], value, "/s")
-        found.append((f"API: {what}, {WORKERS} at once", f"{value:.0f}/s", against))
+    for what, p50 in ours.p50.items():
+        p99 = ours.p99[what]
+        against = ""
+        if peer:
+            ratios = f"{p50 / peer.p50[what]:.2f} and {p99 / peer.p99[what]:.2f} ×"
+            against = f"peer p50 {peer.p50[what]:.2f} ms, p99 {peer.p99[what]:.2f} ms: {ratios}"
+        found.append((f"API: {what}", f"p50 {p50:.2f} ms, p99 {p99:.2f} ms", against))
+    for what, rate in ours.rate.items():
+        found.append(
+            (f"API: {what}, {WORKERS} at once", f"{rate:.0f}/s", _against(peer and peer.rate[what], rate, "/s"))
+        )
     return found
 
 
 def _against(theirs: float | None, ours: float, unit: str) -> str:
-    return f"peer {theirs:.2f} {unit}: {ours / theirs:.2f} ×" if theirs else ""
+    return f"peer {theirs:.4g} {unit}: {ours / theirs:.2f} ×" if theirs else ""

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.processes import free_port
 from kube.client.sync import SyncClient
 from vmruntime.api import virtualmachinedisk
 
@@ -40,8 +41,7 @@ def make_image(directory: Path) -> Path:
 @contextlib.contextmanager
 def served(directory: Path) -> Iterator[str]:
     """The address of a web server, a process of its own, with this directory."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(directory)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

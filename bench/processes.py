@@ -1,8 +1,9 @@
-"""Memory and CPU time of processes, as the kernel counts them."""
+"""Memory and CPU time of processes, as the kernel counts them; ports for those that are started."""
 
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -40,3 +41,9 @@ def cpu_seconds(pid: int) -> float:
     """User and system time so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

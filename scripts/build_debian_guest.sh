@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds a Debian disk image as a cloud would have it, for tests: systemd, cloud-init, OpenSSH, the QEMU guest agent.
 #
-#   scripts/build_debian_guest.sh OUTDIR      -> OUTDIR/debian.qcow2
+#   scripts/build_debian_guest.sh OUTDIR [PACKAGE...]      -> OUTDIR/debian.qcow2, with further packages in it
 #
 # Of the release and from the archives that this host's apt knows. Needs no loop device and no mount; where it is not run as
 # root, user namespaces. A second run does nothing where the image is up to date.
@@ -13,12 +13,12 @@ umask 022
 
 die() { echo "build_debian_guest: $*" >&2; exit 1; }
 
-[ $# -eq 1 ] || { echo "usage: $0 OUTDIR" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: $0 OUTDIR [PACKAGE...]" >&2; exit 2; }
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/bootable_disk.sh"
-mkdir -p "$1"; OUT=$(cd "$1" && pwd)
+mkdir -p "$1"; OUT=$(cd "$1" && pwd); shift
 exec 9> "$OUT/.lock"; flock -w 600 9 || die "another build in $OUT does not end"
-recipe=$(cat "$0" "$HERE/bootable_disk.sh" | sha256sum | cut -d' ' -f1)
+recipe=$({ cat "$0" "$HERE/bootable_disk.sh"; echo "$@"; } | sha256sum | cut -d' ' -f1)
 if [ -s "$OUT/debian.qcow2" ] && [ "$(cat "$OUT/.recipe" 2>/dev/null)" = "$recipe" ]; then
     echo "build_debian_guest: $OUT/debian.qcow2 is up to date"
     exit 0
@@ -38,6 +38,7 @@ release=$(awk '$3 !~ /-/ { print $3; exit }' "$W/sources.list")
 
 packages=systemd-sysv,dbus,udev,linux-image-cloud-amd64,initramfs-tools,iproute2,netbase
 packages+=,cloud-init,cloud-guest-utils,openssh-server,qemu-guest-agent
+for package; do packages+=,$package; done
 
 # What a first boot under software emulation need not spend its time on.
 cat > "$W/90-lean.cfg" <<'CFG'
@@ -75,7 +76,8 @@ rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/
 # Without what is mounted there.
 mkdir "$work/files"
 tar -C "$root" -c --exclude='./proc/*' --exclude='./sys/*' --exclude='./dev/*' --exclude='./run/*' . | tar -C "$work/files" -xp
-truncate -s 900M "$work/part"
+# The files, a quarter more for what ext4 itself needs and for what packages want on a first boot, and the journal.
+truncate -s $(($(du -sm "$work/files" | cut -f1) * 5 / 4 + 100))M "$work/part"
 mke2fs -q -t ext4 -m 0 -L debian -d "$work/files" "$work/part"
 rm -rf "$work/files"
 HOOK
@@ -83,7 +85,7 @@ mmdebstrap --variant=minbase --include=$packages --format=null --quiet \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt=force-unsafe-io \
     --customize-hook="sh '$W/customize' \"\$1\" '$W'" "$release" - "$W/sources.list" > "$W/log" 2>&1 ||
     { tail -20 "$W/log" >&2; die "mmdebstrap failed"; }
-bootable_disk "$W/part" "$W/debian.raw" 901
+bootable_disk "$W/part" "$W/debian.raw" $(($(stat -c %s "$W/part") / 1048576 + 1))
 rm -f "$OUT/.recipe"
 qemu-img convert -f raw -O qcow2 "$W/debian.raw" "$W/debian.qcow2"
 mv "$W/debian.qcow2" "$OUT/"

@@ -37,8 +37,8 @@ if [ "${#missing[@]}" -gt 0 ] || [ "$lists" = no ]; then
   fi
   echo "Debian packages: $wanted"
   log=$(mktemp)
-  if ! { "${sudo[@]}" apt-get update -q && { [ "${#missing[@]}" -eq 0 ] || "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y -q --no-install-recommends "${missing[@]}"; }; } >"$log" 2>&1; then
+  if ! { "${sudo[@]}" apt-get -o DPkg::Lock::Timeout=300 update -q && { [ "${#missing[@]}" -eq 0 ] || "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "${missing[@]}"; }; } >"$log" 2>&1; then
     tail -20 "$log" >&2
     echo "error: this failed: $wanted" >&2
     exit 1

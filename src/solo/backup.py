@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from kube.durable import sync_directory
 from solo.auth import pki
 from solo.store.database import SCHEMA_STEPS, read_only, schema_of
 
@@ -52,7 +53,7 @@ def back_up(data: Path, file: Path) -> None:
                 out.flush()
                 os.fsync(out.fileno())
             archive.rename(file)
-        pki.sync_directory(file.absolute().parent)
+        sync_directory(file.absolute().parent)
     except (OSError, sqlite3.Error, tarfile.TarError) as exc:
         raise BackupError(f"the backup {file} cannot be written: {exc}") from exc
 

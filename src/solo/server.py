@@ -24,6 +24,7 @@ from solo.auth.escalation import check_escalation
 from solo.auth.pki import KeyPair, Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
 from solo.auth.rotation import Rotation
+from solo.auth.signers import SIGNING_REQUESTS, check_signer
 from solo.auth.tokens import TokenAuthority
 from solo.http.app import Api
 from solo.http.connections import Runner
@@ -56,7 +57,6 @@ logger = logging.getLogger(__name__)
 SHUTDOWN_SECONDS = 1.0
 RESTART_SECONDS = 1.0
 _BACKLOG = 512
-_SIGNING_REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 
 
 class StartError(Exception):
@@ -87,13 +87,25 @@ class RoleAdmission:
             check_escalation(self._access, attributes.context.user, resource, attributes.obj, attributes.old)
 
 
+class SignerAdmission:
+    """Refuses to judge or sign certificate requests to those who may not for their signer."""
+
+    def __init__(self, access: Authorizer) -> None:
+        self._access = access
+
+    async def admit(self, attributes: Attributes) -> None:
+        obj, old = attributes.obj, attributes.old
+        if attributes.kind.resource.group_resource == SIGNING_REQUESTS and obj is not None and old is not None:
+            check_signer(self._access, attributes.context.user, attributes.subresource, obj, old)
+
+
 class CertificateRequester:
     """Writes into a CertificateSigningRequest who asks."""
 
     async def mutate(self, attributes: Attributes) -> None:
         if attributes.operation != "CREATE" or attributes.obj is None:
             return
-        if attributes.kind.resource.group_resource == _SIGNING_REQUESTS:
+        if attributes.kind.resource.group_resource == SIGNING_REQUESTS:
             user = attributes.context.user
             asked: dict[str, object] = {"username": user.name, "groups": list(user.groups), "uid": user.uid}
             asked["extra"] = {key: list(values) for key, values in user.extra.items()}
@@ -226,6 +238,7 @@ class Server:
         self._webhooks = WebhookCaller(store)
         registry = Registry(store, catalog, views=Views(self._webhooks.post))
         registry.add_admission(RoleAdmission(access))
+        registry.add_admission(SignerAdmission(access))
         registry.add_admission(ServiceAccountAdmission(store))
         registry.add_admission(PolicyAdmission(store, catalog, registry.views, access))
         registry.add_admission(PolicyTypeChecker(catalog))

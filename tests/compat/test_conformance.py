@@ -102,6 +102,16 @@ def test_deletion_that_does_not_say_what_becomes_of_pods(wire, namespace):
         eventually(lambda: not wire("GET", pods)[1]["items"])
 
 
+def test_deletion_in_the_words_of_old_clients(wire, namespace):
+    """Job, delete a job: `orphanDependents: false` takes the pods, also where they stay if nothing is said."""
+    jobs, pods = f"/apis/batch/v1/namespaces/{namespace}/jobs", f"/api/v1/namespaces/{namespace}/pods"
+    for path, options in (("owner", {"orphanDependents": False}), ("owner?orphanDependents=false", None)):
+        assert wire("POST", jobs, labelled("Job", "batch/v1"))[0] == 201
+        eventually(lambda: wire("GET", pods)[1]["items"])
+        assert wire("DELETE", f"{jobs}/{path}", options)[0] == 200
+        eventually(lambda: not wire("GET", pods)[1]["items"])
+
+
 def test_the_timeout_of_a_request(wire):
     """Server request timeout: a wish that is none is a bad request, a long one counts as the longest there is."""
     for path in ("/version", "/api/v1/namespaces"):
@@ -160,6 +170,38 @@ def test_claims_are_counted_by_their_attributes_class(wire, namespace):
     eventually(lambda: used() == ("1", "1"))
     wire("PATCH", f"{one}/status", {"status": {"currentVolumeAttributesClassName": "silver"}}, MERGE)
     eventually(lambda: used() == ("0", "1"))
+
+
+def test_devices_are_counted_by_their_class(wire, namespace):
+    """ResourceQuota: the life of a ResourceClaim; of alternatives the largest counts, and all are as many as may be."""
+    quotas, claims = (
+        f"/{path}/namespaces/{namespace}/{plural}"
+        for path, plural in (("api/v1", "resourcequotas"), ("apis/resource.k8s.io/v1", "resourceclaims"))
+    )
+    devices = [f"{name}.deviceclass.resource.k8s.io/devices" for name in ("gold", "tin")]
+    hard = {"count/resourceclaims.resource.k8s.io": "9", devices[0]: "5", devices[1]: "40"}
+    assert wire("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": hard}})[0] == 201
+
+    def used() -> tuple[str, ...]:
+        found = wire("GET", f"{quotas}/q")[1].get("status", {}).get("used", {})
+        return tuple(found.get(name, "") for name in devices)
+
+    def claim(name: str, *requests: dict) -> tuple[int, dict]:
+        return wire("POST", claims, {"metadata": {"name": name}, "spec": {"devices": {"requests": list(requests)}}})
+
+    eventually(lambda: used() == ("0", "0"))
+    two = {"name": "two", "exactly": {"deviceClassName": "gold", "count": 2}}
+    choice = [
+        {"name": "a", "deviceClassName": "gold", "count": 1},
+        {"name": "b", "deviceClassName": "gold", "count": 3},
+    ]
+    choice.append({"name": "c", "deviceClassName": "tin", "allocationMode": "All"})
+    assert claim("c", two, {"name": "either", "firstAvailable": choice})[0] == 201
+    eventually(lambda: used() == ("5", "32"))
+    code, refused = claim("d", {"name": "one", "exactly": {"deviceClassName": "gold"}})
+    assert (code, f"requested: {devices[0]}=1, used: {devices[0]}=5" in refused["message"]) == (403, True)
+    wire("DELETE", f"{claims}/c")
+    eventually(lambda: used() == ("0", "0"))
 
 
 def test_a_webhook_that_does_not_answer(wire, namespace):
@@ -245,8 +287,45 @@ def test_fields_of_events_have_the_names_of_their_version(wire, namespace):
     new = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
     for path, selector, count in (
         (events, "involvedObject.name=p,reportingComponent=r", 1),
+        (events, "source=r", 1),
         (new, "regarding.name=p,reportingController=r,type=Normal", 1),
         (new, "regarding.name=q", 0),
     ):
         assert len(wire("GET", f"{path}?fieldSelector={quote(selector)}")[1]["items"]) == count
     assert wire("GET", f"{new}?fieldSelector=involvedObject.name%3Dp")[0] == 400
+
+
+def test_tables_in_the_earlier_version(wire, namespace):
+    """Table transformation: clients that ask for `meta.k8s.io/v1beta1` get it, also in the rows, lists and watches."""
+    path = f"/api/v1/namespaces/{namespace}/podtemplates"
+    template = {"spec": {"containers": [{"name": "test", "image": "test2"}]}}
+    for number in range(3):
+        body = {"metadata": {"name": f"template-{number:04}"}, "template": template}
+        assert wire("POST", path, body)[0] == 201
+    beta = "meta.k8s.io/v1beta1"
+    as_table = {"Accept": "application/json;as=Table;v=v1beta1;g=meta.k8s.io"}
+    page = wire("GET", f"{path}?limit=2", headers=as_table)[1]
+    assert (page["kind"], page["apiVersion"]) == ("Table", beta)
+    assert [row["cells"][0] for row in page["rows"]] == ["template-0000", "template-0001"]
+    assert {(row["object"]["kind"], row["object"]["apiVersion"]) for row in page["rows"]} == {
+        ("PartialObjectMetadata", beta)
+    }
+    rest = wire("GET", f"{path}?continue={quote(page['metadata']['continue'])}", headers=as_table)[1]
+    assert [row["cells"][0] for row in rest["rows"]] == ["template-0002"]
+    for odd in (f"{path}?includeObject=Odd", f"{path}?watch=true&includeObject=Odd"):
+        code, refused = wire("GET", odd, headers=as_table)
+        assert (code, "Unable to convert to Table as requested: includeObject" in refused["message"]) == (400, True)
+    as_metadata = {"Accept": "application/json;as=PartialObjectMetadataList;v=v1beta1;g=meta.k8s.io"}
+    listed = wire("GET", path, headers=as_metadata)[1]
+    assert (listed["apiVersion"], {each["apiVersion"] for each in listed["items"]}) == (beta, {beta})
+    connection, stream = wire.open("GET", f"{path}?watch=true", headers=as_table)
+    assert json.loads(stream.readline())["object"]["apiVersion"] == beta
+    connection.close()
+
+
+def test_the_openapi_document_that_clients_read_in_protobuf(cluster, gears):
+    """CRD publish OpenAPI: Swagger 2.0, which client-go asks for in protobuf alone, has built-in and custom kinds."""
+    shown = cluster.kubectl("explain", "deployment.spec.strategy", "--output=plaintext-openapiv2")
+    assert "DeploymentStrategy describes how to replace existing pods" in shown
+    assert "rollingUpdate\t<Object>" in shown
+    assert "VERSION:  gears.example.com/v1" in cluster.kubectl("explain", "gear", "--output=plaintext-openapiv2")

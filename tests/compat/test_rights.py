@@ -126,3 +126,45 @@ def test_a_question_that_makes_no_sense_is_refused(wire, spec):
     status, answer = wire("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
     assert (status, answer["reason"]) == (400, "BadRequest")
     assert "cannot unmarshal" in answer["message"]
+
+
+def test_who_may_approve_and_who_may_sign(wire, admin, namespace):
+    """Rights on the requests' subresources are not enough: it takes those on their signer."""
+    group = "certificates.k8s.io"
+    base, roles = f"/apis/{group}/v1/certificatesigningrequests", "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    writes = [f"certificatesigningrequests/{subresource}" for subresource in ("approval", "status")]
+    rules = [{"apiGroups": [group], "resources": writes, "verbs": ["get", "patch"]}]
+    merge = {"Content-Type": "application/merge-patch+json"}
+
+    def allow(*more):
+        assert wire("PATCH", f"{roles}/{namespace}", {"rules": [*rules, *more]}, merge)[0] == 200
+
+    def patch(subresource, **status):
+        return wire("PATCH", f"{base}/{namespace}/{subresource}", {"status": status}, {**merge, **BOB})
+
+    wire("POST", roles, {"metadata": {"name": namespace}, "rules": rules})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace}
+    bob = {"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"}
+    bound = {"metadata": {"name": namespace}, "roleRef": role, "subjects": [bob]}
+    assert wire("POST", roles.replace("roles", "rolebindings"), bound)[0] == 201
+    spec = {"request": "LS0t", "signerName": "example.com/s", "usages": ["client auth"]}
+    wire("POST", base, {"metadata": {"name": namespace}, "spec": spec})
+    approved = {"type": "Approved", "status": "True", "reason": "Test", "message": ""}
+    code, refused = patch("approval", conditions=[approved])
+    assert code == 403
+    assert 'user not permitted to approve requests with signerName "example.com/s"' in refused["message"]
+    signers = {"apiGroups": [group], "resources": ["signers"]}
+    allow({**signers, "resourceNames": ["example.com/other"], "verbs": ["approve"]})
+    assert patch("approval", conditions=[approved])[0] == 403
+    allow({**signers, "resourceNames": ["example.com/*"], "verbs": ["approve"]})
+    assert patch("approval", conditions=[approved])[0] == 200
+    code, refused = patch("status", certificate="LS0t")
+    assert (code, "not permitted to sign" in refused["message"]) == (403, True)
+    allow({**signers, "resourceNames": ["example.com/s"], "verbs": ["sign"]})
+    assert patch("status", certificate="LS0t")[1]["status"]["certificate"] == "LS0t"
+    for path in (
+        f"{base}/{namespace}",
+        f"{roles}/{namespace}",
+        f"{roles.replace('roles', 'rolebindings')}/{namespace}",
+    ):
+        assert wire("DELETE", path)[0] == 200

@@ -84,6 +84,26 @@ def test_jobs(cluster, namespace):
     cluster.kubectl("wait", *options, "--for=condition=Complete", "job/held")
 
 
+def test_scaling_in_the_middle_of_a_rollout(cluster, namespace):
+    """Deployment, proportional scaling: what is wanted more is shared by the old and the new pods."""
+
+    def sizes():
+        found = cluster.get("replicasets", "-n", namespace)["items"]
+        found.sort(key=lambda each: each["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
+        return [each["spec"]["replicas"] for each in found]
+
+    rolling = {"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 1}}
+    cluster.apply(workload("Deployment", "d", "sleep", "600", replicas=4, strategy=rolling), namespace=namespace)
+    cluster.kubectl("rollout", "status", "deployment/d", "-n", namespace, "--timeout=20s")
+    cluster.kubectl("set", "image", "deployment/d", "c=not-there", "-n", namespace)
+    until(lambda: sizes() == [3, 3])
+    cluster.kubectl("scale", "deployment/d", "--replicas=8", "-n", namespace)
+    until(lambda: sizes() == [5, 5])
+    cluster.kubectl("set", "image", "deployment/d", "c=host", "-n", namespace)
+    cluster.kubectl("rollout", "status", "deployment/d", "-n", namespace, "--timeout=20s")
+    assert sorted(sizes()) == [0, 8]
+
+
 def test_a_daemon_set_and_its_history(cluster, namespace):
     cluster.apply(workload("DaemonSet", "ds", "sleep", "600"), namespace=namespace)
     cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
@@ -96,6 +116,8 @@ def test_a_daemon_set_and_its_history(cluster, namespace):
     cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/ds", "--timeout=20s")
     (last,) = pods(cluster, namespace, "ds").values()
     assert last["spec"]["containers"][0]["command"] == ["sleep", "600"]
+    again = cluster.kubectl("rollout", "undo", "-n", namespace, "daemonset/ds", "--to-revision=3")
+    assert "skipped rollback (current template already matches revision 3)" in again
 
 
 def test_a_stateful_set_goes_in_order(cluster, namespace):
@@ -138,6 +160,33 @@ def test_a_replication_controller_with_a_budget(cluster, namespace):
     cluster.kubectl("label", "pod", free, "-n", namespace, "app=free", "--overwrite")
     until(lambda: len(pods(cluster, namespace, "rc")) == 2)
     until(lambda: "ownerReferences" not in cluster.get("pod", free, "-n", namespace)["metadata"])
+
+
+def test_a_cron_job_tells_what_became_of_its_jobs(cluster, namespace):
+    """CronJob: a job that is deleted leaves the active list; one that somebody else made is never in it."""
+
+    def reasons():
+        return {each["reason"] for each in cluster.get("events", "-n", namespace)["items"]}
+
+    def active():
+        return [each["name"] for each in cluster.get("cronjob", "cj", "-n", namespace)["status"].get("active", ())]
+
+    cron = {"metadata": {"name": "cj"}, "apiVersion": "batch/v1", "kind": "CronJob"}
+    cron["spec"] = {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": job("x", "sleep", "600")["spec"]}}
+    cluster.apply(cron, namespace=namespace)
+    cluster.kubectl("create", "job", "manual", "--from=cronjob/cj", "-n", namespace)
+    until(lambda: "UnexpectedJob" in reasons())
+    assert active() == []
+    # As if the schedule had come: a job with the mark of its time.
+    scheduled = cluster.get("job", "manual", "-n", namespace)
+    owners, template = scheduled["metadata"]["ownerReferences"], job("due", "sleep", "600")
+    mark = {"batch.kubernetes.io/cronjob-scheduled-timestamp": "2026-01-01T00:00:00Z"}
+    template["metadata"] |= {"ownerReferences": owners, "annotations": mark}
+    cluster.apply(template, namespace=namespace)
+    until(lambda: active() == ["due"])
+    cluster.kubectl("delete", "job", "due", "-n", namespace)
+    until(lambda: active() == [])
+    assert "MissingJob" in reasons()
 
 
 def test_a_cron_job(cluster, namespace):

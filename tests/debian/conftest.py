@@ -5,6 +5,7 @@ It is built once (kept in .cache) and booted once for each, which takes minutes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -42,9 +43,14 @@ ethernets:
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    target = REPOSITORY / ".cache" / "debian"
+    return build_image("debian")
+
+
+def build_image(name: str, *packages: str) -> Path:
+    """The Debian guest's image with further packages, built once."""
+    target = REPOSITORY / ".cache" / name
     script = REPOSITORY / "scripts" / "build_debian_guest.sh"
-    subprocess.run([str(script), str(target)], check=True, capture_output=True, timeout=900)
+    subprocess.run([str(script), str(target), *packages], check=True, capture_output=True, timeout=900)
     return target / "debian.qcow2"
 
 
@@ -53,8 +59,15 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """A cluster as root has it, and one as everybody else has it: root without NET_ADMIN stands for them."""
     if request.param == "bridge" and os.geteuid() != 0:
         pytest.skip("a bridge needs root")
-    made = Cluster(tmp_path_factory.mktemp("debian") / "bmctl-workspace", "debian")
     humble = ["setpriv", "--bounding-set=-net_admin"] if request.param == "user-mode" and os.geteuid() == 0 else []
+    with running_cluster(tmp_path_factory.mktemp("debian"), *humble) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running_cluster(directory: Path, *humble: str) -> Iterator[Cluster]:
+    """A cluster with the runtime enabled under emulation. `humble`: a command that it is created by."""
+    made = Cluster(directory / "bmctl-workspace", "debian")
     create = ["bmctl", "create", "cluster", "-c", made.name, "--workspace", str(made.workspace)]
     done = made.run(*humble, *create, timeout=90)
     assert done.returncode == 0, done.stderr

@@ -45,7 +45,7 @@ class Guest:
     def log(self) -> str:
         return self.cluster.kubectl("logs", self.status().get("podName", ""), ok=False).stdout
 
-    def ssh(self, user: str, key: Path, command: str) -> subprocess.CompletedProcess[str]:
+    def ssh(self, user: str, key: Path, command: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """A command in the guest, by the system's SSH client and without our own command."""
         interface = self.status()["interfaces"][0]
         port = next((port["host"] for port in interface.get("ports", []) if port["guest"] == 22), 22)
@@ -59,7 +59,8 @@ class Guest:
         for option in (*options, "LogLevel=ERROR", "BatchMode=yes", "ConnectTimeout=20"):
             words += ["-o", option]
         destination = f"{user}@{interface['ipAddresses'][0]}"
-        return subprocess.run([*words, destination, command], capture_output=True, text=True, timeout=90, check=False)
+        words += [destination, command]
+        return subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
 
     def wait_for_login(self, timeout: float) -> None:
         """Until erin gets in; on failure what SSH and the guest's console say is shown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from debian.guest import Guest
 from e2e.cluster import eventually
+from e2e.services import endpoint, forwarded, service
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(1800)]
 
@@ -78,6 +80,21 @@ def test_a_deleted_request_shuts_the_door(guest: Guest, key: Path) -> None:
     assert guest.ssh("frank", key, "true").returncode == 0
     guest.cluster.kubectl("delete", "vmar", "long", "--timeout=60s")
     assert guest.ssh("frank", key, "true").returncode != 0
+
+
+def test_port_forward_to_the_pod_and_to_a_service_reaches_the_guest(guest: Guest) -> None:
+    """Port 22, which has another number on the host where not all ports can be reached."""
+    guest.cluster.apply(service("deb", "deb", 22))
+    address, port = endpoint(guest.cluster, "deb")
+    interface = guest.status()["interfaces"][0]
+    numbers = [port["host"] for port in interface.get("ports", []) if port["guest"] == 22] or [22]
+    assert (address, [port]) == (interface["ipAddresses"][0], numbers)
+    for target in (f"pod/{guest.status()['podName']}", "service/deb"):
+        with (
+            forwarded(guest.cluster, target, 22) as local,
+            socket.create_connection(("127.0.0.1", local), timeout=20) as connection,
+        ):
+            assert connection.recv(64).startswith(b"SSH-2.0-OpenSSH")
 
 
 def test_virt_ssh(guest: Guest) -> None:

@@ -19,6 +19,8 @@ from typing import Any
 from bench import processes
 
 BIN = Path(sys.executable).parent
+# How many times as long as usual is waited for everything: PATIENCE=5 on a machine that is itself emulated.
+PATIENCE = float(os.environ.get("PATIENCE", "1"))
 Done = subprocess.CompletedProcess
 
 
@@ -48,7 +50,7 @@ class Cluster:
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=timeout * PATIENCE,
             env=self.environment(),
             cwd=self.workspace.parent,
             check=False,
@@ -94,7 +96,8 @@ class Cluster:
     def wait_for(self, jsonpath: str, value: str, *target: str, timeout: float = 60) -> None:
         """`kubectl wait --for=jsonpath=…`; on failure the object is shown."""
         wanted = f"--for=jsonpath={{{jsonpath}}}={value}"
-        done = self.kubectl("wait", wanted, f"--timeout={timeout:.0f}s", *target, ok=False, timeout=timeout + 10)
+        limit = f"--timeout={timeout * PATIENCE:.0f}s"
+        done = self.kubectl("wait", wanted, limit, *target, ok=False, timeout=timeout + 10)
         assert done.returncode == 0, done.stderr + self.kubectl("get", *target, "-o", "yaml", ok=False).stdout
 
     def solo_pid(self) -> int:
@@ -113,12 +116,12 @@ class Cluster:
 
 def eventually(check: Callable[[], Any], timeout: float = 30, what: str = "") -> Any:
     """The first true value of `check`, asked again until `timeout` seconds have passed."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while True:
         value = check()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what or check}"
+        assert time.monotonic() < deadline, f"not within {timeout * PATIENCE:g} s: {what or check}"
         time.sleep(0.1)
 
 

@@ -133,6 +133,18 @@ def test_stop_start_and_a_stale_pid_file(fresh: Cluster) -> None:
     assert fresh.get("configmap", "kept")["data"] == {"a": "b"}
 
 
+def test_a_start_brings_what_another_version_installed_up_to_date(fresh: Cluster) -> None:
+    fresh.bmctl("create", "cluster", "-c", "fresh")
+    name = "vmruntime-controller-manager"
+    rules = fresh.get("clusterrole", name)["rules"]
+    fresh.kubectl("patch", "clusterrole", name, "--type=json", "-p", '[{"op": "remove", "path": "/rules/0"}]')
+    fresh.kubectl("patch", "vmruntime", "vmruntime", "--type=merge", "-p", '{"spec": {"vmImageFormat": "qcow2"}}')
+    fresh.bmctl("stop", "cluster", "-c", "fresh")
+    fresh.bmctl("start", "cluster", "-c", "fresh")
+    assert fresh.get("clusterrole", name)["rules"] == rules
+    assert fresh.get("vmruntime", "vmruntime")["spec"]["vmImageFormat"] == "qcow2"  # the switch is its user's
+
+
 def test_start_names_the_port_that_somebody_took_meanwhile(fresh: Cluster) -> None:
     fresh.bmctl("create", "cluster", "-c", "fresh")
     fresh.bmctl("stop", "cluster", "-c", "fresh")

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -23,18 +24,25 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB that is not zero
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """A web server on loopback and its directory."""
+    with serving(tmp_path) as port:
+        yield f"http://127.0.0.1:{port}", tmp_path
+
+
+@contextlib.contextmanager
+def serving(directory: Path, port: int = 0) -> Iterator[int]:
+    """The port of a web server that has a directory; 0: any."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
-            super().__init__(*args, directory=str(tmp_path))
+            super().__init__(*args, directory=str(directory))
 
         def log_message(self, *args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as running:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Quiet) as running:
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_port}", tmp_path
+        yield running.server_port
         running.shutdown()
         thread.join()
 
@@ -149,6 +157,30 @@ def test_a_disk_in_use_goes_only_with_its_vm(runtime: Cluster) -> None:
     runtime.virt("delete", "vm", "holder")
     runtime.kubectl("wait", "--for=delete", "virtualmachinedisk/held", "--timeout=30s")
     assert not list((runtime.directory / "vm" / "disks").glob("*/held_*"))
+
+
+def test_a_server_that_is_away_is_asked_again(runtime: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "image.raw").write_bytes(CONTENT)
+    # A socket that does not listen: nobody else gets the port, and who connects is refused.
+    with socket.socket() as away:
+        away.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        away.bind(("127.0.0.1", 0))
+        port = away.getsockname()[1]
+        runtime.apply(disk("patient", source={"http": {"url": f"http://127.0.0.1:{port}/image.raw"}}))
+        assert "Connection refused; trying again in 10 s" in eventually(lambda: failure(runtime, "patient"))
+    with serving(tmp_path, port):
+        runtime.wait_for(".status.phase", "Succeeded", "virtualmachinedisk", "patient")
+    assert "failures" not in runtime.get("virtualmachinedisk", "patient")["status"]
+    assert file_of(runtime, "patient").read_bytes()[: len(CONTENT)] == CONTENT
+
+
+def test_an_empty_name_means_nothing(runtime: Cluster) -> None:
+    """As a variable that is not set gives it: not all disks of the namespace."""
+    runtime.apply(disk("kept"))
+    for words in (("delete", "disk", ""), ("delete", "vm", ""), ("delete", "vm", "", "--all"), ("stop", "")):
+        done = runtime.virt(*words, ok=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: the name is empty\n")
+    assert "deletionTimestamp" not in runtime.get("virtualmachinedisk", "kept")["metadata"]
 
 
 def test_one_writer_per_disk(runtime: Cluster) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from e2e.cluster import Cluster, eventually, vm
+from e2e.cluster import Cluster, disk, eventually, vm
 
 
 def patch(cluster: Cluster, **spec: Any) -> None:
@@ -57,3 +57,32 @@ def test_edits_of_a_running_machine(runtime: Cluster) -> None:
     status = runtime.get("gvm", "edited")["status"]
     assert status["compute"] == {"vcpus": 2, "memory": "96Mi"}
     assert status.get("restarts", 0) == 0
+
+
+def test_it_is_not_restarted_for_what_it_could_not_start_with(runtime: Cluster) -> None:
+    machine = vm("edited", autoRestartOnConfigurationChange=True, terminationGracePeriodSeconds=1)
+    holder = vm("holder", ["held"], terminationGracePeriodSeconds=1)
+    runtime.apply(machine, disk("held"), holder)
+    for name in ("edited", "holder"):
+        runtime.wait_for(".status.state", "Running", "gvm", name)
+    first = pod(runtime)
+
+    def waits_for(words: str) -> bool:
+        return restart_required(runtime)["status"] == "True" and words in restart_required(runtime)["message"]
+
+    for awaited, words in (("later", "which does not exist"), ("held", 'in use by VirtualMachine "holder"')):
+        patch(runtime, disks=[{"virtualMachineDiskName": awaited}])
+        eventually(lambda words=words: waits_for(words), what=words)
+        assert runtime.get("gvm", "edited")["status"]["state"] == "Running"
+        assert pod(runtime) == first
+    runtime.virt("stop", "holder")
+    eventually(lambda: pod(runtime) not in ("", first), what="a new pod once the disk is free")
+    runtime.wait_for(".status.state", "Running", "gvm", "edited")
+    second = pod(runtime)
+
+    patch(runtime, disks=[{"virtualMachineDiskName": "later"}])
+    eventually(lambda: waits_for("which does not exist"))
+    runtime.apply(disk("later"))
+    eventually(lambda: pod(runtime) not in ("", second), what="a new pod once the disk is there")
+    eventually(lambda: restart_required(runtime)["status"] == "False")
+    assert [entry["name"] for entry in runtime.get("gvm", "edited")["status"]["disks"]] == ["later"]

@@ -99,6 +99,8 @@ def test_the_screen_over_vnc(runtime: Cluster) -> None:
     runtime.apply(vm("screen"))
     runtime.wait_for(".status.state", "Running", "gvm", "screen")
     command = ["kubectl-virt", "vnc", "screen", "--proxy-only", "--kubeconfig", str(runtime.kubeconfig)]
+    wrong = runtime.virt("vnc", "screen", "--proxy-only", "--port", "70000", ok=False)
+    assert (wrong.returncode, wrong.stderr) == (1, "error: cannot listen on port 70000 of 127.0.0.1: it is no port\n")
     terminal = Terminal.start(runtime, *command)
     terminal.expect("}\n")
     port = json.loads(terminal.output)["port"]

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import Cluster, disk, eventually, vm
+from e2e.services import endpoint, forwarded, service
 
 TOOLS = ("ip", "nft", "dnsmasq", "curl", "setpriv")
 pytestmark = pytest.mark.skipif(
@@ -192,10 +193,12 @@ def test_guests_on_their_networks(runtime: Cluster, guest: Path, around: Around)
     check_the_static_address(runtime, around)
     eventually(lambda: f"TINY-NET eth1 {OFFICE}.5" in console(runtime, "asker"), 30, "an address by DHCP")
     check_the_objects(runtime, address)
+    check_a_service_leads_to_the_guest(runtime, address)
     check_what_is_refused(runtime)
     check_addresses_stay(runtime)
     runtime.bmctl("disable", "vmruntime", "--force=true", "--yes")
     assert traces(runtime) == []
+    assert not [key for key in runtime.items("nodes")[0]["metadata"].get("annotations", {}) if "pod-cidrs" in key]
     runtime.bmctl("enable", "vmruntime")
     runtime.kubectl("delete", "network", "lab", "office", "hidden")
 
@@ -226,6 +229,17 @@ def check_the_objects(runtime: Cluster, address: str) -> None:
     assert kept["spec"]["ipAddresses"] == [f"{LAB}.7/24"]
     assert kept["status"]["podName"].startswith("virt-launcher-web-")
     assert kept["metadata"]["ownerReferences"][0]["name"] == "web"
+
+
+def check_a_service_leads_to_the_guest(runtime: Cluster, address: str) -> None:
+    (pod,) = runtime.items("pods", "-l", "kubevirt/vm=web")
+    assert pod["status"]["podIP"] == address
+    runtime.apply(service("web", "web", 4321))
+    assert endpoint(runtime, "web") == (address, 4321)
+    for target in ("service/web", f"pod/{pod['metadata']['name']}"):
+        with forwarded(runtime, target, 4321) as local:
+            assert "host=web" in fetched(f"http://127.0.0.1:{local}/")
+    runtime.kubectl("delete", "service", "web")
 
 
 def check_what_is_refused(runtime: Cluster) -> None:
@@ -283,6 +297,8 @@ def test_a_cluster_without_rights_says_what_it_cannot_do(tmp_path: Path, around:
         port = next(port["host"] for port in first["ports"] if port["guest"] == 8080)
         with socket.create_connection((first["ipAddresses"][0], port), timeout=5):
             pass
+        cluster.apply(service("inside", "inside", 8080))
+        assert endpoint(cluster, "inside") == (first["ipAddresses"][0], port)
         (pod,) = (entry for entry in cluster.items("networks") if entry["metadata"]["name"] == "pod-network")
         assert "root lacks the capability NET_ADMIN" in pod["status"]["conditions"][0]["message"]
         cluster.wait_for(".status.reason", "NetworkNotReady", "gvm", "outside")

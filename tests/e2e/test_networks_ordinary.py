@@ -18,6 +18,7 @@ import pytest
 from e2e.cluster import eventually, kill
 from e2e.conftest import quiet_port
 from e2e.ordinary import OrdinaryCluster
+from e2e.services import endpoint, forwarded, service
 from e2e.test_networks import HIDDEN, console, fetched, guest_vm, interface_of, network
 
 
@@ -98,7 +99,7 @@ def test_guests_of_an_ordinary_user(ordinary: OrdinaryCluster, host_servers: tup
     (pod_network,) = cluster.items("networks")
     assert not pod_network["status"]["conditions"][0].get("message")
     cluster.apply(network("hidden", "lo", externalDHCP4=True))
-    serve = "httpd -p 8080 -h /www; httpd -p 4321 -h /www"
+    serve = "httpd -p 80 -h /www; httpd -p 8080 -h /www; httpd -p 4321 -h /www"
     cluster.apply(*guest_vm(cluster, "web", serve, interfaces=cards(f"{HIDDEN}.7/24")))
     web = interface_of(cluster, "web")
     on_host, own = web["ipAddresses"]
@@ -121,6 +122,7 @@ def test_guests_of_an_ordinary_user(ordinary: OrdinaryCluster, host_servers: tup
     eventually(lambda: "GOT-HIDDEN" in console(cluster, "asker"), 30, "a network among machines only")
     eventually(lambda: "LOOPBACK-TRIED" in console(cluster, "asker"), 40, "a guest reaches outwards")
     assert "GOT-OUTSIDE" in console(cluster, "asker") and "GOT-LOOPBACK" not in console(cluster, "asker")
+    check_a_service_leads_to_the_guest(cluster, web)
     rows = cluster.kubectl("get", "networkinterfaces").stdout.splitlines()
     assert any(row.startswith("web-eth0-") and on_host in row for row in rows)
 
@@ -132,6 +134,17 @@ def test_guests_of_an_ordinary_user(ordinary: OrdinaryCluster, host_servers: tup
     eventually(is_reached, 30, "everything came back")
     check_addresses_stay(cluster, asker)
     check_nothing_is_left_of_a_disable(cluster)
+
+
+def check_a_service_leads_to_the_guest(cluster: OrdinaryCluster, web: dict[str, Any]) -> None:
+    """At the address that the host reaches, and under the number that the port has there."""
+    on_host = web["ipAddresses"][0]
+    (number,) = (port["host"] for port in web["ports"] if port["guest"] == 80)
+    cluster.apply(service("web", "web", 80))
+    assert endpoint(cluster, "web") == (on_host, number)
+    assert "host=web" in fetched(f"http://{on_host}:{number}/")
+    with forwarded(cluster, "service/web", 80) as local:
+        assert "host=web" in fetched(f"http://127.0.0.1:{local}/")
 
 
 def check_machines_talk_while_everything_else_is_dead(cluster: OrdinaryCluster) -> None:
@@ -158,3 +171,4 @@ def check_nothing_is_left_of_a_disable(cluster: OrdinaryCluster) -> None:
     assert not [words for words in cluster.all_processes() if words.startswith("pasta")]
     (pod,) = cluster.items("pods", "-A")
     assert pod["metadata"]["name"].startswith("vmruntime-controller-manager")
+    assert not list((cluster.directory / "vm").glob("*.sock"))

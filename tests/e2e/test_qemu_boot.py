@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from kube.durable import write_private
 from vmruntime.engines.qemu import network, seed
 from vmruntime.engines.qemu.argv import build_argv
 from vmruntime.engines.qemu.config import QEMU_UID, DiskConfig, MachineConfig, NicConfig
-from vmruntime.engines.qemu.private_file import write_private
 from vmruntime.engines.qemu.qmp import Monitor, Notice, connect
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,14 @@ _MOST_DOUBLINGS = 30
 
 
 def backoff(failures: int, first: float, limit: float) -> float:
-    """Seconds after the `failures`-th failure in a row (counted from 1): about `first`, doubling up to `limit`.
+    """About `doubled` seconds.
 
     A fifth more or less by chance, so that clients which lost one server do not all come back at once.
     """
+    return doubled(failures, first, limit) * random.uniform(0.8, 1.2)
+
+
+def doubled(failures: int, first: float, limit: float) -> float:
+    """Seconds after the `failures`-th failure in a row (counted from 1): `first`, doubling up to `limit`."""
     doublings = min(max(failures, 1) - 1, _MOST_DOUBLINGS)
-    return min(first * 2.0**doublings, limit) * random.uniform(0.8, 1.2)
+    return min(first * 2.0**doublings, limit)

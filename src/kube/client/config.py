@@ -262,7 +262,12 @@ def write_kubeconfig(
         "current-context": name,
         "preferences": {},
     }
-    _replace_file(path, _dump(document).encode())
+    # Who only reads one starts without these.
+    from pathlib import Path
+
+    from kube.durable import write_private
+
+    write_private(Path(path), _dump(document).encode())
 
 
 def _dump(document: Mapping[str, Any]) -> str:
@@ -280,18 +285,3 @@ def _dump(document: Mapping[str, Any]) -> str:
             return node
 
     return yaml.dump(document, Dumper=Dumper, sort_keys=False, width=float("inf"))
-
-
-def _replace_file(path: str, content: bytes) -> None:
-    temporary = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from kube.machinery.errors import not_found
+
+_NO_SEGMENTS = ("", ".", "..")
+"""What a part of a path cannot be: it would lead elsewhere. `""` would, to all objects in place of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -31,7 +36,14 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The URL path. A namespaced resource without `namespace` is addressed across all namespaces."""
+        """The URL path. A namespaced resource without `namespace` is addressed across all namespaces.
+
+        Raises StatusError, 404, for a name that no object can have and that would lead to something else.
+        """
+        if name in _NO_SEGMENTS:
+            raise not_found(self.group_resource, str(name))
+        if namespace in _NO_SEGMENTS[1:]:
+            raise not_found("namespaces", str(namespace))
         parts = ["/apis" if self.group else "/api", self.api_version]
         if self.namespaced and namespace:
             parts += ["namespaces", quote(namespace, safe="")]

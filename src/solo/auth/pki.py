@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kube.durable import write_private
 from solo.auth import certificates
 from solo.auth.certificates import Leaf
 from solo.auth.user import MASTERS
@@ -180,7 +181,7 @@ def _ensure_ca(directory: Path) -> tuple[EllipticCurvePrivateKey, x509.Certifica
     key = certificates.load_key(_ensure_key(key_path))
     cert = certificates.sign_ca(key)
     pem = certificates.cert_pem(cert)
-    _write(cert_path, pem)
+    write_private(cert_path, pem)
     return key, cert, pem
 
 
@@ -200,8 +201,8 @@ def _issue(directory: Path, leaf: Leaf, ca_key: EllipticCurvePrivateKey, ca_cert
     key_path = directory / f"{leaf.file}.key"
     key_pem = certificates.new_key()
     cert_pem = certificates.cert_pem(certificates.sign_leaf(leaf, certificates.load_key(key_pem), ca_key, ca_cert))
-    _write(key_path, key_pem)
-    _write(cert_path, cert_pem)
+    write_private(key_path, key_pem)
+    write_private(cert_path, cert_pem)
     logger.info("issued the certificate %s", cert_path.name)
     return KeyPair(cert_pem, key_pem, cert_path, key_path)
 
@@ -215,26 +216,5 @@ def _ensure_key(path: Path) -> bytes:
             raise PkiError(f"{path} is damaged ({exc}): restore it from a copy or remove it") from exc
         return pem
     pem = certificates.new_key()
-    _write(path, pem)
+    write_private(path, pem)
     return pem
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all, readable by its owner only."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make sure that what was renamed in a directory is so after a power failure, too. Raises OSError."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kube.machinery import errors
 from kube.machinery import resources as kinds
+from kube.machinery.errors import StatusError
 from kube.machinery.selectors import label_selector_from_dict
 from solo.auth.rules import Rule, rules_from
 from solo.auth.user import MASTERS, User, service_account_name
@@ -37,6 +39,19 @@ class Grant:
     role: str
     rules: tuple[Rule, ...]
     subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a request would do; `path` is its URL path where it is for no resource."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
 
 
 class Authorizer:
@@ -79,6 +94,17 @@ class Authorizer:
             if sum(map(len, question[2:])) <= REMEMBERED_LENGTH:
                 self._decisions[question] = known
         return known
+
+    def require(self, user: User, deed: Deed) -> None:
+        """Raises 403 with Kubernetes' words if `user` may not."""
+        place = (deed.verb, deed.group, deed.resource, deed.subresource, deed.namespace)
+        allowed, reason = self.authorize(user, *place, deed.name, deed.path)
+        if allowed:
+            return
+        text = denial(user, *place, deed.path, reason)
+        if not deed.resource:
+            raise StatusError(403, "Forbidden", f"forbidden: {text}", {})
+        raise errors.forbidden(f"{deed.resource}.{deed.group}" if deed.group else deed.resource, deed.name, text)
 
     def _decide(
         self,

@@ -22,6 +22,7 @@ from solo.auth.user import User, service_account_groups, service_account_name
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_AUDIENCE = ISSUER
 DEFAULT_LIFETIME_SECONDS = 3600
+NODE_NAME = "authentication.kubernetes.io/node-name"
 CACHE_LIMIT = 1024
 LEEWAY_SECONDS = 30
 
@@ -185,7 +186,7 @@ class TokenAuthority:
         if node is not None:
             if pod is None and self._lookup("nodes", "", node["name"]) != node["uid"]:
                 raise TokenError("the token's node no longer exists")
-            extra["authentication.kubernetes.io/node-name"] = (node["name"],)
+            extra[NODE_NAME] = (node["name"],)
             extra["authentication.kubernetes.io/node-uid"] = (node["uid"],)
         return User(
             service_account_name(namespace, account["name"]), service_account_groups(namespace), extra, account["uid"]

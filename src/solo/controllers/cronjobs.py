@@ -41,14 +41,30 @@ class CronJobController:
         if cron is None or cron["metadata"].get("deletionTimestamp"):
             return None
         jobs = [job for job in (await self._client.list(JOBS, place[0]))["items"] if _is_of(job, cron)]
+        await self._tell(cron, jobs)
         await self._trim(cron, jobs)
-        active = [job for job in jobs if finished(job) is None]
+        known = _known(cron)
+        active = [job for job in jobs if finished(job) is None and _is_expected(job, known)]
         status = dict(cron.get("status") or {})
         again: float | None = None
         if not cron["spec"].get("suspend"):
             again = await self._schedule(cron, active, status)
         await self._report(cron, jobs, active, status)
         return again
+
+    async def _tell(self, cron: Obj, jobs: list[Obj]) -> None:
+        """Events for what became of the Jobs that are noted as active, and for Jobs that somebody else made."""
+        known, present = _known(cron), {job["metadata"]["uid"]: job for job in jobs}
+        for uid, name in known.items():
+            if uid not in present:
+                await self._events.event(cron, "Normal", "MissingJob", f"Active job went missing: {name}")
+            elif (ended := finished(present[uid])) is not None:
+                text = f"Saw completed job: {name}, condition: {ended}"
+                await self._events.event(cron, "Normal", "SawCompletedJob", text)
+        for job in jobs:
+            if finished(job) is None and not _is_expected(job, known):
+                text = f"Saw a job that the controller did not create or forgot: {job['metadata']['name']}"
+                await self._events.event(cron, "Warning", "UnexpectedJob", text)
 
     async def _schedule(self, cron: Obj, active: list[Obj], status: Obj) -> float | None:
         spec, now = cron["spec"], datetime.now(UTC)
@@ -64,6 +80,8 @@ class CronJobController:
             return wait
         late = spec.get("startingDeadlineSeconds")
         if late is not None and now - due > timedelta(seconds=late):
+            text = f"Missed scheduled time to start a job: {due:%a, %d %b %Y %H:%M:%S %z}"
+            await self._events.event(cron, "Warning", "MissSchedule", text)
             return wait
         if active and spec["concurrencyPolicy"] == "Forbid":
             text = "Not starting job because prior execution is running and concurrency policy is Forbid"
@@ -139,6 +157,16 @@ class CronJobController:
 def _is_of(job: Obj, cron: Obj) -> bool:
     reference = controller_of(job)
     return reference is not None and reference.get("uid") == cron["metadata"]["uid"]
+
+
+def _known(cron: Obj) -> dict[str, str]:
+    """The Jobs that are noted as active: name by uid."""
+    return {job["uid"]: job["name"] for job in (cron.get("status") or {}).get("active") or ()}
+
+
+def _is_expected(job: Obj, known: dict[str, str]) -> bool:
+    """Whether a Job is noted, or was made for a time of the schedule and could not be noted any more."""
+    return job["metadata"]["uid"] in known or SCHEDULED_AT in (job["metadata"].get("annotations") or {})
 
 
 def _begin(cron: Obj, now: datetime) -> datetime:

@@ -1,6 +1,6 @@
 """Deployments: a ReplicaSet for each version of the pod template, and the way from the old one to the new one.
 
-Follows kube-controller-manager's `pkg/controller/deployment`; the arithmetic is in `rollout`.
+Follows kube-controller-manager's `pkg/controller/deployment`; the arithmetic is in `rollout` and `scaling`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kube.client.queue import WorkQueue
 from kube.machinery.durations import now_rfc3339, parse_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import DEPLOYMENTS, PODS, REPLICASETS
-from solo.controllers import rollout
+from solo.controllers import rollout, scaling
 from solo.controllers.ownership import Place, claim, controller_of, controller_reference
 from solo.controllers.pods import is_active, place_of, update_status
 from solo.controllers.watches import Obj, Watches
@@ -62,8 +62,8 @@ class DeploymentController:
         new = _newest_match(sets, deployment)
         old = [each for each in sets if each is not new]
         if not deployment["metadata"].get("deletionTimestamp"):
-            if deployment["spec"].get("paused"):
-                await self._scale_paused(deployment, sets)
+            if deployment["spec"].get("paused") or scaling.is_scaled(deployment, sets):
+                await self._share_replicas(deployment, new, old)
             else:
                 new = await self._ensure_new(deployment, new, old)
                 if new is None:
@@ -106,7 +106,10 @@ class DeploymentController:
                 "name": f"{meta['name']}-{digest}",
                 "namespace": meta["namespace"],
                 "labels": labels,
-                "annotations": _annotations(deployment, str(revision)),
+                "annotations": {
+                    **_annotations(deployment, str(revision)),
+                    **scaling.replicas_annotations(deployment),
+                },
                 "ownerReferences": [controller_reference(deployment, DEPLOYMENTS)],
             },
             "spec": {
@@ -170,20 +173,22 @@ class DeploymentController:
                     return True
         return False
 
-    async def _scale_paused(self, deployment: Obj, sets: Sequence[Obj]) -> None:
-        """A paused rollout does not go on, but a single running set follows `spec.replicas`."""
-        active = [each for each in sets if rollout.wanted(each)] or sorted(sets, key=rollout.revision)[-1:]
-        if len(active) == 1:
-            await self._scale(deployment, active[0], rollout.wanted(deployment))
+    async def _share_replicas(self, deployment: Obj, new: Obj | None, old: Sequence[Obj]) -> None:
+        """Follow `spec.replicas`; a rollout that is under way does not go on in this step, a paused one not at all."""
+        sets = {each["metadata"]["name"]: each for each in [*old, *([] if new is None else [new])]}
+        for name, size in scaling.sizes(deployment, new, old).items():
+            await self._scale(deployment, sets[name], size)
 
     async def _scale(self, deployment: Obj, replica_set: Obj, replicas: int) -> None:
         before = rollout.wanted(replica_set)
-        if before == replicas:
-            return
+        annotations = scaling.replicas_annotations(deployment)
         meta = replica_set["metadata"]
-        patch = {"spec": {"replicas": replicas}}
+        if before == replicas and annotations.items() <= (meta.get("annotations") or {}).items():
+            return
+        patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": replicas}}
         replica_set.update(await self._client.patch(REPLICASETS, meta["name"], patch, meta["namespace"]))
-        await self._say_scaled(deployment, replica_set, before, replicas)
+        if before != replicas:
+            await self._say_scaled(deployment, replica_set, before, replicas)
 
     async def _say_scaled(self, deployment: Obj, replica_set: Obj, before: int, after: int) -> None:
         direction = "up" if after > before else "down"
@@ -253,13 +258,8 @@ def _strategy(deployment: Mapping[str, Any]) -> str:
 def _annotations(deployment: Mapping[str, Any], revision: str) -> dict[str, str]:
     """The annotations of a ReplicaSet: the Deployment's own (`kubectl rollout history` reads them) and the revision."""
     own = deployment["metadata"].get("annotations") or {}
-    bounds = rollout.Bounds.of(deployment)
-    return {
-        **{key: value for key, value in own.items() if key not in rollout.NOT_COPIED},
-        rollout.REVISION: revision,
-        rollout.DESIRED_REPLICAS: str(bounds.replicas),
-        rollout.MAX_REPLICAS: str(bounds.max_total),
-    }
+    copied = {key: value for key, value in own.items() if key not in rollout.NOT_COPIED}
+    return {**copied, rollout.REVISION: revision}
 
 
 def _with_hash(selector: Mapping[str, Any], digest: str) -> Obj:

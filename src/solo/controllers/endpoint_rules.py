@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any
 
+from kube.machinery.podports import reached_at
 from kube.machinery.resources import ENDPOINTS, ENDPOINTSLICES, SERVICES
 from solo.controllers.ownership import controller_reference
 
@@ -84,6 +85,7 @@ def _ports(service: Obj, pod: Obj) -> Ports:
         protocol = port.get("protocol") or "TCP"
         number = _number(pod, port.get("targetPort") or port["port"], protocol)
         if number is not None:
+            number = reached_at(pod, pod["status"]["podIP"], number, protocol)
             found.append((port.get("name") or "", number, protocol, port.get("appProtocol") or ""))
     return tuple(found)
 

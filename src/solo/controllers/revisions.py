@@ -35,7 +35,8 @@ class History:
 
     async def current(self) -> Obj:
         """The revision of the owner's present template, made or moved to the front if need be."""
-        data = {"spec": {"template": {**self._owner["spec"]["template"], "$patch": "replace"}}}
+        # In the order of a Go map: clients compare the bytes with those of the present template.
+        data = json.loads(_plain({"spec": {"template": {**self._owner["spec"]["template"], "$patch": "replace"}}}))
         last = int(self._revisions[-1]["revision"]) if self._revisions else 0
         for each in self._revisions:
             if _plain(each["data"]) != _plain(data):

@@ -15,7 +15,7 @@ from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import NAMESPACES, PODS
 from solo.auth.authn import Authenticator, User
-from solo.auth.rbac import Authorizer, denial
+from solo.auth.rbac import Authorizer, Deed
 from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
 from solo.http.deadlines import deadline
@@ -97,11 +97,15 @@ class Api:
             return responses.status_error(errors.internal("an unexpected error, which is in the server's log"))
 
     async def _route(self, request: web.Request, path: str, info: RequestInfo | None) -> web.StreamResponse:
-        user = self._authenticate(request)
         if info is None or not info.resource:
-            return self._plain(request, path, user)
+            verb = request.method.lower()
+            deed = Deed("get" if verb == "head" else verb, path=path)
+            self._access.require(self._caller(request, deed), deed)
+            return self._plain(request)
         self._read_watch(request, info)
-        self._authorize(user, info)
+        deed = _deed(info)
+        user = self._caller(request, deed)
+        self._access.require(user, deed)
         if request.method not in ("GET", "POST", "PUT", "PATCH", "DELETE"):
             raise errors.method_not_allowed(request.method, info.resource)
         review = _REVIEW_KINDS.get((info.group, info.version, info.resource))
@@ -114,11 +118,11 @@ class Api:
             info.namespace = ""
         return await self._resource(request, info, kind, user)
 
-    def _authenticate(self, request: web.Request) -> User:
+    def _caller(self, request: web.Request, deed: Deed) -> User:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         user = self._authenticator.authenticate(certificate, request.headers.get("Authorization"))
-        return impersonated(user, request.headers, self._access)
+        return impersonated(user, request.headers, self._access, deed)
 
     def _read_watch(self, request: web.Request, info: RequestInfo) -> None:
         """A list is a watch if the query says so; a field selector on the name counts as naming the object."""
@@ -132,23 +136,12 @@ class Api:
             info.name = selector.removeprefix("metadata.name=").lstrip("=")
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
-        namespace = info.namespace
-        question = (user, info.verb, info.group, info.resource, info.subresource, namespace, info.name, "")
-        allowed, reason = self._access.authorize(*question)
-        if allowed:
-            return
-        text = denial(user, info.verb, info.group, info.resource, info.subresource, namespace, "", reason)
-        group_resource = f"{info.resource}.{info.group}" if info.group else info.resource
-        raise errors.forbidden(group_resource, info.name, text)
+        self._access.require(user, _deed(info))
 
     # ---- paths that are no resources
 
-    def _plain(self, request: web.Request, path: str, user: User) -> web.Response:
-        verb = request.method.lower()
-        allowed, reason = self._access.authorize(user, "get" if verb == "head" else verb, "", "", "", "", "", path)
-        if not allowed:
-            text = denial(user, verb, "", "", "", "", path, reason)
-            raise StatusError(403, "Forbidden", f"forbidden: {text}", {})
+    def _plain(self, request: web.Request) -> web.Response:
+        path = request.raw_path.partition("?")[0]
         parts = [part for part in path.split("/") if part]
         if not parts:
             return responses.value({"paths": self._index()}, Output())
@@ -290,6 +283,10 @@ class Api:
         obj = bodies.decode_object(body, call.media_type if body else JSON, "TokenRequest")
         answer = self._reviews.token_request(call.info.namespace, call.info.name, obj)
         return responses.value(answer, Output(call.output.media_type), 201)
+
+
+def _deed(info: RequestInfo) -> Deed:
+    return Deed(info.verb, info.group, info.resource, info.subresource, info.namespace, info.name)
 
 
 def _placed(kind: Kind, info: RequestInfo) -> bool:

@@ -41,7 +41,7 @@ def version_info() -> Obj:
         "major": "1",
         "minor": "36",
         "gitVersion": GIT_VERSION,
-        "gitCommit": "",
+        "gitCommit": "0" * 40,  # git's id of nothing: clients look for hexadecimal digits
         "gitTreeState": "clean",
         "buildDate": "2026-01-01T00:00:00Z",
         "goVersion": f"python{platform.python_version()}",

@@ -1,57 +1,145 @@
-"""Acting as somebody else: the `Impersonate-*` headers, for those who may (authentication: "User impersonation")."""
+"""Acting as somebody else: the `Impersonate-*` headers, for those who may (authentication: "User impersonation").
+
+There are several ways to be allowed, tried from the narrowest to the widest. Each but the last is bounded to some verbs
+by a second right, `impersonate-on:MODE:VERB` on what the request is about (KEP-5284, constrained impersonation):
+
+- `associated-node`: a pod's service account acts as the node that its token says the pod is on;
+- `arbitrary-node`, `serviceaccount`: as any node or service account, by its user name alone;
+- `user-info`: as any other user, with groups, uid and extra fields;
+- `impersonate` alone: as anybody, for everything that they may do.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import unquote
 
 from multidict import CIMultiDictProxy
 
 from kube.machinery import errors
-from solo.auth.rbac import Authorizer, denial
-from solo.auth.user import AUTHENTICATED, SERVICE_ACCOUNT_PREFIX, User, service_account_groups
+from kube.machinery.errors import StatusError
+from kube.machinery.names import dns1123_subdomain
+from solo.auth.pki import NODES_GROUP
+from solo.auth.rbac import Authorizer, Deed
+from solo.auth.tokens import NODE_NAME
+from solo.auth.user import (
+    ANONYMOUS,
+    AUTHENTICATED,
+    MASTERS,
+    SERVICE_ACCOUNT_PREFIX,
+    UNAUTHENTICATED,
+    User,
+    service_account_groups,
+)
 
 _USER, _GROUP, _UID, _EXTRA = "Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "impersonate-extra-"
-_ANONYMOUS = "system:anonymous"
+_GROUP_OF_USERS = "authentication.k8s.io"
+_NODE_PREFIX = "system:node:"
+_ASSOCIATED_NODE = "associated-node"
 
 
-def impersonated(user: User, headers: CIMultiDictProxy[str], access: Authorizer) -> User:
-    """The user that a request wants to be, the caller itself without such headers.
+def impersonated(user: User, headers: CIMultiDictProxy[str], access: Authorizer, deed: Deed) -> User:
+    """The user that a request wants to be while it does `deed`, the caller itself without such headers.
 
-    Raises 400 for headers that make no sense without a user, 403 where the caller may not.
+    Raises 400 for headers that make no sense without a user, 403 where the caller may not (the first of the reasons).
     """
-    name = headers.get(_USER) or ""
-    groups = headers.getall(_GROUP, [])
-    extra: dict[str, list[str]] = {}
+    wanted = _wanted(headers)
+    if wanted is None:
+        return user
+    refusal: StatusError | None = None
+    for mode in _modes(user, wanted):
+        try:
+            if mode:
+                access.require(user, replace(deed, verb=f"impersonate-on:{mode}:{deed.verb}"))
+            _check(user, wanted, mode, access)
+            return _completed(wanted, mode)
+        except StatusError as problem:
+            refusal = refusal or problem
+    assert refusal is not None  # the last mode is for everybody
+    raise refusal
+
+
+def _wanted(headers: CIMultiDictProxy[str]) -> User | None:
+    """The user as the headers describe it, None without one."""
+    name, uid = headers.get(_USER) or "", headers.get(_UID) or ""
+    groups = tuple(headers.getall(_GROUP, []))
+    extra: dict[str, tuple[str, ...]] = {}
     for key, value in headers.items():
         if key.lower().startswith(_EXTRA):
-            extra.setdefault(unquote(key[len(_EXTRA) :]).lower(), []).append(value)
-    if not name:
-        if groups or extra or headers.get(_UID):
-            raise errors.bad_request("requested impersonation of groups, a uid or extra fields without a user")
-        return user
-    if name.startswith(SERVICE_ACCOUNT_PREFIX) and name.count(":") == 3:
-        _, _, namespace, account = name.split(":")
-        _require(user, access, "", "serviceaccounts", "", namespace, account)
-        groups = groups or list(service_account_groups(namespace))
+            field = unquote(key[len(_EXTRA) :]).lower()
+            extra[field] = (*extra.get(field, ()), value)
+    if name:
+        return User(name, groups, extra, uid)
+    if groups or extra or uid:
+        raise errors.bad_request("requested impersonation of groups, a uid or extra fields without a user")
+    return None
+
+
+def _modes(user: User, wanted: User) -> Iterator[str]:
+    """The ways in which `user` may come to be `wanted`; the last one, "", is not bounded."""
+    node, account = _node(wanted), _service_account(wanted)
+    named_only = not (wanted.groups or wanted.extra or wanted.uid)
+    if node and named_only:
+        if _service_account(user) and tuple(user.extra.get(NODE_NAME, ())) == (node,):
+            yield _ASSOCIATED_NODE
+        yield "arbitrary-node"
+    if account and named_only:
+        yield "serviceaccount"
+    if not node and not account:
+        yield "user-info"
+    yield ""
+
+
+def _check(user: User, wanted: User, mode: str, access: Authorizer) -> None:
+    """Raises 403 unless `user` may be all that `wanted` is."""
+    verb, group = (f"impersonate:{mode}", _GROUP_OF_USERS) if mode else ("impersonate", "")
+    account, node = _service_account(wanted), _node(wanted)
+    if account:
+        access.require(user, Deed(verb, group, "serviceaccounts", "", *account))
+    elif node and mode:
+        # Which node the token says: so the right is one on all nodes.
+        access.require(user, Deed(verb, group, "nodes", name="*" if mode == _ASSOCIATED_NODE else node))
     else:
-        _require(user, access, "", "users", "", "", name)
-    for group in groups:
-        _require(user, access, "", "groups", "", "", group)
-    for key, values in extra.items():
+        access.require(user, Deed(verb, group, "users", name=wanted.name))
+    if wanted.uid:
+        access.require(user, Deed(verb, _GROUP_OF_USERS, "uids", name=wanted.uid))
+    for each in wanted.groups:
+        if mode and each in ("", MASTERS):
+            raise errors.forbidden(f"groups.{group}", each, f'impersonating the group "{each}" is not allowed')
+        access.require(user, Deed(verb, group, "groups", name=each))
+    for key, values in wanted.extra.items():
         for value in values:
-            _require(user, access, "authentication.k8s.io", "userextras", key, "", value)
-    uid = headers.get(_UID) or ""
-    if uid:
-        _require(user, access, "authentication.k8s.io", "uids", "", "", uid)
-    if name != _ANONYMOUS and AUTHENTICATED not in groups:
-        groups = [*groups, AUTHENTICATED]
-    return User(name, tuple(groups), {key: tuple(values) for key, values in extra.items()}, uid)
+            if mode and not (key and value):
+                raise errors.forbidden(f"userextras.{group}", "", "impersonating empty extra fields is not allowed")
+            access.require(user, Deed(verb, _GROUP_OF_USERS, "userextras", key, name=value))
 
 
-def _require(
-    user: User, access: Authorizer, group: str, resource: str, subresource: str, namespace: str, name: str
-) -> None:
-    allowed, reason = access.authorize(user, "impersonate", group, resource, subresource, namespace, name, "")
-    if not allowed:
-        text = denial(user, "impersonate", group, resource, subresource, namespace, "", reason)
-        raise errors.forbidden(f"{resource}.{group}" if group else resource, name, text)
+def _completed(wanted: User, mode: str) -> User:
+    """The user with the groups that it is in by its name."""
+    account = _service_account(wanted)
+    groups = wanted.groups
+    if account and not groups:
+        groups = service_account_groups(account[0])
+    elif mode and _node(wanted):
+        groups = (NODES_GROUP,)
+    if wanted.name == ANONYMOUS.name:
+        also = UNAUTHENTICATED
+    elif UNAUTHENTICATED in groups:
+        return replace(wanted, groups=groups)
+    else:
+        also = AUTHENTICATED
+    return replace(wanted, groups=groups if also in groups else (*groups, also))
+
+
+def _node(user: User) -> str:
+    name = user.name.removeprefix(_NODE_PREFIX)
+    return name if name != user.name and not dns1123_subdomain(name) else ""
+
+
+def _service_account(user: User) -> tuple[str, str] | None:
+    """Namespace and name of the service account that a user is."""
+    if not user.name.startswith(SERVICE_ACCOUNT_PREFIX) or user.name.count(":") != 3:
+        return None
+    _, _, namespace, name = user.name.split(":")
+    return namespace, name

@@ -16,14 +16,17 @@ TABLE = "Table"
 PARTIAL = "PartialObjectMetadata"
 PARTIAL_LIST = "PartialObjectMetadataList"
 _TRANSFORMS = frozenset({TABLE, PARTIAL, PARTIAL_LIST})
+_META = "meta.k8s.io"
+_META_VERSIONS = ("v1", "v1beta1")
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The chosen representation: media type, and the kind into which objects are transformed ("" for none)."""
+    """The chosen representation: media type, the kind into which objects are transformed ("" for none), its version."""
 
     media_type: str = JSON
     transform: str = ""
+    api_version: str = ""
 
 
 @lru_cache(maxsize=512)
@@ -41,12 +44,14 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
         transform = params.get("as", "")
         if transform and not transforms:
             continue
-        if transform and (transform not in _TRANSFORMS or (params.get("g"), params.get("v")) != ("meta.k8s.io", "v1")):
+        group, version = params.get("g", ""), params.get("v", "")
+        if transform and not (transform in _TRANSFORMS and group == _META and version in _META_VERSIONS):
             continue
+        api_version = f"{group}/{version}" if transform else ""
         if media_type in (JSON, "application/*", "*/*"):
-            return Output(JSON, transform)
+            return Output(JSON, transform, api_version)
         if media_type == YAML:
-            return Output(YAML, transform)
+            return Output(YAML, transform, api_version)
     if protobuf and any(media_type == PROTOBUF and "as" not in params for media_type, params in _ranges(accept)):
         return Output(PROTOBUF)
     text = f"only the following media types are accepted: {', '.join(OFFERED)}"

@@ -14,7 +14,6 @@ from kube.machinery import builtin, errors
 from kube.machinery.resources import Resource
 from solo.http.discovery import GIT_VERSION, REVIEWS
 from solo.http.negotiation import JSON
-from solo.http.responses import raw_json
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
 from solo.registry.strategy import METADATA_FIELDS
@@ -47,26 +46,30 @@ class OpenApi:
             self._generation = self._catalog.generation
             self._documents.clear()
         accept = request.headers.get("Accept") or ""
-        if _PROTOBUF in accept and JSON not in accept and "*/*" not in accept:
-            if parts[1:] == ["v2"]:
-                return web.Response(body=_empty_v2(), content_type=_V2_PROTOBUF)
+        protobuf = _PROTOBUF in accept and JSON not in accept and "*/*" not in accept
+        if protobuf and parts[1:] != ["v2"]:
             raise errors.not_acceptable([JSON])
-        key = "/".join(parts[1:])
         wanted = request.query.get("hash")
         if wanted and len(parts) > 2 and (digest := self._digest(parts[2:])) != wanted:
             return web.Response(status=301, headers={"Location": f"{request.path}?hash={digest}"})
-        found = self._documents.get(key)
-        if found is None:
-            body = self._build(parts[1:])
-            found = self._documents[key] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
-        body, tag = found
+        body, tag = self._document(parts[1:], protobuf)
         cached = request.headers.get("If-None-Match") == tag
-        response = web.Response(status=304) if cached else raw_json(body)
+        media_type = _V2_PROTOBUF if protobuf else JSON
+        response = web.Response(status=304) if cached else web.Response(body=body, content_type=media_type)
         response.headers.update({"ETag": tag, "Vary": "Accept", "Cache-Control": "no-cache, private"})
         if wanted:
             expires = formatdate(time.time() + _YEAR_SECONDS, usegmt=True)
             response.headers.update({"Cache-Control": "public, immutable", "Expires": expires})
         return response
+
+    def _document(self, parts: list[str], protobuf: bool) -> tuple[bytes, str]:
+        """A document and its entity tag, kept until the catalog changes."""
+        key = "/".join([*parts, _PROTOBUF] if protobuf else parts)
+        found = self._documents.get(key)
+        if found is None:
+            body = self._v2_in_protobuf() if protobuf else self._build(parts)
+            found = self._documents[key] = (body, f'"{hashlib.sha512(body).hexdigest().upper()}"')
+        return found
 
     def _kinds(self, parts: list[str]) -> tuple[str, list[ServedResource]]:
         """The group version at `api/VERSION` or `apis/GROUP/VERSION`, and what it serves. Raises 404."""
@@ -91,18 +94,28 @@ class OpenApi:
         return seen.hexdigest().upper()
 
     def _build(self, parts: list[str]) -> bytes:
-        from kube.machinery.openapi import openapi_v2_document, openapi_v3_document
+        from kube.machinery.openapi import openapi_v3_document
 
         if parts == ["v3"]:
             return _encode({"paths": self._index()})
         if parts == ["v2"]:
-            # One version a kind: the definitions of further versions of a custom resource have names of their own.
-            everything = [*map(_served, self._catalog), *map(_review, REVIEWS)]
-            return _encode(openapi_v2_document(everything, GIT_VERSION))
+            return _encode(self._v2())
         if parts[:1] != ["v3"]:
             raise errors.path_not_found()
         group_version, served = self._kinds(parts[1:])
         return _encode(openapi_v3_document(group_version, served, GIT_VERSION))
+
+    def _v2(self) -> Obj:
+        from kube.machinery.openapi import openapi_v2_document
+
+        # One version a kind: the definitions of further versions of a custom resource have names of their own.
+        everything = [*map(_served, self._catalog), *map(_review, REVIEWS)]
+        return openapi_v2_document(everything, GIT_VERSION)
+
+    def _v2_in_protobuf(self) -> bytes:
+        from kube.machinery.protobuf.swagger import encode_swagger
+
+        return encode_swagger(self._v2())
 
     def _index(self) -> Obj:
         versions = {(group, version) for group, listed in self._catalog.groups().items() for version in listed}
@@ -111,20 +124,6 @@ class OpenApi:
         return {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._digest(path.split('/'))}"} for path in paths
         }
-
-
-def _empty_v2() -> bytes:
-    """A version 2 document without definitions, in protobuf (gnostic's `openapi.v2.Document`).
-
-    kubectl asks for version 2 in protobuf alone, and only for kinds that version 3 does not have; the answer "not here
-    either" lets it say which kind it misses, where an error would make it complain about the content type.
-    """
-
-    def text(number: int, value: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(value)]) + value
-
-    info = text(1, b"Kubernetes") + text(2, GIT_VERSION.encode())
-    return text(1, b"2.0") + text(2, info) + text(8, b"") + text(9, b"")
 
 
 def _served(kind: Kind) -> ServedResource:

@@ -113,8 +113,8 @@ def one(
     obj = served_object(kind, result)
     if output.transform == TABLE:
         meta = {"resourceVersion": (obj.get("metadata") or {}).get("resourceVersion") or ""}
-        return value(tables.table(kind, [obj], meta, include), output, status, warnings)
-    return value(tables.partial(obj), output, status, warnings)
+        return value(tables.table(kind, [obj], meta, include, output.api_version), output, status, warnings)
+    return value(tables.partial(obj, output.api_version), output, status, warnings)
 
 
 def many(
@@ -130,13 +130,13 @@ def many(
         list_meta = {key: item for key, item in list_meta.items() if key != "continue"}
     if output.transform == TABLE:
         objects = (kind.served(stored.look()) for stored in items)
-        return value(tables.table(kind, objects, list_meta, include), output, 200, warnings)
+        return value(tables.table(kind, objects, list_meta, include, output.api_version), output, 200, warnings)
     if output.transform in (PARTIAL, PARTIAL_LIST):
         partial = {
             "kind": PARTIAL_LIST,
-            "apiVersion": tables.META,
+            "apiVersion": output.api_version,
             "metadata": list_meta,
-            "items": [tables.partial(stored.look()) for stored in items],
+            "items": [tables.partial(stored.look(), output.api_version) for stored in items],
         }
         return value(partial, output, 200, warnings)
     head = _encode({"kind": kind.list_kind, "apiVersion": kind.resource.api_version, "metadata": list_meta})

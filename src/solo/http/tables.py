@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from kube.machinery import errors
+from solo.http.negotiation import TABLE, Output
 from solo.http.printers import Column, Printer, custom_printer, printer_for
 from solo.registry.kinds import Kind
 from solo.registry.strategy import Strategy
 
 Obj = dict[str, Any]
 
-META = "meta.k8s.io/v1"
 _INCLUDED = ("Metadata", "Object", "None")
 _WELL_KNOWN = {"Name": "name", "Age": "creationTimestamp", "Created At": "creationTimestamp"}
 
@@ -31,38 +32,43 @@ def printer_of(kind: Kind) -> Printer:
     return printer
 
 
-def table(kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, *, header: bool = True) -> Obj:
-    """A table of objects. `include` says what each row carries: Metadata (default), Object or None.
+def included(output: Output, query: Mapping[str, str]) -> str:
+    """What each row of a table carries: Metadata where nothing is asked for. Raises 400."""
+    asked = query.get("includeObject") or ""
+    if output.transform == TABLE and asked and asked not in _INCLUDED:
+        problem = f"includeObject: Invalid value: {json.dumps(asked)}: must be 'Metadata', 'Object', 'None', or empty"
+        raise errors.bad_request(f"Unable to convert to Table as requested: {problem}")
+    return asked or "Metadata"
 
-    Raises 400 for another one.
-    """
-    if include not in _INCLUDED:
-        text = f"includeObject: Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty"
-        raise errors.bad_request(f"Unable to convert to Table as requested: {text}")
+
+def table(
+    kind: Kind, objects: Iterable[Obj], list_meta: Obj, include: str, api_version: str, *, header: bool = True
+) -> Obj:
+    """A table of objects. `include` says what each row carries: Metadata (default), Object or None."""
     printer = printer_of(kind)
     rows = [
         {
             "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
-            "object": None if include == "None" else _row_object(obj, include),
+            "object": None if include == "None" else _row_object(obj, include, api_version),
         }
         for obj in objects
     ]
     return {
         "kind": "Table",
-        "apiVersion": META,
+        "apiVersion": api_version,
         "metadata": list_meta,
         "columnDefinitions": _definitions(printer.columns) if header else [],
         "rows": rows,
     }
 
 
-def _row_object(obj: Obj, include: str) -> Obj:
-    return obj if include == "Object" else partial(obj)
+def _row_object(obj: Obj, include: str, api_version: str) -> Obj:
+    return obj if include == "Object" else partial(obj, api_version)
 
 
-def partial(obj: Obj) -> Obj:
+def partial(obj: Obj, api_version: str) -> Obj:
     """PartialObjectMetadata of an object."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": obj.get("metadata") or {}}
+    return {"kind": "PartialObjectMetadata", "apiVersion": api_version, "metadata": obj.get("metadata") or {}}
 
 
 def _definitions(columns: Sequence[Column]) -> list[Obj]:

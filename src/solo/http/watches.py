@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from solo.http.selection import Selection
 from solo.http.watchstreams import WatchStream, stream_for
 from solo.registry.catalog import same_service
 from solo.registry.kinds import Kind
-from solo.registry.views import Views
+from solo.registry.views import Views, current
 from solo.store import Event, Store, Stored, Watch
 
 Obj = dict[str, Any]
@@ -112,7 +113,7 @@ class Watcher:
         options: WatchOptions,
     ) -> web.StreamResponse:
         """Stream events until the time is up, the client is gone or the server stops."""
-        encoder = _Encoder(kind, output, request.query.get("includeObject") or "Metadata")
+        encoder = _Encoder(kind, output, tables.included(output, request.query))
         stream = stream_for(request, output.media_type)
         await stream.begin()
         try:
@@ -143,12 +144,13 @@ class Watcher:
         Raises 410 when the history does not reach back, 500 when an object cannot be converted.
         """
         resource = kind.store_resource
+        wants = None if selection.everything else partial(_concerns, kind, selection)
         from_start = options.version in ("", "0") and options.initial is not False
         if from_start or options.initial:
             items, revision = self._store.list(resource, namespace)
             if options.version and int(options.version) > revision:
                 raise errors.expired(f"Too large resource version: {options.version}, current: {revision}")
-            watch = self._store.watch(resource, namespace, revision)
+            watch = self._store.watch(resource, namespace, revision, wants)
             try:
                 items = await self._views.all(kind, items)
             except StatusError:
@@ -156,7 +158,7 @@ class Watcher:
                 raise
             return [stored for stored in items if selection.everything or selection.matches(stored)], watch
         since = self._store.revision if options.version in ("", "0") else int(options.version)
-        return None, self._store.watch(resource, namespace, since)
+        return None, self._store.watch(resource, namespace, since, wants)
 
     async def _follow(
         self,
@@ -186,6 +188,14 @@ class Watcher:
             await stream.write(encoder.bookmark(watch.bookmark_rv))
 
 
+def _concerns(kind: Kind, selection: Selection, event: Event) -> bool:
+    """Whether a watcher may see anything of an event; one that has yet to be converted may be selected after that."""
+    for stored in (event.stored, event.prev):
+        if stored is not None and (not current(kind, stored) or selection.matches(stored)):
+            return True
+    return False
+
+
 def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:
     """The line that a watcher with this selection sees of an event, empty for none."""
     if selection.everything:
@@ -211,6 +221,7 @@ class _Encoder:
     def __init__(self, kind: Kind, output: Output, include: str) -> None:
         self._kind = kind
         self._output = output
+        self._api_version = output.api_version
         self._include = include
         self._header = True
         self._verbatim = not output.transform and kind.form is None
@@ -226,10 +237,10 @@ class _Encoder:
         obj = self._kind.served(stored.obj)
         if self._output.transform == TABLE:
             meta = {"resourceVersion": str(stored.rv)}
-            shown = tables.table(self._kind, [obj], meta, self._include, header=self._header)
+            shown = tables.table(self._kind, [obj], meta, self._include, self._api_version, header=self._header)
             self._header = False
         else:
-            shown = tables.partial(obj)
+            shown = tables.partial(obj, self._api_version)
         return _line(type_, shown)
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
@@ -239,18 +250,13 @@ class _Encoder:
         if self._output.transform == TABLE:
             shown: Obj = {
                 "kind": "Table",
-                "apiVersion": tables.META,
+                "apiVersion": self._api_version,
                 "metadata": {"resourceVersion": str(revision)},
                 "columnDefinitions": [],
-                "rows": [
-                    {
-                        "cells": [],
-                        "object": {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta},
-                    }
-                ],
+                "rows": [{"cells": [], "object": tables.partial({"metadata": meta}, self._api_version)}],
             }
         elif self._output.transform:
-            shown = {"kind": "PartialObjectMetadata", "apiVersion": tables.META, "metadata": meta}
+            shown = tables.partial({"metadata": meta}, self._api_version)
         else:
             shown = {"kind": self._kind.resource.kind, "apiVersion": self._kind.resource.api_version, "metadata": meta}
         return _line("BOOKMARK", shown)

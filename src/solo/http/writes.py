@@ -14,7 +14,7 @@ from kube.machinery.apply.options import check_field_manager, check_force, manag
 from kube.machinery.patch import json_patch, merge_patch, strategic_merge_patch
 from kube.machinery.resources import NAMESPACES
 from solo.auth.user import User
-from solo.http import bodies, responses
+from solo.http import bodies, responses, tables
 from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
@@ -56,7 +56,7 @@ class Call:
 
     @property
     def include(self) -> str:
-        return self.request.query.get("includeObject") or "Metadata"
+        return tables.included(self.output, self.request.query)
 
     @property
     def media_type(self) -> str:

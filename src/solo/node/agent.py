@@ -16,11 +16,11 @@ from kube.client.events import EventRecorder
 from kube.client.informer import Informer
 from kube.machinery.resources import NODES, PODS
 from solo.http.streams import PodStreams
-from solo.node import records, stray
+from solo.node import addresses, records, stray
 from solo.node.cgroups import find_hierarchies
 from solo.node.context import NodeContext
+from solo.node.host import physical_memory
 from solo.node.node_object import NodeRegistration
-from solo.node.plan import physical_memory
 from solo.node.pod import PodWorker
 from solo.node.streams import NodeStreams
 
@@ -73,8 +73,8 @@ class NodeAgent:
         try:
             async with asyncio.TaskGroup() as group:
                 for work in (
-                    pods.run(),
                     nodes.run(),
+                    self._run_pods(pods, nodes),
                     self._registration.run(),
                     self._look_again(),
                     self._clear_strays(pods),
@@ -88,6 +88,11 @@ class NodeAgent:
             await self._context.drain()
             await self._context.log_keeper.close()
 
+    async def _run_pods(self, pods: Informer, nodes: Informer) -> None:
+        """Pods are looked at once it is known what the Node says of their addresses."""
+        await _until_synced(nodes)
+        await pods.run()
+
     async def _finish_leaving(self) -> None:
         """Pods whose objects are gone are nobody's: they are not left behind if it can be helped."""
         leaving = [self._tasks[uid] for uid, worker in self._workers.items() if worker.removed]
@@ -95,8 +100,15 @@ class NodeAgent:
             await asyncio.wait(leaving, timeout=_LEAVE_SECONDS)
 
     def _on_node(self, kind: str, node: Obj, _old: Obj | None) -> None:
-        if kind == "DELETED" and node["metadata"]["name"] == self._context.node_name:
+        if node["metadata"]["name"] != self._context.node_name:
+            return
+        if kind == "DELETED":
             self._registration.node_deleted()
+            return
+        before, self._context.pod_network = self._context.pod_network, addresses.pod_network(node)
+        if self._context.pod_network != before:
+            for worker in self._workers.values():
+                worker.look()
 
     def _on_pod(self, kind: str, pod: Obj, _old: Obj | None) -> None:
         uid = pod["metadata"]["uid"]
@@ -147,12 +159,7 @@ class NodeAgent:
 
     async def _clear_strays(self, pods: Informer) -> None:
         """Once all pods are known: end and remove what is left of pods that no longer exist."""
-        while True:
-            try:
-                await pods.wait_synced(_SYNC_SECONDS)
-                break
-            except TimeoutError:
-                continue
+        await _until_synced(pods)
         known = {pod["metadata"]["uid"] for pod in pods.items()} | self._workers.keys()
         for directory in sorted(self._context.root.iterdir()):
             if directory.name not in known and directory.is_dir():
@@ -162,3 +169,11 @@ class NodeAgent:
                     await stray.clear(directory, record, self._context.hierarchies)
                 except OSError as error:
                     log.error("pod %s cannot be cleared away: %s", directory.name, error)
+
+
+async def _until_synced(informer: Informer) -> None:
+    while True:
+        try:
+            return await informer.wait_synced(_SYNC_SECONDS)
+        except TimeoutError:
+            continue

@@ -13,7 +13,6 @@ from solo.node.exec import run as run_command
 from solo.node.launch import Launch, LaunchError
 from solo.node.plan import Planner
 from solo.node.probes import CannotAskError, ExecAction, run_action
-from solo.node.status import NODE_IP
 
 _SHORTEST_HOOK = 0.1
 
@@ -57,7 +56,9 @@ class Beside:
         async def run(left: float) -> None:
             timeout = max(left, _SHORTEST_HOOK)
             try:
-                failure = await run_action(hook, container.spec, NODE_IP, timeout, self.runner(container))
+                failure = await run_action(
+                    hook, container.spec, self._planner.addresses.pod, timeout, self.runner(container)
+                )
             except CannotAskError as error:
                 failure = str(error)
             if failure:

@@ -14,6 +14,7 @@ from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
+from solo.node.addresses import PodNetwork
 from solo.node.cgroups import Hierarchies
 from solo.node.libc import is_system_administrator
 from solo.node.logkeeper import LogKeeper
@@ -25,7 +26,10 @@ Obj = dict[str, Any]
 
 @dataclass(slots=True)
 class NodeContext:
-    """One node agent's surroundings. `memory` is the machine's, in bytes; an administrator can make namespaces."""
+    """One node agent's surroundings. `memory` is the machine's, in bytes; an administrator can make namespaces.
+
+    `pod_network`: the subnets that addresses of pods may be from.
+    """
 
     client: AsyncClient
     recorder: EventRecorder
@@ -35,6 +39,7 @@ class NodeContext:
     ca_pem: bytes
     hierarchies: Hierarchies
     memory: int
+    pod_network: PodNetwork = ()
     uid: int = field(default_factory=os.geteuid)
     is_administrator: bool = field(default_factory=is_system_administrator)
     log_keeper: LogKeeper = field(default_factory=LogKeeper)

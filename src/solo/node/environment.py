@@ -15,6 +15,7 @@ from typing import Any
 
 from kube.machinery.quantity import parse_quantity
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
+from solo.node.host import Host
 
 Obj = dict[str, Any]
 ObjectReader = Callable[[Resource, str, str], Awaitable[Obj | None]]
@@ -53,8 +54,8 @@ def command_line(container: Obj, env: Mapping[str, str]) -> list[str]:
     return [expand(word, env) for word in [*(container.get("command") or []), *(container.get("args") or [])]]
 
 
-async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) -> dict[str, str]:
-    """The variables of `envFrom` and `env`. Raises ConfigError naming what is missing."""
+async def resolve(pod: Obj, container: Obj, host: Host, read: ObjectReader, given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `envFrom` and `env`, which may refer to those `given`. ConfigError names what is missing."""
     sources = _Sources(pod["metadata"]["namespace"], read)
     env: dict[str, str] = {}
     for source in container.get("envFrom") or []:
@@ -63,19 +64,19 @@ async def resolve(pod: Obj, container: Obj, node_ip: str, read: ObjectReader) ->
     for entry in container.get("env") or []:
         value_from = entry.get("valueFrom")
         if value_from is None:
-            env[entry["name"]] = expand(entry.get("value") or "", env)
+            env[entry["name"]] = expand(entry.get("value") or "", {**given, **env})
             continue
-        value = await _value_from(pod, container, node_ip, value_from, sources)
+        value = await _value_from(pod, container, host, value_from, sources)
         if value is not None:
             env[entry["name"]] = value
     return env
 
 
-async def _value_from(pod: Obj, container: Obj, node_ip: str, source: Obj, sources: _Sources) -> str | None:
+async def _value_from(pod: Obj, container: Obj, host: Host, source: Obj, sources: _Sources) -> str | None:
     if "fieldRef" in source:
-        return pod_field(pod, source["fieldRef"].get("fieldPath", ""), node_ip)
+        return pod_field(pod, source["fieldRef"].get("fieldPath", ""), host)
     if "resourceFieldRef" in source:
-        return resource_field(pod, container, source["resourceFieldRef"])
+        return resource_field(pod, container, source["resourceFieldRef"], host)
     if "configMapKeyRef" in source:
         return await sources.key(CONFIGMAPS, source["configMapKeyRef"])
     if "secretKeyRef" in source:
@@ -133,7 +134,7 @@ def _plain_data(resource: Resource, found: Obj) -> dict[str, str]:
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
-def pod_field(pod: Obj, path: str, node_ip: str) -> str:
+def pod_field(pod: Obj, path: str, host: Host) -> str:
     """A field of the downward API. Raises ConfigError for one that it does not have."""
     metadata, spec = pod["metadata"], pod["spec"]
     if match := _SUBSCRIPT.fullmatch(path):
@@ -144,25 +145,30 @@ def pod_field(pod: Obj, path: str, node_ip: str) -> str:
         "metadata.uid": metadata.get("uid", ""),
         "spec.nodeName": spec.get("nodeName", ""),
         "spec.serviceAccountName": spec.get("serviceAccountName", ""),
-        "status.hostIP": node_ip,
-        "status.podIP": node_ip,
-        "status.hostIPs": node_ip,
-        "status.podIPs": node_ip,
+        "status.hostIP": host.addresses.node,
+        "status.podIP": host.addresses.pod,
+        "status.hostIPs": host.addresses.node,
+        "status.podIPs": host.addresses.pod,
     }
     if path not in values:
         raise ConfigError(f"unsupported fieldPath: {path}")
     return str(values[path])
 
 
-def resource_field(pod: Obj, container: Obj, reference: Obj) -> str:
-    """`limits.cpu` and the like, in units of `divisor`, rounded up. Raises ConfigError when it is not set."""
+def resource_field(pod: Obj, container: Obj, reference: Obj, host: Host) -> str:
+    """`limits.cpu` and the like, in units of `divisor`, rounded up.
+
+    Where there is no limit it is all that the node has; what is not requested is 0. Raises ConfigError for a container
+    or a resource that there is not.
+    """
     kind, _, name = reference.get("resource", "").partition(".")
     wanted = reference.get("containerName") or container["name"]
     for candidate in [*(pod["spec"].get("containers") or []), *(pod["spec"].get("initContainers") or [])]:
         if candidate["name"] == wanted:
-            value = ((candidate.get("resources") or {}).get(kind) or {}).get(name)
-            if value is None:
-                raise ConfigError(f"resource {kind}.{name} of container {wanted} is not set")
+            if kind not in ("limits", "requests") or (name not in host.resources and "hugepages-" not in name):
+                raise ConfigError(f"unsupported container resource: {kind}.{name}")
+            given = ((candidate.get("resources") or {}).get(kind) or {}).get(name)
+            value = given or (host.resources.get(name, "0") if kind == "limits" else "0")
             divisor = parse_quantity(reference.get("divisor") or "1") or parse_quantity("1")
             return str(math.ceil(parse_quantity(value) / divisor))
     raise ConfigError(f"container {wanted} not found")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from kube.client.errors import ConnectionFailed
 from kube.machinery.durations import now_micro, now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import LEASES, NODES
-from solo.node.plan import physical_memory
+from solo.node.addresses import NODE_IP
+from solo.node.host import allocatable
 from solo.node.procfs import boot_id
-from solo.node.status import NODE_IP
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 VERSION = "v1.36.0"
-_MAX_PODS = 1000
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -59,12 +57,6 @@ def node_object(name: str) -> Obj:
 
 def node_status(name: str, previous: Obj) -> Obj:
     """The Node's status now; conditions keep the times of `previous` where they have not changed."""
-    resources = {
-        "cpu": str(os.cpu_count() or 1),
-        "memory": f"{physical_memory() // 1024}Ki",
-        "pods": str(_MAX_PODS),
-        "ephemeral-storage": f"{_disk_kib()}Ki",
-    }
     wanted = [
         ("MemoryPressure", "False", "KubeletHasSufficientMemory", "the kernel reclaims memory by the pods' QoS class"),
         ("DiskPressure", "False", "KubeletHasNoDiskPressure", "disk space is not managed"),
@@ -88,8 +80,8 @@ def node_status(name: str, previous: Obj) -> Obj:
             }
         )
     return {
-        "capacity": resources,
-        "allocatable": resources,
+        "capacity": dict(allocatable()),
+        "allocatable": dict(allocatable()),
         "conditions": conditions,
         "addresses": [{"type": "InternalIP", "address": NODE_IP}, {"type": "Hostname", "address": name}],
         "nodeInfo": {
@@ -107,17 +99,13 @@ def node_status(name: str, previous: Obj) -> Obj:
     }
 
 
-def _disk_kib() -> int:
-    usage = os.statvfs("/")
-    return usage.f_blocks * usage.f_frsize // 1024
-
-
 class NodeRegistration:
     """Keeps the Node and its Lease in the API. The Lease alone is renewed; the Node is written when it is missing."""
 
     def __init__(self, client: AsyncClient, name: str) -> None:
         self._client = client
         self._name = name
+        self._uid = ""
         self._missing = asyncio.Event()
         self._missing.set()
 
@@ -158,16 +146,20 @@ class NodeRegistration:
             labels = {**(node["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
             if labels != node["metadata"].get("labels"):
                 await self._client.patch(NODES, self._name, {"metadata": {"labels": labels}})
+        self._uid = node["metadata"]["uid"]
         new = node_status(self._name, node.get("status") or {})
         await self._client.patch(NODES, self._name, {"status": new}, subresource="status")
 
     async def _renew(self) -> None:
         spec: Obj = {"holderIdentity": self._name, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now_micro()}
+        # The lease goes with its node.
+        owner = {"apiVersion": NODES.api_version, "kind": NODES.kind, "name": self._name, "uid": self._uid}
+        lease: Obj = {"metadata": {"ownerReferences": [owner]}, "spec": spec}
         try:
-            await self._client.patch(LEASES, self._name, {"spec": spec}, LEASE_NAMESPACE)
+            await self._client.patch(LEASES, self._name, lease, LEASE_NAMESPACE)
         except StatusError as error:
             if error.code != 404:
                 raise
-            metadata = {"name": self._name, "namespace": LEASE_NAMESPACE}
-            lease = {"apiVersion": LEASES.api_version, "kind": "Lease", "metadata": metadata, "spec": spec}
+            lease |= {"apiVersion": LEASES.api_version, "kind": LEASES.kind}
+            lease["metadata"] |= {"name": self._name, "namespace": LEASE_NAMESPACE}
             await self._client.create(LEASES, lease)

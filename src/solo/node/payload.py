@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS, Resource
 from solo.node.environment import ConfigError, ObjectReader, pod_field, resource_field
+from solo.node.host import Host
 
 Obj = dict[str, Any]
 TokenSource = Callable[[str, int], Awaitable[str]]
@@ -29,7 +30,7 @@ class File(NamedTuple):
     mode: int
 
 
-async def collect(pod: Obj, volume: Obj, node_ip: str, read: ObjectReader, token: TokenSource) -> dict[str, File]:
+async def collect(pod: Obj, volume: Obj, host: Host, read: ObjectReader, token: TokenSource) -> dict[str, File]:
     """The files of a volume, by their paths in it. ConfigError names what is missing."""
     found: dict[str, File] = {}
     for kind, source, mode in _sources(volume):
@@ -38,7 +39,7 @@ async def collect(pod: Obj, volume: Obj, node_ip: str, read: ObjectReader, token
             found[source["path"]] = File(text.encode(), mode)
         elif kind == "downwardAPI":
             for item in source.get("items") or []:
-                found[item["path"]] = File(_downward(pod, item, node_ip), item.get("mode") or mode)
+                found[item["path"]] = File(_downward(pod, item, host), _mode(item, "mode", mode))
         else:
             resource = SECRETS if kind == "secret" else CONFIGMAPS
             found.update(await _of_object(resource, pod["metadata"]["namespace"], source, mode, read))
@@ -53,21 +54,27 @@ def _sources(volume: Obj) -> Iterator[tuple[str, Obj, int]]:
     """(kind, source, mode of its files) of a volume."""
     for kind in ("secret", "configMap", "downwardAPI"):
         if kind in volume:
-            yield kind, volume[kind], volume[kind].get("defaultMode") or _FILE_MODE
+            yield kind, volume[kind], _mode(volume[kind], "defaultMode", _FILE_MODE)
     projected = volume.get("projected") or {}
     for source in projected.get("sources") or []:
         for kind in source:
-            yield kind, source[kind], projected.get("defaultMode") or _FILE_MODE
+            yield kind, source[kind], _mode(projected, "defaultMode", _FILE_MODE)
 
 
-def _downward(pod: Obj, item: Obj, node_ip: str) -> bytes:
+def _mode(where: Obj, key: str, default: int) -> int:
+    """Zero is a mode: nobody but root may read the file."""
+    given = where.get(key)
+    return default if given is None else int(given)
+
+
+def _downward(pod: Obj, item: Obj, host: Host) -> bytes:
     if "resourceFieldRef" in item:
-        return resource_field(pod, {"name": ""}, item["resourceFieldRef"]).encode()
+        return resource_field(pod, {"name": ""}, item["resourceFieldRef"], host).encode()
     path = item["fieldRef"].get("fieldPath", "")
     if path in ("metadata.labels", "metadata.annotations"):
         entries = pod["metadata"].get(path.partition(".")[2]) or {}
         return "\n".join(f"{key}={json.dumps(entries[key], ensure_ascii=False)}" for key in sorted(entries)).encode()
-    return pod_field(pod, path, node_ip).encode()
+    return pod_field(pod, path, host).encode()
 
 
 async def _of_object(resource: Resource, namespace: str, source: Obj, mode: int, read: ObjectReader) -> dict[str, File]:
@@ -84,7 +91,7 @@ async def _of_object(resource: Resource, namespace: str, source: Obj, mode: int,
     found = {}
     for item in items:
         if item["key"] in data:
-            found[item["path"]] = File(data[item["key"]], item.get("mode") or mode)
+            found[item["path"]] = File(data[item["key"]], _mode(item, "mode", mode))
         elif not source.get("optional"):
             raise ConfigError(f"references non-existent {resource.kind.lower()} key: {item['key']}")
     return found

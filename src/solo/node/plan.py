@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -12,31 +11,48 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kube.machinery.resources import SERVICEACCOUNTS
-from solo.node import environment, podspec, volumespec
+from kube.machinery.resources import SERVICEACCOUNTS, SERVICES
+from solo.node import addresses, environment, podspec, servicelinks, volumespec
+from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import Credentials
 from solo.node.environment import ConfigError
+from solo.node.host import Host, allocatable, has_selinux
 from solo.node.launch import Launch
 from solo.node.mounts import Mount
+from solo.node.podspec import Refusal
 from solo.node.procfs import MARKER
-from solo.node.status import NODE_IP
+from solo.node.records import PodRecord
 from solo.node.volumes import Volumes
 
 Obj = dict[str, Any]
 
 
 class Planner:
-    """Makes the launch plans of one pod and keeps its credentials."""
+    """Says what one pod cannot have, makes its launch plans and keeps its credentials."""
 
-    def __init__(self, context: NodeContext, pod: Obj, directory: Path) -> None:
+    def __init__(self, context: NodeContext, pod: Obj, directory: Path, record: PodRecord) -> None:
         self._context = context
+        self._record = record
         self._directory = directory
         self.pod = pod
         self._plans: dict[str, Launch] = {}
         self._prepared = False
         self._credentials: Credentials | None = None
         self._volumes = Volumes(context, directory)
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the node is reached, and the pod."""
+        return addresses.of(self.pod, self._record.address)
+
+    def refusals(self) -> list[Refusal]:
+        """Everything in the pod that cannot be honoured here; empty when it can run."""
+        found = podspec.refusals(self.pod, agent_uid=self._context.uid, selinux=has_selinux())
+        found += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
+        if self._record.address is None:
+            found += addresses.refusals(self.pod, self._context.pod_network)
+        return found
 
     @property
     def renew_at(self) -> float:
@@ -50,7 +66,7 @@ class Planner:
         if self._credentials is not None and self._credentials.renew_at <= now:
             await self._credentials.renew()
         if self._volumes.refresh_at <= now:
-            await self._volumes.write(self._mounted_pod())
+            await self._volumes.write(self._mounted_pod(), self.addresses)
 
     def _mounted_pod(self) -> Obj:
         """The pod with all mounts that it is to have."""
@@ -61,6 +77,8 @@ class Planner:
         """Make the pod's directory, credentials and volumes, once. ConfigError, StatusError or OSError as it fails."""
         if self._prepared:
             return
+        if self._record.address is None:
+            self._record.address = addresses.settle(self.pod, self._context.pod_network)
         self._directory.mkdir(mode=0o711, exist_ok=True)
         self._directory.chmod(0o711)  # Its processes may be of another user: they pass through, but do not list.
         pod, namespace = self.pod, self.pod["metadata"]["namespace"]
@@ -78,7 +96,8 @@ class Planner:
                 _check_reachable(self._directory, *owner)
             await made.write(owner)
             self._credentials = made
-        await self._volumes.write(self._mounted_pod())
+        await self._volumes.look_at_host(pod)
+        await self._volumes.write(self._mounted_pod(), self.addresses)
         self._prepared = True
 
     def _owner(self) -> tuple[int, int] | None:
@@ -94,16 +113,16 @@ class Planner:
         return next(iter(owners))
 
     async def plan(self, container: Obj) -> Launch:
-        """The container's process. Raises ConfigError when something it names is missing."""
+        """The container's process. Raises ConfigError when something it names is missing, StatusError."""
         context = self._context
         who = podspec.identity(self.pod, container, agent_uid=context.uid)
         env = environment.base_environment(context.uid if who.uid is None else who.uid)
-        server = urlsplit(context.api_server)
-        env["KUBERNETES_SERVICE_HOST"] = server.hostname or ""
-        env["KUBERNETES_SERVICE_PORT"] = str(server.port or 443)
+        services = await self._services()
+        env.update(services)
         if self._credentials is not None:
             env["KUBECONFIG"] = str(self._credentials.kubeconfig)
-        env.update(await environment.resolve(self.pod, container, NODE_IP, context.read))
+        host = Host(self.addresses, allocatable())
+        env.update(await environment.resolve(self.pod, container, host, context.read, services))
         argv = environment.command_line(container, env)
         env[MARKER] = str(self._directory / container["name"])
         if any("\0" in text for text in (*argv, *env.values(), *env)):
@@ -124,6 +143,16 @@ class Planner:
         )
         self._plans[container["name"]] = plan
         return plan
+
+    async def _services(self) -> dict[str, str]:
+        """The variables that say where the API and the namespace's Services are."""
+        found: dict[str, str] = {}
+        if self.pod["spec"].get("enableServiceLinks", True):
+            listed = await self._context.client.list(SERVICES, self.pod["metadata"]["namespace"])
+            found = servicelinks.variables(listed["items"])
+        server = urlsplit(self._context.api_server)
+        here = {"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port or 443)}
+        return {**found, **here}
 
     def _mounts(self, name: str, env: dict[str, str]) -> tuple[Mount, ...]:
         pod = self._mounted_pod()
@@ -153,8 +182,3 @@ def _check_reachable(directory: Path, uid: int, gid: int) -> None:
                 f"user {uid} cannot read the service account's token: it has no search permission on {ancestor}; "
                 "grant it, or set automountServiceAccountToken: false"
             )
-
-
-def physical_memory() -> int:
-    """The machine's memory in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

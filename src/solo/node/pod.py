@@ -27,7 +27,6 @@ from solo.node.launch import LaunchError
 from solo.node.lifecycle import Step
 from solo.node.plan import Planner
 from solo.node.publisher import StatusPublisher
-from solo.node.status import NODE_IP
 from solo.node.volumes import MountError
 
 log = logging.getLogger(__name__)
@@ -46,8 +45,6 @@ class PodWorker:
         self.pod = pod
         self.uid: str = pod["metadata"]["uid"]
         self.directory = context.root / self.uid
-        self.planner = Planner(context, pod, self.directory)
-        self.beside = Beside(self.planner)
         self._context = context
         self._wake = asyncio.Event()
         self.removed = False
@@ -57,6 +54,8 @@ class PodWorker:
         self._health: dict[str, Health] = {}
         known = records.load(self.directory)
         self.record = known or records.recall(pod)
+        self.planner = Planner(context, pod, self.directory, self.record)
+        self.beside = Beside(self.planner)
         self.containers = {container.name: container for container in self._make_containers()}
 
     def _make_containers(self) -> list[Container]:
@@ -84,7 +83,8 @@ class PodWorker:
         self._wake.set()
 
     def look(self) -> None:
-        """Look at what is due again: waits stand still while the machine sleeps, and do not follow its clock."""
+        """Look at what is due again: waits stand still while the machine sleeps, and do not follow its clock,
+        and what the pod may have may have changed."""
         self._wake.set()
 
     def remove(self) -> None:
@@ -154,8 +154,7 @@ class PodWorker:
             return await self._fail()
         if self._publisher.written.get("phase") in ("Succeeded", "Failed"):
             return None
-        refused = podspec.refusals(self.pod, agent_uid=self._context.uid)
-        refused += volumespec.refusals(self.pod, can_mount=self._context.is_administrator)
+        refused = self.planner.refusals()
         if refused and not any(container.running for container in self.containers.values()):
             self._refuse(refused)
             await self._publish()
@@ -359,7 +358,8 @@ class PodWorker:
             self._stop(container, podspec.grace_period(self.pod) if grace is None else grace)
 
         run = self.beside.runner(container)
-        health = Health(container, NODE_IP, run, changed=self._wake.set, event=self._event, restart=restart)
+        address = self.planner.addresses.pod
+        health = Health(container, address, run, changed=self._wake.set, event=self._event, restart=restart)
         if former := self._health.get(container.name):
             former.end()
         self._health[container.name] = health
@@ -392,4 +392,4 @@ class PodWorker:
         views = {name: container.view for name, container in self.containers.items()}
         given_up = record.failed_reason and not any(container.running for container in self.containers.values())
         failed = (record.failed_reason, record.failed_message) if given_up else None
-        await self._publisher.publish(self.pod, views, failed)
+        await self._publisher.publish(self.pod, views, self.planner.addresses, failed)

@@ -157,11 +157,14 @@ _UNSUPPORTED_POD_FIELDS = {
     "resourceClaims": "there are no devices to allocate",
     "ephemeralContainers": "use kubectl exec: the process sees the whole host",
 }
-_UNSUPPORTED_SECURITY = ("seLinuxOptions", "windowsOptions", "procMount", "sysctls")
+_UNSUPPORTED_SECURITY = ("windowsOptions", "procMount", "sysctls")
 
 
-def refusals(pod: Obj, *, agent_uid: int) -> list[Refusal]:
-    """Everything in the pod that a host process cannot honour; empty when it can run."""
+def refusals(pod: Obj, *, agent_uid: int, selinux: bool) -> list[Refusal]:
+    """Everything in the pod that a host process cannot honour; empty when it can run.
+
+    `selinux` says whether the machine enforces labels; where it knows none, those asked for mean nothing.
+    """
     out = _Refusals()
     spec = pod["spec"]
     for name, why in _UNSUPPORTED_POD_FIELDS.items():
@@ -170,6 +173,10 @@ def refusals(pod: Obj, *, agent_uid: int) -> list[Refusal]:
     if spec.get("hostUsers") is False:
         out.config("", "spec.hostUsers: false cannot be honoured: a host process has no user namespace of its own")
     _check_security(out, "", spec.get("securityContext") or {}, "spec.securityContext")
+    if selinux and any(
+        (part.get("securityContext") or {}).get("seLinuxOptions") for part in (spec, *all_containers(pod))
+    ):
+        out.config("", "seLinuxOptions cannot be honoured for a host process")
     for container in all_containers(pod):
         _check_container(out, container)
         try:

@@ -60,7 +60,10 @@ def port_number(port: int | str, container: Obj) -> int:
 
 
 async def run_action(action: Obj, container: Obj, host: str, timeout: float, run: ExecAction) -> str:
-    """Do what a probe or hook says, once. Empty when it went well, else why not. CannotAskError as `run` raises it."""
+    """Do what a probe or hook says, once. Empty when it went well, else why not. CannotAskError as `run` raises it.
+
+    `host` is the pod's address, where the action names no other.
+    """
     try:
         if "exec" in action:
             code, output = await run(list(action["exec"].get("command") or []), timeout)
@@ -71,7 +74,7 @@ async def run_action(action: Obj, container: Obj, host: str, timeout: float, run
             if "tcpSocket" in action:
                 target = action["tcpSocket"]
                 port = port_number(target["port"], container)
-                _, writer = await asyncio.open_connection(target.get("host") or host, port)
+                _, writer = await asyncio.open_connection(_target(target, host), port)
                 writer.close()
                 return ""
             if "sleep" in action:
@@ -84,9 +87,15 @@ async def run_action(action: Obj, container: Obj, host: str, timeout: float, run
         return str(error) or type(error).__name__
 
 
+def _target(action: Obj, host: str) -> str:
+    if not (found := action.get("host") or host):
+        raise ValueError("the pod has no address")
+    return str(found)
+
+
 async def _http_get(action: Obj, container: Obj, host: str) -> str:
     """GET; a status from 200 to 399 is well. Certificates are not checked, as the API says."""
-    host = action.get("host") or host
+    host = _target(action, host)
     port = port_number(action["port"], container)
     tls = None
     if action.get("scheme") == "HTTPS":

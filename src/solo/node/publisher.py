@@ -9,6 +9,7 @@ from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODS
 from solo.node import status
+from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.status import ContainerView
 
@@ -24,12 +25,14 @@ class StatusPublisher:
         self._context = context
         self.written: Obj = pod.get("status") or {}
 
-    async def publish(self, pod: Obj, views: dict[str, ContainerView], failed: tuple[str, str] | None) -> None:
+    async def publish(
+        self, pod: Obj, views: dict[str, ContainerView], addresses: Addresses, failed: tuple[str, str] | None
+    ) -> None:
         """Write the status of `pod` by its containers' `views`; `failed` as `status.build` has it.
 
         StatusError or ConnectionFailed as the API answers; a pod that is gone is no error.
         """
-        wanted = status.build({**pod, "status": self._base(pod)}, views, now_rfc3339(), failed=failed)
+        wanted = status.build({**pod, "status": self._base(pod)}, views, now_rfc3339(), addresses, failed=failed)
         patch = status.changes(self.written, wanted)
         if not patch:
             return

@@ -55,12 +55,13 @@ class ContainerRecord(msgspec.Struct, omit_defaults=True):
 
 
 class PodRecord(msgspec.Struct, omit_defaults=True):
-    """One pod, as far as its processes are concerned."""
+    """One pod, as far as its processes are concerned. `address` (see `addresses`): None until it is settled."""
 
     uid: str
     namespace: str = ""
     name: str = ""
     containers: dict[str, ContainerRecord] = {}
+    address: str | None = None
     failed_reason: str = ""
     failed_message: str = ""
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from solo.node.addresses import Addresses
 from solo.node.podspec import containers, init_containers, is_sidecar, qos_class
 from solo.node.records import ContainerRecord, Terminated
 
 Obj = dict[str, Any]
-NODE_IP = "127.0.0.1"
-"""Pods are host processes of this machine: the address of all of them, and of the node."""
-
 _OWN_FIELDS = ("reason", "message", "initContainerStatuses")
 """Fields that a later status may lack; what others have written stays."""
 
@@ -181,7 +179,14 @@ def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: s
     ]
 
 
-def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[str, str] | None = None) -> Obj:
+def build(
+    pod: Obj,
+    views: dict[str, ContainerView],
+    now: str,
+    addresses: Addresses,
+    *,
+    failed: tuple[str, str] | None = None,
+) -> Obj:
     """The whole status. `failed` is (reason, message) when the agent itself has given the pod up."""
     uid = pod["metadata"]["uid"]
     pod_phase = "Failed" if failed else phase(pod, views)
@@ -189,16 +194,16 @@ def build(pod: Obj, views: dict[str, ContainerView], now: str, *, failed: tuple[
         **_observed(pod),
         "phase": pod_phase,
         "conditions": conditions(pod, views, pod_phase, now),
-        "hostIP": NODE_IP,
-        "hostIPs": [{"ip": NODE_IP}],
-        "podIP": NODE_IP,
-        "podIPs": [{"ip": NODE_IP}],
+        "hostIP": addresses.node,
+        "hostIPs": [{"ip": addresses.node}],
         "startTime": (pod.get("status") or {}).get("startTime") or now,
         "qosClass": qos_class(pod),
         "containerStatuses": [
             container_status(uid, entry, views[entry["name"]], init=False) for entry in containers(pod)
         ],
     }
+    if addresses.pod:
+        status["podIP"], status["podIPs"] = addresses.pod, [{"ip": addresses.pod}]
     if init_containers(pod):
         status["initContainerStatuses"] = [
             container_status(uid, entry, views[entry["name"]], init=True) for entry in init_containers(pod)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from kube.machinery.errors import StatusError, bad_request, internal, not_found
+from kube.machinery.podports import reached_at
 from solo.http.streams import STDOUT, Excerpt, ExecSession, LogOptions
 from solo.node import exec as execution
 from solo.node import logs
@@ -13,7 +14,6 @@ from solo.node.container import Container
 from solo.node.environment import ConfigError
 from solo.node.launch import LaunchError
 from solo.node.pod import PodWorker
-from solo.node.status import NODE_IP
 
 _CONNECT_SECONDS = 10.0
 
@@ -71,9 +71,13 @@ class NodeStreams:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect to a port of the pod."""
         self._running(namespace, pod, "")
+        worker = self._worker(namespace, pod)
+        address = worker.planner.addresses.pod
+        if not address:
+            raise bad_request(f"pod {namespace}/{pod} has no address: it is not on the node's pod network")
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
-                return await asyncio.open_connection(NODE_IP, port)
+                return await asyncio.open_connection(address, reached_at(worker.pod, address, port))
         except (OSError, TimeoutError) as error:
             raise internal(f"failed to connect to port {port} of pod {namespace}/{pod}: {error}") from error
 

@@ -12,13 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from solo.node import payload, volumespec
+from solo.node import hostpath, payload, volumespec
+from solo.node.addresses import Addresses
 from solo.node.context import NodeContext
 from solo.node.credentials import request_token
 from solo.node.environment import ConfigError, expand
+from solo.node.host import Host, allocatable
+from solo.node.hostpath import HostPathError
 from solo.node.mounts import Mount
 from solo.node.podspec import all_containers
-from solo.node.status import NODE_IP
 
 Obj = dict[str, Any]
 REFRESH_SECONDS = 30.0
@@ -30,7 +32,7 @@ class MountError(ConfigError):
 
 
 class Volumes:
-    """The volumes that a pod's containers mount; each call is given the pod as it is now."""
+    """The volumes that a pod's containers mount; each call is given the pod and its addresses as they are now."""
 
     def __init__(self, context: NodeContext, directory: Path) -> None:
         """`directory` is the pod's."""
@@ -40,7 +42,14 @@ class Volumes:
         self.refresh_at = float("inf")
         """When `write` is due again, seconds since the epoch; infinity while nothing can change."""
 
-    async def write(self, pod: Obj) -> None:
+    async def look_at_host(self, pod: Obj) -> None:
+        """Have the host's paths be what the pod's volumes say. MountError where one is not."""
+        try:
+            await asyncio.to_thread(hostpath.ensure, pod)
+        except HostPathError as error:
+            raise MountError(str(error)) from error
+
+    async def write(self, pod: Obj, addresses: Addresses) -> None:
         """Make the volumes what they should be now. MountError, StatusError or OSError when that cannot be done."""
         used = [pair[1] for container in all_containers(pod) for pair in volumespec.mounts_of(pod, container)]
         if not used:
@@ -49,17 +58,17 @@ class Volumes:
         group = (pod["spec"].get("securityContext") or {}).get("fsGroup")
         for volume in {volume["name"]: volume for volume in used}.values():
             if volumespec.is_payload(volume):
-                await self._write_payload(pod, volume, group)
+                await self._write_payload(pod, addresses, volume, group)
             elif "emptyDir" in volume:
                 self._make_scratch(self._directory / volume["name"], group)
 
-    async def _write_payload(self, pod: Obj, volume: Obj, group: int | None) -> None:
+    async def _write_payload(self, pod: Obj, addresses: Addresses, volume: Obj, group: int | None) -> None:
         async def token(audience: str, seconds: int) -> str:
             return await self._token(pod, audience, seconds)
 
         self.refresh_at = time.time() + REFRESH_SECONDS
         try:
-            files = await payload.collect(pod, volume, NODE_IP, self._context.read, token)
+            files = await payload.collect(pod, volume, Host(addresses, allocatable()), self._context.read, token)
         except ConfigError as error:
             raise MountError(f'MountVolume.SetUp failed for volume "{volume["name"]}": {error}') from error
         await asyncio.to_thread(payload.write, self._directory / volume["name"], files, group)

@@ -100,8 +100,10 @@ class DeleteOptions:
         if grace is None and "gracePeriodSeconds" in query:
             grace = query["gracePeriodSeconds"]
         propagation = body.get("propagationPolicy") or query.get("propagationPolicy")
-        if propagation is None and (body.get("orphanDependents") is True or query.get("orphanDependents") == "true"):
-            propagation = "Orphan"
+        if propagation is None:
+            orphan = body.get("orphanDependents")
+            asked = query.get("orphanDependents") if orphan is None else str(orphan).lower()
+            propagation = {"true": "Orphan", "false": "Background"}.get(asked or "")
         if propagation is not None and propagation not in ("Background", "Foreground", "Orphan"):
             problem = cause(
                 "FieldValueNotSupported",

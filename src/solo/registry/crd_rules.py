@@ -26,7 +26,6 @@ _ROOT_FIELDS = (
     "MinLength", "Pattern", "MaxItems", "MinItems", "UniqueItems", "MultipleOf", "Required", "Items", "Properties",
     "ExternalDocs", "Example", "XPreserveUnknownFields", "XValidations",
 )  # fmt: skip
-_AT_ROOT = "at the root of the schema if the status subresource is enabled"
 _ROOT_KEYS = {name[0].lower() + name[1:] for name in _ROOT_FIELDS} | {
     "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-validations",

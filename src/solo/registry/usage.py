@@ -19,6 +19,10 @@ _PLAIN_COUNTS = frozenset(
 _COMPUTE = ("cpu", "memory", "ephemeral-storage")
 _CLAIM_SCOPE = "VolumeAttributesClass"
 _STORAGE_CLASS = ".storageclass.storage.k8s.io/"
+_DEVICE_CLAIMS = "resourceclaims.resource.k8s.io"
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_MOST_DEVICES = 32
+"""As many as can be allocated for one claim, so that `All` is no more (resource/v1 AllocationResultsMaxSize)."""
 _ONE = Decimal(1)
 
 
@@ -30,6 +34,8 @@ def counted_resource(name: str) -> str:
         return name
     if name.startswith("services."):
         return "services"
+    if name.endswith(_DEVICES):
+        return _DEVICE_CLAIMS
     return CLAIMS if name == "requests.storage" or _STORAGE_CLASS in name else "pods"
 
 
@@ -53,7 +59,28 @@ def usage_of(obj: Obj, resource: str) -> Amounts:
         if storage_class:
             found[f"{storage_class}{_STORAGE_CLASS}requests.storage"] = found["requests.storage"]
             found[f"{storage_class}{_STORAGE_CLASS}{CLAIMS}"] = _ONE
+    elif resource == _DEVICE_CLAIMS:
+        found.update(_devices(obj))
     return found
+
+
+def _devices(claim: Obj) -> Amounts:
+    """The devices that a claim asks for, by their class; of alternatives the most that one of them takes."""
+    found: Amounts = {}
+    for request in dig(claim, "spec", "devices", "requests") or []:
+        most: Amounts = {}
+        for each in request.get("firstAvailable") or [request.get("exactly") or {}]:
+            if each.get("deviceClassName"):
+                name = f"{each['deviceClassName']}{_DEVICES}"
+                most[name] = max(most.get(name, Decimal(0)), _device_count(each))
+        for name, amount in most.items():
+            found[name] = found.get(name, Decimal(0)) + amount
+    return found
+
+
+def _device_count(request: Obj) -> Decimal:
+    modes = {"ExactCount": request.get("count") or 1, "All": _MOST_DEVICES}
+    return Decimal(modes.get(request.get("allocationMode") or "ExactCount", 0))
 
 
 def _pod_usage(spec: Obj) -> Amounts:

@@ -37,12 +37,12 @@ class Views:
 
     async def one(self, kind: Kind, stored: Stored) -> Stored:
         """One object. Raises StatusError when it cannot be converted."""
-        return stored if _current(kind, stored) else (await self.all(kind, [stored]))[0]
+        return stored if current(kind, stored) else (await self.all(kind, [stored]))[0]
 
     async def all(self, kind: Kind, items: Sequence[Stored]) -> list[Stored]:
         """Several objects, in order. Raises StatusError when one cannot be converted."""
         family = kind.family
-        stale = [stored for stored in items if not _current(kind, stored)] if family is not None else []
+        stale = [stored for stored in items if not current(kind, stored)] if family is not None else []
         if family is None or not stale:
             return list(items)
         kept = family.kept.setdefault(kind.resource.api_version, WeakKeyDictionary())
@@ -53,11 +53,11 @@ class Views:
             for stored, obj in zip(batch, await self._convert(kind, objects, kind.resource.api_version), strict=True):
                 shown = {"apiVersion": obj["apiVersion"], "kind": obj["kind"], **obj}
                 kept[stored] = Stored(stored.key, stored.rv, encode(shown))
-        return [stored if _current(kind, stored) else kept[stored] for stored in items]
+        return [stored if current(kind, stored) else kept[stored] for stored in items]
 
     async def events(self, kind: Kind, events: Sequence[Event]) -> list[Event]:
         """What happened, with the objects in the version of a kind."""
-        if kind.family is None or all(_current(kind, item) for event in events for item in (event.stored, event.prev)):
+        if kind.family is None or all(current(kind, item) for event in events for item in (event.stored, event.prev)):
             return list(events)
         before = [event.prev for event in events if event.prev is not None]
         views = iter(await self.all(kind, [*(event.stored for event in events), *before]))
@@ -93,7 +93,7 @@ class Views:
         return objects
 
 
-def _current(kind: Kind, stored: Stored | None) -> bool:
+def current(kind: Kind, stored: Stored | None) -> bool:
     """Whether the stored bytes are what the kind serves."""
     family = kind.family
     return family is None or stored is None or (stored.rv > family.since and stored.raw.startswith(kind.prefix))

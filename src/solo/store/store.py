@@ -23,7 +23,7 @@ from kube.machinery.errors import StatusError
 from solo.store.database import Database, Snapshot
 from solo.store.history import History
 from solo.store.model import Event, EventType, Key, Obj, Stored, with_revision
-from solo.store.watch import Watch
+from solo.store.watch import Watch, Watches
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Store:
         self._closing = False
         self.writable = True
         """Whether the newest writes reached the disk."""
-        self._watches: dict[str, set[Watch]] = {}
+        self._watches = Watches(lambda: self._revision)
         self._listeners: dict[str, list[Listener]] = {}
         for stored in snapshot.objects:
             self._bucket(stored.key.resource).put(stored)
@@ -182,8 +182,10 @@ class Store:
         """The changes of `resource` that are on their way to the disk: not visible yet, and they may still fail."""
         return (write.event for key, write in self._pending.items() if key.resource == resource)
 
-    def watch(self, resource: str, namespace: str | None, since_rv: int) -> Watch:
-        """All changes after `since_rv`, starting with those of the past.
+    def watch(
+        self, resource: str, namespace: str | None, since_rv: int, wants: Callable[[Event], bool] | None = None
+    ) -> Watch:
+        """All changes after `since_rv`, starting with those of the past, which `wants` is not asked about.
 
         Raises:
             StatusError: 410 Expired; the history does not reach back to `since_rv`, or it is of another store.
@@ -197,9 +199,7 @@ class Store:
             for event in self._history.since(resource, since_rv)
             if namespace is None or event.stored.key.namespace == namespace
         ]
-        watches = self._watches.setdefault(resource, set())
-        watch = Watch(resource, namespace, backlog, lambda: self._revision, watches.discard)
-        watches.add(watch)
+        watch = self._watches.open(resource, namespace, backlog, wants)
         if self._closing:
             watch.close()
         return watch
@@ -377,8 +377,7 @@ class Store:
                 listener(event)
             except Exception:
                 logger.exception("a listener for %s failed", resource)
-        for watch in tuple(self._watches.get(resource, ())):
-            watch.push(event)
+        self._watches.publish(event)
 
     def _bucket(self, resource: str) -> _Bucket:
         bucket = self._buckets.get(resource)
@@ -391,8 +390,6 @@ class Store:
         self._closing = True
         while self._pending:
             await asyncio.wait([write.done for write in self._pending.values()])
-        for watches in self._watches.values():
-            for watch in tuple(watches):
-                watch.close()
+        self._watches.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)

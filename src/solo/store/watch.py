@@ -1,12 +1,13 @@
-"""A subscription to the changes of one resource.
+"""Subscriptions to the changes of a resource.
 
-Its queue is bounded in number and bytes: a consumer that does not keep up gets what was queued and then the end of the
-stream, and can resume from the last revision that it saw, as a client of a Kubernetes watch does anyway.
+The queue of one is bounded in number and bytes: a consumer that does not keep up gets what was queued and then the end
+of the stream, and can resume from the last revision that it saw, as a client of a Kubernetes watch does anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -22,27 +23,30 @@ class Watch:
     def __init__(
         self,
         resource: str,
-        namespace: str | None,
         backlog: Iterable[Event],
         revision: Callable[[], int],
         unsubscribe: Callable[[Watch], None],
+        wants: Callable[[Event], bool] | None = None,
     ) -> None:
         self.resource = resource
-        self.namespace = namespace
         self.lagged = False
         self._queue: deque[Event] = deque(backlog)
         self._limit = QUEUE_LIMIT + len(self._queue)
         self._bytes = 0  # of what came after the backlog, which the history bounds
         self._revision = revision
         self._unsubscribe = unsubscribe
+        self._wants = wants
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._seen = 0
 
     def push(self, event: Event) -> None:
-        """Queue an event of this resource (the store calls it)."""
-        if self.namespace is not None and event.stored.key.namespace != self.namespace:
-            return
+        """Queue an event of this resource, if it is wanted (the store calls it): who does not want it is not woken."""
+        if self._wants is not None:
+            # One that cannot tell is given the event: its reader meets the same error, and fails alone.
+            with contextlib.suppress(Exception):
+                if not self._wants(event):
+                    return
         if len(self._queue) >= self._limit or self._bytes >= QUEUE_BYTES:
             self.lagged = True
             self.close()
@@ -112,3 +116,43 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Watches:
+    """The subscriptions of a store, kept by resource and namespace: an event asks only those that it may concern."""
+
+    def __init__(self, revision: Callable[[], int]) -> None:
+        self._revision = revision
+        self._open: dict[tuple[str, str | None], set[Watch]] = {}
+
+    def open(
+        self,
+        resource: str,
+        namespace: str | None,
+        backlog: Iterable[Event],
+        wants: Callable[[Event], bool] | None,
+    ) -> Watch:
+        """A new subscription, to a resource of one namespace or of all; it begins with `backlog`."""
+        place = (resource, namespace)
+        watch = Watch(resource, backlog, self._revision, lambda watch: self._forget(place, watch), wants)
+        self._open.setdefault(place, set()).add(watch)
+        return watch
+
+    def _forget(self, place: tuple[str, str | None], watch: Watch) -> None:
+        watches = self._open[place]
+        watches.discard(watch)
+        if not watches:
+            del self._open[place]
+
+    def publish(self, event: Event) -> None:
+        """Queue an event for those who want it."""
+        key = event.stored.key
+        for namespace in (None, key.namespace):
+            for watch in tuple(self._open.get((key.resource, namespace), ())):
+                watch.push(event)
+
+    def close(self) -> None:
+        """End all of them."""
+        for watches in tuple(self._open.values()):
+            for watch in tuple(watches):
+                watch.close()

@@ -86,7 +86,7 @@ def _cluster_role() -> Obj:
         _rule(names.NETWORK_GROUP, ["networks", "networkinterfaces"], _OWN),
         _rule(names.NETWORK_GROUP, ["networks/status"], ["patch"]),
         _rule("", ["pods"], _OWN),
-        _rule("", ["nodes"], _READ),
+        _rule("", ["nodes"], [*_READ, "patch"]),
         _rule("", ["secrets", "configmaps"], ["get"]),
         _rule("", ["events"], ["create", "patch"]),
         *rbac.granted_rules(),

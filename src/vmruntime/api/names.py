@@ -60,6 +60,11 @@ CONSOLE_COMMAND_ANNOTATION = f"{GROUP}/console-command"
 # The same for its screen, as a VNC connection.
 VNC_COMMAND_ANNOTATION = f"{GROUP}/vnc-command"
 
+# On a VM's pod and on the Node: a pod's address, and the subnets that such addresses are from (docs/solo.md). They are
+# the embedded cluster's names, which knows no VMs.
+POD_IP_ANNOTATION = "node.solo/pod-ip"
+POD_CIDRS_ANNOTATION = "node.solo/pod-cidrs"
+
 PREFLIGHT_PREFIX = "vmruntime-preflight-check-"
 POD_NETWORK = "pod-network"
 # A ConfigMap in the runtime's namespace, and the key of the subnet that machines on pod-network get in place of our own

@@ -230,7 +230,10 @@ def _status() -> Obj:
             "reason": string("Machine-readable cause of the phase."),
             "message": string("The same for people."),
             "attachedTo": array("Names of the virtual machines that list this disk.", string("A name.")),
-            "importAttempts": integer("How often an import was started."),
+            "failures": integer(
+                "Imports in a row that failed for what may pass; they set how long the next one waits."
+            ),
+            "lastFailureTime": timestamp("When the last one of these failed."),
             "readyTime": timestamp("When the disk became usable."),
             "observedGeneration": integer("Generation of the spec that this status belongs to."),
             "conditions": conditions_schema(),
@@ -262,3 +265,8 @@ def is_cdrom(obj: Obj | None) -> bool:
 
 def is_ready(obj: Obj) -> bool:
     return str(dig(obj, "status", "phase", default="")) == SUCCEEDED
+
+
+def is_tried_again(obj: Obj) -> bool:
+    """Whether its import failed for what may pass."""
+    return bool(dig(obj, "status", "lastFailureTime"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from kube.machinery.durations import rfc3339
+from kube.machinery.durations import parse_rfc3339, rfc3339
 from vmruntime.api import names, virtualmachine
 from vmruntime.api import virtualmachineaccessrequest as api
 from vmruntime.api.meta import Obj, dig, has_finalizer, is_deleting
@@ -22,6 +22,8 @@ KEY_NOT_REMOVED = "KeyNotRemoved"
 REFUSED = "GuestRefused"
 # How soon a guest that refused, or an agent that did not answer, is asked again.
 RETRY_SECONDS = 30.0
+# A command makes its request a moment before the Secret that belongs to it.
+_SECRET_SECONDS = 0.5
 
 
 class Step(StrEnum):
@@ -151,6 +153,12 @@ def _expired(situation: Situation) -> Plan:
         return Plan(Step.REVOKE, api.EXPIRED, EXPIRED, "the key has expired and was removed")
     message = "the key has expired; it is removed when the guest's agent answers"
     return Plan(Step.NONE, api.EXPIRED, KEY_NOT_REMOVED, message)
+
+
+def secret_pause(situation: Situation) -> float:
+    """Seconds until the Secret of a password is looked for again: the longer, the longer it has been missing."""
+    created = parse_rfc3339(str(dig(situation.request, "metadata", "creationTimestamp")))
+    return max(_SECRET_SECONDS, (situation.now - created).total_seconds() / 10)
 
 
 def _reason(request: Obj) -> str:

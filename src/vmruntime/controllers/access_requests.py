@@ -34,8 +34,6 @@ from vmruntime.engines.machine import GuestKey
 
 _WORKERS = 4
 _UNAVAILABLE_SECONDS = 5.0
-# A command makes its request before the Secret that belongs to it.
-_SECRET_SECONDS = 0.5
 
 
 class _SecretMissing(Exception):
@@ -141,7 +139,7 @@ class AccessRequestController:
             await self._tell(situation, plan.step)
         except _SecretMissing as exc:
             await self._write(request, Plan(Step.NONE, api.PENDING, "SecretMissing", str(exc)))
-            return _SECRET_SECONDS
+            return access_decide.secret_pause(situation)
         except GuestUnavailable as exc:
             if not is_deleting(request) and api.state(request) == api.PENDING:
                 await self._write(request, Plan(Step.NONE, api.PENDING, "GuestAgentNotAnswering", str(exc)))

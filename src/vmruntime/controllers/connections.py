@@ -22,9 +22,11 @@ def problem(vm: Obj, find_network: Find, others: Iterable[Obj]) -> Problem | Non
         found = _network_problem(entry, name, find_network("", name))
         if found:
             return found
-    mine = _static_addresses(vm)
+    if text := _twice(vm):
+        return Problem(virtualmachine.ERROR_CONFIGURATION, "InvalidSpec", f"spec.interfaces: {text}")
+    mine = _static_addresses(vm).keys()
     for other in others:
-        shared = sorted(mine & _static_addresses(other)) if uid_of(other) != uid_of(vm) else []
+        shared = sorted(mine & _static_addresses(other).keys()) if uid_of(other) != uid_of(vm) else []
         if shared:
             name, address = shared[0]
             text = f'address {address} on Network "{name}" is that of VirtualMachine '
@@ -52,13 +54,22 @@ def _network_name(entry: Obj) -> str:
     return str(entry.get("networkName") or names.POD_NETWORK)
 
 
-def _static_addresses(vm: Obj) -> set[tuple[str, str]]:
-    """(network, address without its mask) of a machine's static addresses."""
-    return {
-        (_network_name(entry), str(address).partition("/")[0])
-        for entry in virtualmachine.interfaces(vm)
-        for address in entry.get("ipAddresses", [])
-    }
+def _static_addresses(vm: Obj) -> dict[tuple[str, str], list[str]]:
+    """By (network, address without its mask) the machine's interfaces that have this static address."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for entry in virtualmachine.interfaces(vm):
+        for address in entry.get("ipAddresses", []):
+            place = (_network_name(entry), str(address).partition("/")[0])
+            found.setdefault(place, []).append(str(entry.get("name")))
+    return found
+
+
+def _twice(vm: Obj) -> str:
+    """Which address stands twice on one network. The schema cannot say so: the rule would cost more than may be."""
+    for (name, address), holders in sorted(_static_addresses(vm).items()):
+        if len(holders) > 1:
+            return f'address {address} on Network "{name}" is given {len(holders)} times ({", ".join(holders)})'
+    return ""
 
 
 def interfaces(vm: Obj, find_network: Find, find_interface: Find) -> tuple[Interface, ...]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kube.client.backoff import doubled
+from kube.machinery.durations import parse_rfc3339, rfc3339
 from vmruntime.api import names
 from vmruntime.api import virtualmachinedisk as api
 from vmruntime.api.meta import Condition, Obj, dig, has_finalizer, is_deleting, merge_conditions, names_text
@@ -19,8 +22,13 @@ from vmruntime.engines.disk import DiskObservation, DiskPhase
 PROGRESS_SECONDS = 2.0
 # A disk that cannot be made as it is specified is tried again this often: what it needs may have come.
 RETRY_SECONDS = 30.0
+# An import that failed for what may pass, such as a server that is away, is tried again after so long, and twice as
+# long each further time, up to the limit: as the kubelet does with images of containers.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 300.0
 # A disk to be copied, or a machine whose disk grows, is looked at again this often.
 WAIT_SECONDS = 3.0
+IMPORT_FAILED = "ImportFailed"
+_NO_FAILURES: Obj = {"failures": None, "lastFailureTime": None, "rate": None}
 
 
 class Step(StrEnum):
@@ -51,6 +59,7 @@ class Situation:
 
     disk: Obj
     bytes: DiskObservation
+    now: datetime
     users: Sequence[str] = ()
     running_users: Sequence[str] = ()
     active: bool = True
@@ -92,8 +101,31 @@ def decide(situation: Situation) -> Plan:
             _importing(seen),
         )
     if seen.phase is DiskPhase.FAILED and not _changed_since_failure(situation.disk):
-        return Plan(Step.NONE, api.FAILED, "ImportFailed", seen.message)
+        return _failed(situation)
     return _absent(situation)
+
+
+def _failed(situation: Situation) -> Plan:
+    """An import has failed. What may pass is counted once, when it is seen, and tried again after a while."""
+    seen, told = situation.bytes, situation.disk.get("status", {})
+    if not seen.temporary:
+        return Plan(Step.NONE, api.FAILED, IMPORT_FAILED, seen.message, changes=_NO_FAILURES)
+    if told.get("phase") == api.FAILED and api.is_tried_again(situation.disk):
+        return _after_pause(situation)
+    failures = int(told.get("failures", 0)) + 1
+    pause = doubled(failures, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    changes: Obj = {"failures": failures, "lastFailureTime": rfc3339(situation.now), "rate": None}
+    return Plan(Step.NONE, api.FAILED, IMPORT_FAILED, f"{seen.message}; trying again in {pause:g} s", pause, changes)
+
+
+def _after_pause(situation: Situation) -> Plan:
+    """The next try of an import whose failure may have passed, when it is due."""
+    told = situation.disk["status"]
+    pause = doubled(int(told.get("failures", 1)), FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+    due = parse_rfc3339(str(told["lastFailureTime"])) + timedelta(seconds=pause)
+    if situation.now < due:
+        return Plan(Step.NONE, after=(due - situation.now).total_seconds())
+    return _make(situation)
 
 
 def _importing(seen: DiskObservation) -> Obj:
@@ -134,7 +166,7 @@ def _inactive(situation: Situation, held: bool) -> Plan:
 
 def _ready(situation: Situation) -> Plan:
     seen = situation.bytes
-    done: Obj = {"progress": "100.0%", "rate": None, "format": seen.format, "virtualSize": str(seen.virtual_size)}
+    done: Obj = {**_NO_FAILURES, "progress": "100.0%", "format": seen.format, "virtualSize": str(seen.virtual_size)}
     done |= _origin(seen)
     size = api.size_bytes(situation.disk)
     if seen.virtual_size is not None and seen.virtual_size < size:
@@ -157,7 +189,11 @@ def _absent(situation: Situation) -> Plan:
         message = "the disk was complete, but its data is gone from the node; restore it, or delete the disk"
         return Plan(Step.NONE, api.FAILED, "DataMissing", message)
     if phase == api.FAILED and not _changed_since_failure(situation.disk):
-        return Plan(Step.NONE)
+        return _after_pause(situation) if api.is_tried_again(situation.disk) else Plan(Step.NONE)
+    return _make(situation)
+
+
+def _make(situation: Situation) -> Plan:
     if (wait := situation.origin) is not None:
         return Plan(Step.NONE, api.PENDING, wait.reason, wait.message, WAIT_SECONDS)
     return Plan(Step.ENSURE)

@@ -92,7 +92,7 @@ class DiskController:
         writers = [name_of(vm) for vm in self._writers(disk)] if active else []
         origin = self._origin_wait(disk)
         return disk_decide.decide(
-            Situation(disk, seen, [name_of(vm) for vm in users], running, active, writers, origin)
+            Situation(disk, seen, datetime.now(UTC), [name_of(vm) for vm in users], running, active, writers, origin)
         )
 
     def _origin(self, disk: Obj) -> Obj | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kube.client.backoff import doubled
 from kube.machinery.durations import parse_rfc3339, rfc3339, rfc3339_micro
 from vmruntime.api import names
 from vmruntime.api import virtualmachine as api
@@ -60,7 +61,7 @@ class Problem:
 class Situation:
     """All that the decision depends on.
 
-    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start.
+    `gate`: why new machines may not start at all. `waiting`: what this one waits for before it can start (again).
     `disposable`: nothing on its disks will be kept, so that a guest need not shut down in order. `changed`: fields of
     the spec that the running machine was not started with.
     """
@@ -202,7 +203,7 @@ def _alive(situation: Situation) -> Plan:
         return _stop(situation, STOP_REQUESTED)
     if restart_requested(situation.vm, machine):
         return _stop(situation, RESTART_REQUESTED)
-    if situation.changed and api.restarts_on_change(situation.vm):
+    if _restarts_for_change(situation):
         return _stop(situation, CONFIGURATION_CHANGED)
     if machine.phase is MachinePhase.GUEST_OFF:
         return _stop(situation, GUEST_POWERED_OFF)
@@ -217,6 +218,13 @@ def _alive(situation: Situation) -> Plan:
     if trouble.reason == NO_SPACE and trouble.paused:
         return Plan(Step.RESUME, api.RUNNING, trouble.reason, trouble.message, SPACE_SECONDS, changes)
     return Plan(Step.NONE, api.RUNNING, trouble.reason, trouble.message, changes=changes)
+
+
+def _restarts_for_change(situation: Situation) -> bool:
+    """Not while it could not start again, as a disk is still coming in. What has begun goes on."""
+    if not situation.changed or not api.restarts_on_change(situation.vm):
+        return False
+    return situation.waiting is None or _text(situation, "reason") == CONFIGURATION_CHANGED
 
 
 def _ending(situation: Situation) -> Plan:
@@ -285,7 +293,7 @@ def _failure(situation: Situation, step: Step, reason: str, message: str) -> Pla
 
 def backoff_seconds(failures: int) -> float:
     """How long to wait after the given number of failures in a row."""
-    return min(BACKOFF_LIMIT_SECONDS, BACKOFF_FIRST_SECONDS * 2.0 ** max(0, min(failures, 16) - 1))
+    return doubled(failures, BACKOFF_FIRST_SECONDS, BACKOFF_LIMIT_SECONDS)
 
 
 def _pause(situation: Situation) -> float:

@@ -86,6 +86,8 @@ def _disk_problem(name: str, disk: Obj | None) -> Problem | None:
     phase = str(dig(disk, "status", "phase", default=virtualmachinedisk.PENDING))
     if phase in (virtualmachinedisk.FAILED, virtualmachinedisk.ERROR_CONFIGURATION):
         message = f'VirtualMachineDisk "{name}" failed: {dig(disk, "status", "message", default="")}'
+        if virtualmachinedisk.is_tried_again(disk):
+            return Problem(virtualmachine.PROVISIONING, "DiskNotReady", message)
         return Problem(virtualmachine.ERROR_CONFIGURATION, "DiskFailed", message)
     message = f'waiting for VirtualMachineDisk "{name}" ({phase})'
     return Problem(virtualmachine.PROVISIONING, "DiskNotReady", message)
@@ -104,11 +106,6 @@ def cdroms(vm: Obj, disks: Cache) -> set[str]:
     """The CD-ROMs among the machine's disks."""
     listed = (attached.name for attached in virtualmachine.disks(vm))
     return {name for name in listed if virtualmachinedisk.is_cdrom(disks.get(namespace_of(vm), name))}
-
-
-def missing(vm: Obj, disks: Cache) -> set[str]:
-    """Those of the machine's disks that do not exist."""
-    return {disk.name for disk in virtualmachine.disks(vm) if disks.get(namespace_of(vm), disk.name) is None}
 
 
 def media(vm: Obj, disks: Cache, present: Collection[str]) -> list[MachineDisk]:

@@ -13,12 +13,20 @@ from kube.machinery.durations import parse_rfc3339
 from vmruntime.api import virtualmachine as api
 from vmruntime.api.meta import Condition, Obj, condition_of, dig, merge_conditions, quantity_text
 from vmruntime.controllers import connections
-from vmruntime.controllers.machine_decide import Plan
+from vmruntime.controllers.machine_decide import Plan, Problem
 from vmruntime.engines.machine import IO_ERROR, Guest, MachineObservation, MachinePhase, MachineTrouble
 
 
-def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, changed: Sequence[str] = ()) -> Obj:
-    """The whole new status. `changed`: fields of the spec that the running machine was not started with."""
+def build(
+    vm: Obj,
+    plan: Plan,
+    machine: MachineObservation,
+    now: datetime,
+    changed: Sequence[str] = (),
+    waiting: Problem | None = None,
+) -> Obj:
+    """The whole new status. `changed`: fields of the spec that the running machine was not started with, and `waiting`,
+    why it could not be started with them now."""
     old: Obj = dig(vm, "status", default={})
     status: Obj = {**old, **plan.changes}
     if plan.state:
@@ -44,7 +52,7 @@ def build(vm: Obj, plan: Plan, machine: MachineObservation, now: datetime, chang
             str(status.get("reason") or plan.state),
             str(status.get("message") or ""),
         )
-        conditions = [ready, _restart_required(changed), _paused(machine), *_guest_environment(vm, machine)]
+        conditions = [ready, _restart_required(changed, waiting), _paused(machine), *_guest_environment(vm, machine)]
         status["conditions"] = merge_conditions(old.get("conditions", []), conditions, generation)
     return {key: value for key, value in status.items() if value is not None}
 
@@ -63,11 +71,14 @@ def remembering(vm: Obj, machine: MachineObservation) -> MachineObservation:
     return replace(machine, trouble=MachineTrouble(IO_ERROR, str(told.get("message", "")), paused=False))
 
 
-def _restart_required(changed: Sequence[str]) -> Condition:
+def _restart_required(changed: Sequence[str], waiting: Problem | None) -> Condition:
     if not changed:
         return Condition("RestartRequired", False, "UpToDate")
     fields = ", ".join(f"spec.{field}" for field in changed)
-    return Condition("RestartRequired", True, "SpecChanged", f"{fields} changed since the machine was started")
+    message = f"{fields} changed since the machine was started"
+    if waiting is not None:
+        message += f"; it cannot be started with that now: {waiting.message}"
+    return Condition("RestartRequired", True, "SpecChanged", message)
 
 
 def _paused(machine: MachineObservation) -> Condition:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from kube.client.queue import Controller, WorkQueue
 from kube.machinery.durations import parse_rfc3339, rfc3339_micro
 from vmruntime.api import names, virtualmachine, virtualmachinedisk
-from vmruntime.api.meta import Obj, dig, has_finalizer, is_deleting, name_of, namespace_of, uid_of
+from vmruntime.api.meta import Obj, condition_of, dig, has_finalizer, is_deleting, name_of, namespace_of, uid_of
 from vmruntime.controllers import (
     machine_changes,
     machine_decide,
@@ -125,7 +125,8 @@ class MachineController:
 
     def _enqueue_waiting(self) -> None:
         for vm in self._stack.machines.items():
-            if dig(vm, "status", "reason") in _WAITING_FOR_OTHERS:
+            to_restart = condition_of(vm, "RestartRequired").get("status") == "True"
+            if to_restart or dig(vm, "status", "reason") in _WAITING_FOR_OTHERS:
                 self.queue.add((namespace_of(vm), name_of(vm)))
 
     def _runtime_changed(self, event: str, runtime: Obj, old: Obj | None) -> None:
@@ -187,7 +188,10 @@ class MachineController:
 
     def _situation(self, vm: Obj, machine: MachineObservation, waiting_media: tuple[str, ...]) -> Situation:
         waiting = None
-        if not is_deleting(vm) and machine.phase is MachinePhase.ABSENT:
+        changed = tuple(sorted({*self._changed_parts(vm, machine), *waiting_media}))
+        if changed:
+            waiting = self._needs.disks_problem(vm)
+        elif not is_deleting(vm) and machine.phase is MachinePhase.ABSENT:
             waiting = self._needs.disks_problem(vm)
             self._note_disks(vm, ready=waiting is None)
             waiting = waiting or self._needs.place_problem(vm)
@@ -198,7 +202,7 @@ class MachineController:
             gate=gate(self._stack.runtime),
             waiting=waiting,
             disposable=machine_request.is_disposable(vm, self._stack.disks),
-            changed=tuple(sorted({*self._changed_parts(vm, machine), *waiting_media})),
+            changed=changed,
         )
 
     def _changed_parts(self, vm: Obj, machine: MachineObservation) -> tuple[str, ...]:
@@ -208,9 +212,7 @@ class MachineController:
             compute = machine_request.compute_of(vm, self._stack.types)
         except ConfigurationError:
             compute = None
-        # A disk that isn't there yet could not be had by a restart either.
-        awaited = machine_request.missing(vm, self._stack.disks) - (machine.disks or {}).keys()
-        left_out = machine_request.cdroms(vm, self._stack.disks) | awaited
+        left_out = machine_request.cdroms(vm, self._stack.disks)
         return machine_changes.changed(machine.fingerprint, machine_changes.fingerprint(vm, compute, left_out))
 
     def _note_disks(self, vm: Obj, ready: bool) -> None:
@@ -250,7 +252,7 @@ class MachineController:
     async def _write(self, situation: Situation, plan: Plan) -> Obj:
         """Write the status if it changed, and tell of what people should know; the newest object."""
         vm = situation.vm
-        status = machine_status.build(vm, plan, situation.machine, situation.now, situation.changed)
+        status = machine_status.build(vm, plan, situation.machine, situation.now, situation.changed, situation.waiting)
         uid = uid_of(vm)
         if plan.state and uid in self._disks_ready and "disksReadySeconds" not in status.get("timings", {}):
             status["timings"] = {**status.get("timings", {}), "disksReadySeconds": self._disks_ready[uid]}

@@ -7,8 +7,9 @@ still come to use, so that none is ever killed for another's sake.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
+from kube.machinery.names import label_value, qualified_name
 from kube.machinery.placement import node_selected, tolerated
 from kube.machinery.quantity import quantity_to_int
 from vmruntime.api import names, virtualmachine
@@ -32,6 +33,8 @@ def node_problem(vm: Obj, nodes: Collection[Obj], beside: Collection[Obj] = ()) 
 
     `beside` are the other machines that run.
     """
+    if text := _invalid_label(dig(vm, "spec", "scheduling", "nodeSelector", default={})):
+        return Problem(virtualmachine.ERROR_CONFIGURATION, "InvalidSpec", f"spec.scheduling.nodeSelector{text}")
     try:
         reasons = [_refusal(vm, node, beside) for node in nodes]
     except ValueError as exc:
@@ -69,6 +72,16 @@ def may_have_changed(node: Obj, old: Obj | None) -> bool:
             ("status", "allocatable"),
         )
     )
+
+
+def _invalid_label(labels: Mapping[str, str]) -> str:
+    """What is no label, which no node can have. The schema cannot say so: the rule would cost more than may be."""
+    for key, value in sorted(labels.items()):
+        if wrong := qualified_name(key):
+            return f': "{key}": {"; ".join(wrong)}'
+        if wrong := label_value(value):
+            return f'["{key}"]: "{value}": {"; ".join(wrong)}'
+    return ""
 
 
 def _mib(count: int) -> str:

@@ -60,7 +60,8 @@ class RuntimeController:
 
     def _machine_changed(self, event: str, vm: Obj, old: Obj | None) -> None:
         if event != "MODIFIED" or is_deleting(vm) != is_deleting(old or {}):
-            self.queue.add(_KEY)
+            # A disable waits for it. Otherwise it is an occasion to look at the engine, once for many machines.
+            self.queue.add_after(_KEY, _WAIT_SECONDS if vmruntime.is_enabled(self._stack.runtime) else 0.0)
 
     def _disk_changed(self, event: str, disk: Obj, old: Obj | None) -> None:
         if not self._stack.active and (event == "DELETED" or dig(old, "metadata", "finalizers")):

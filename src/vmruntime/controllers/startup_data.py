@@ -8,7 +8,6 @@ version of cloud-init; MIME parts of a per-boot type need 22.1 or newer.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,8 +90,9 @@ async def _data(client: AsyncClient, namespace: str, given: Obj, key: str, secre
         return str(text).encode()
     if encoded := given.get(f"{key}Base64"):
         try:
-            return base64.b64decode(str(encoded), validate=True)
-        except binascii.Error as exc:
+            # Of lines, as the program `base64` writes it.
+            return base64.b64decode("".join(str(encoded).split()), validate=True)
+        except ValueError as exc:
             raise ConfigurationError("InvalidStartupData", f"{where}.{key}Base64 is not base64") from exc
     secret_name = dig(given, secret_key, "name")
     if not secret_name:

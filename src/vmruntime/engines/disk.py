@@ -54,12 +54,16 @@ class DiskOrigin:
 
 @dataclass(frozen=True, slots=True)
 class DiskObservation:
-    """A disk as it is. `progress` is in percent, `rate` in MB/s; `virtual_size` in bytes; `message`: why it failed."""
+    """A disk as it is. `progress` is in percent, `rate` in MB/s; `virtual_size` in bytes; `message`: why it failed.
+
+    `temporary`: what made it fail may be over when it is tried again.
+    """
 
     phase: DiskPhase
     progress: float | None = None
     format: str = ""
     virtual_size: int | None = None
     message: str = ""
+    temporary: bool = False
     rate: float | None = None
     origin: DiskOrigin = field(default_factory=DiskOrigin)

@@ -98,6 +98,32 @@ async def test_verbs(serve, call, method, path, kind, body):
     assert (seen["method"], seen["path"], seen["type"], seen["body"]) == (method, path, kind, body)
 
 
+@pytest.mark.parametrize("name", ["", ".", ".."])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c, name: c.get(PODS, name, "ns"),
+        lambda c, name: c.patch(PODS, name, {}, "ns"),
+        lambda c, name: c.delete(PODS, name, "ns"),
+        lambda c, name: c.update(PODS, {"metadata": {"name": name, "namespace": "ns"}}),
+    ],
+)
+async def test_a_name_that_would_lead_to_something_else_is_not_found(serve, call, name):
+    """The path of a pod without a name is that of all pods: a DELETE there would delete them."""
+    server = await serve(echo)
+    with pytest.raises(StatusError) as caught:
+        await in_thread(server.config, lambda c: call(c, name))
+    assert caught.value.code == 404
+    assert server.requests == []
+
+
+async def test_a_namespace_that_would_lead_to_something_else_is_not_found(serve):
+    server = await serve(echo)
+    with pytest.raises(StatusError, match=r'namespaces "\.\." not found'):
+        await in_thread(server.config, lambda c: c.list(PODS, ".."))
+    assert server.requests == []
+
+
 async def test_many_requests_share_one_connection(serve, status_answer):
     async def handler(request):
         return status_answer(404, "NotFound") if request.path.endswith("/gone") else await echo(request)

@@ -91,6 +91,18 @@ def test_upper_layers_hide_and_replace(hub, tmp_path):
     assert content(tmp_path) == DISK
 
 
+def test_what_layers_hide_is_bounded(hub, tmp_path):
+    """All of it is in memory at once, and a few compressed bytes are as many names as one likes."""
+    disk = layer(member("disk/kept.img", DISK))
+    hub.image(disk, layer(*(member(f"etc/.wh.{number}") for number in range(1500))))
+    bring_in(tmp_path, of(hub))
+    assert content(tmp_path) == DISK
+    for markers in ([f"disk/.wh.{number}" for number in range(1500)], [f"disk/.wh.{'long' * 2000}"]):
+        hub.image(disk, layer(*map(member, markers)))
+        with pytest.raises(SourceError, match="hides too many files"):
+            bring_in(tmp_path, of(hub))
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
 def test_credentials_go_where_they_belong(hub, tmp_path, scheme):
     """Blobs are often elsewhere, where neither password nor token has any business."""

@@ -61,7 +61,15 @@ def names(monkeypatch):
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "224.0.0.1"],
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "224.0.0.1",
+    ],
 )
 def test_metadata_and_link_local_addresses_are_never_asked(server, names, address):
     names["images.example"] = address

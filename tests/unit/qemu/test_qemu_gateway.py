@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from vmruntime.engines.qemu import gateway_inside, host_tools, namespace, namespace_bridge, uplink
+from vmruntime.engines.qemu.gateway_messages import SOCKET
 from vmruntime.engines.qemu.host_tools import ToolError
 from vmruntime.engines.qemu.namespace_bridge import GatewayAway, NamespaceBridge
 from vmruntime.engines.qemu.network_state import NetworkState
@@ -96,6 +97,12 @@ async def manager(tmp_path, monkeypatch) -> AsyncIterator[tuple[NamespaceBridge,
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await bridge.down()
+
+
+async def test_nothing_is_left_when_it_is_taken_down(tmp_path):
+    (tmp_path / SOCKET).touch()
+    await NamespaceBridge(tmp_path, Gateway()).down()
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextlib.asynccontextmanager

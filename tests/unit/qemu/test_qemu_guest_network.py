@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from vmruntime.engines.network import Interface, Segment
-from vmruntime.engines.qemu import engine_network, segments
+from vmruntime.engines.qemu import engine_network, host_tools, segments
 from vmruntime.engines.qemu.guest_network import network_config
 
 LAB = Segment("eth1", 100, managed=True)
@@ -53,6 +54,13 @@ def test_the_default_card_has_the_default_route():
     assert card["routes"] == [{"to": "0.0.0.0/0", "via": "10.0.0.1", "on-link": True}]
 
 
+def test_names_that_mean_something_to_yaml_are_names():
+    cards = told(POD, replace(STATIC, name="no", searches=("no", "1e3")))
+    assert list(cards) == ["eth0", "no"]
+    assert cards["no"]["set-name"] == "no"
+    assert cards["no"]["nameservers"]["search"] == ["no", "1e3"]
+
+
 def test_devices_are_open_before_qemu_runs_and_no_process_stays_between(tmp_path):
     file = tmp_path / "tap7"
     file.write_text("")
@@ -68,11 +76,31 @@ def test_devices_are_open_before_qemu_runs_and_no_process_stays_between(tmp_path
 def test_nft_understands_the_rules_of_a_card(addresses):
     text = segments.rules(segments.Card("lo", "52:54:00:00:00:02", addresses), "t")
     assert ("10.0.0.6" in text) is bool(addresses)
-    command = ["unshare", "-Urn", "nft", "--check", "-f", "-"]
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=40)
+    assert "drop" in nft(text, "list ruleset\n")
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="nft is not installed")
+async def test_the_rules_of_a_card_go_with_it_and_need_not_be_there(monkeypatch):
+    scripts = []
+
+    async def noted(script: str) -> None:
+        scripts.append(script)
+
+    monkeypatch.setattr(host_tools, "nft", noted)
+    await segments.detach("vml0", "t")
+    made = segments.rules(segments.Card("lo", "52:54:00:00:00:02"), "t").replace("chain lo", "chain vml0")
+    assert "vml0_in" in made
+    assert nft(*scripts, made, *scripts, "list ruleset\n").split() == ["table", "netdev", "t", "{", "}"]
+
+
+def nft(*scripts: str) -> str:
+    """What the last one prints, of scripts that are run one after the other in a namespace of their own."""
+    words = "".join(f"nft -f - <<'END'\n{script}END\n" for script in scripts)
+    done = subprocess.run(["unshare", "-Urn", "sh", "-ec", words], capture_output=True, text=True, timeout=40)
     if "unshare" in done.stderr:
         pytest.skip("user namespaces are not allowed here")
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def test_a_private_segment_is_a_group_of_its_own():
@@ -85,6 +113,6 @@ def test_a_private_segment_is_a_group_of_its_own():
         assert ipaddress.IPv4Address(address).is_multicast and 20000 <= int(port) < 40000
 
 
-def test_the_interface_of_a_vlan_has_its_name():
-    assert (segments.parent(LAB), segments.parent(Segment("eth2"))) == ("eth1.100", "eth2")
+def test_an_untagged_segment_is_the_interface_itself_and_nobody_has_marked_loopback():
+    assert segments.parent(Segment("eth2")) == "eth2"
     assert Path("/sys/class/net/lo").exists() and "lo" not in segments.made_by("ab123")

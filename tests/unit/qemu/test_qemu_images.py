@@ -110,6 +110,28 @@ def test_hostile_and_broken_images_are_refused(tmp_path, make, reason):
     assert "\n" not in str(caught.value) and "/proc/" not in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [hostile_data_file, hostile_vmdk])
+def test_qemu_is_not_even_told_of_images_with_data_elsewhere(tmp_path, monkeypatch, make):
+    path = tmp_path / "image"
+    make(tmp_path, path)
+    monkeypatch.setattr(images, "_command", lambda *_: ["false"])
+    with pytest.raises(ImageError) as caught:
+        images.inspect(path)
+    assert caught.value.reason == "ExternalData"
+
+
+def test_a_disk_with_data_elsewhere_does_not_grow_there(tmp_path):
+    """A QEMU that its guest has taken over can write such a header, and qemu-img reaches every machine's disk."""
+    path, other = tmp_path / "disk.qcow2", tmp_path / "other"
+    qemu_img(tmp_path, "create", "-f", "qcow2", "-o", f"data_file={other},data_file_raw=on", path, "1M")
+    other.write_bytes(b"another machine's")
+    for file in (path, other):
+        file.chmod(0o666)
+    with pytest.raises(ImageError, match="in another file"):
+        images.resize(path, "qcow2", 4 * MIB)
+    assert other.read_bytes() == b"another machine's"
+
+
 @pytest.mark.parametrize("target_format", ["raw", "qcow2"])
 def test_conversion_keeps_every_byte_and_the_holes(raw, tmp_path, target_format):
     source = tmp_path / "source.vdi"

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -188,6 +190,21 @@ async def test_closing_a_monitor_does_not_swallow_the_end_of_its_caller(tmp_path
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_attempts_in_vain_leave_nothing_open(directory, monkeypatch):
+    monkeypatch.chdir(directory)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("qmp.sock")
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(QmpError, match="Connection refused"):
+            async with connect(directory):
+                pass
+        silent.listen()
+        with pytest.raises(QmpError, match="no greeting"):
+            async with connect(directory, 0.05):
+                pass
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 async def test_whoever_stops_while_the_connection_ends_leaves_no_error_behind(directory, machine):

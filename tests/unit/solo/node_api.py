@@ -76,7 +76,7 @@ class Api:
         if own in self.objects:
             return self.one(request.method, own, body)
         plural = path.split("/")[-1]
-        if request.method == "GET" and plural in ("pods", "nodes"):
+        if request.method == "GET" and plural in ("pods", "nodes", "services"):
             if request.query.get("watch"):
                 return await self.watch(request, plural)
             items = [obj for name, obj in self.objects.items() if name.split("/")[-2] == plural]
@@ -112,7 +112,9 @@ class Api:
     def failure(code: int, reason: str) -> web.Response:
         return web.json_response({"kind": "Status", "code": code, "reason": reason, "message": reason}, status=code)
 
-    def pod(self, name: str, *command: str, container: dict | None = None, **spec) -> str:
+    def pod(
+        self, name: str, *command: str, container: dict | None = None, annotations: dict | None = None, **spec
+    ) -> str:
         path = f"/api/v1/namespaces/default/pods/{name}"
         entry = {"name": "c", "image": "host", "command": list(command), **(container or {})}
         self.put(
@@ -120,7 +122,7 @@ class Api:
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": name, "namespace": "default"},
+                "metadata": {"name": name, "namespace": "default", "annotations": annotations or {}},
                 "spec": {
                     "nodeName": "me",
                     "restartPolicy": "Always",

@@ -81,3 +81,17 @@ def test_what_is_not_mirrored():
     skipped = {**endpoints, "metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}}
     assert rules.mirrored(service(), skipped) == rules.mirrored(service(), None) == []
     assert rules.mirrored(service(selector={"a": "b"}), endpoints) == []
+
+
+def test_a_port_that_is_reached_under_another_number():
+    """As the pod says it of its own address; what it says of others counts for nothing."""
+    moved = {"containerPort": 22, "hostPort": 10022}
+    members = [pod(name, ip="127.64.0.9") for name in ("moved", "foreign", "plain")]
+    for member, address in zip(members, ("127.64.0.9", "127.64.0.8"), strict=False):
+        member["spec"]["containers"][0]["ports"].append({**moved, "hostIP": address})
+    made = service(ports=[{"name": "ssh", "port": 22, "targetPort": 22, "protocol": "TCP"}])
+    found = {each["ports"][0]["port"]: each["endpoints"] for each in rules.slices(made, members)}
+    assert {port: [point["targetRef"]["name"] for point in points] for port, points in found.items()} == {
+        22: ["foreign", "plain"],
+        10022: ["moved"],
+    }

@@ -190,20 +190,20 @@ async def test_lists_are_put_together_from_stored_bytes(store):
     assert (shown["kind"], shown["apiVersion"], len(shown["items"])) == ("ConfigMapList", "v1", 3)
     assert "kind" not in shown["items"][0]
     assert shown["items"][0]["metadata"]["name"] == "c0"
-    partial = responses.many(CONFIGMAPS, items, {}, Output(JSON, PARTIAL_LIST), "Metadata")
+    partial = responses.many(CONFIGMAPS, items, {}, Output(JSON, PARTIAL_LIST, "meta.k8s.io/v1"), "Metadata")
     assert set(msgspec.json.decode(partial.body)["items"][0]) == {"kind", "apiVersion", "metadata"}
 
 
 async def test_tables(store):
     items, _ = store.list("configmaps", "a")
-    shown = tables.table(CONFIGMAPS, [item.obj for item in items], {}, "Metadata")
+    shown = tables.table(CONFIGMAPS, [item.obj for item in items], {}, "Metadata", "meta.k8s.io/v1")
     assert [column["name"] for column in shown["columnDefinitions"]] == ["Name", "Data", "Age"]
     assert shown["rows"][0]["cells"][:2] == ["c0", 1]
     assert shown["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
-    bare = tables.table(CONFIGMAPS, [items[0].obj], {}, "None", header=False)
+    bare = tables.table(CONFIGMAPS, [items[0].obj], {}, "None", "meta.k8s.io/v1", header=False)
     assert bare["columnDefinitions"] == []
     assert bare["rows"][0]["object"] is None
-    one = responses.one(CONFIGMAPS, items[0], Output(JSON, TABLE), "Object")
+    one = responses.one(CONFIGMAPS, items[0], Output(JSON, TABLE, "meta.k8s.io/v1"), "Object")
     assert msgspec.json.decode(one.body)["rows"][0]["object"]["data"] == {"k": "v"}
 
 
@@ -225,7 +225,9 @@ def test_pod_status(status, deleted, wanted):
     if deleted:
         meta["deletionTimestamp"] = "2024-01-01T00:00:00Z"
     spec = {"containers": [{"name": "c"}], "initContainers": [{"name": "i"}]}
-    shown = tables.table(KINDS["pods"], [{"metadata": meta, "spec": spec, "status": status}], {}, "None")
+    shown = tables.table(
+        KINDS["pods"], [{"metadata": meta, "spec": spec, "status": status}], {}, "None", "meta.k8s.io/v1"
+    )
     assert shown["rows"][0]["cells"][2] == wanted
 
 
@@ -235,15 +237,21 @@ def test_sidecars_count_as_containers():
     init = [{"name": "s", **running}, {"name": "i", "state": {"running": {}}}]
     status = {"phase": "Pending", "initContainerStatuses": init, "containerStatuses": []}
     obj = {"metadata": {"name": "p"}, "spec": spec, "status": status}
-    assert tables.table(KINDS["pods"], [obj], {}, "None")["rows"][0]["cells"][1:3] == ["1/2", "Init:1/2"]
+    assert tables.table(KINDS["pods"], [obj], {}, "None", "meta.k8s.io/v1")["rows"][0]["cells"][1:3] == [
+        "1/2",
+        "Init:1/2",
+    ]
     status.update(phase="Running", containerStatuses=[{"name": "c", **running}])
     status["conditions"] = [{"type": "Initialized", "status": "True"}]
-    assert tables.table(KINDS["pods"], [obj], {}, "None")["rows"][0]["cells"][1:3] == ["2/2", "Running"]
+    assert tables.table(KINDS["pods"], [obj], {}, "None", "meta.k8s.io/v1")["rows"][0]["cells"][1:3] == [
+        "2/2",
+        "Running",
+    ]
 
 
 def test_every_builtin_kind_prints():
     for kind in KINDS.values():
-        shown = tables.table(kind, [{"metadata": {"name": "x"}}], {}, "Metadata")
+        shown = tables.table(kind, [{"metadata": {"name": "x"}}], {}, "Metadata", "meta.k8s.io/v1")
         assert len(shown["rows"][0]["cells"]) == len(shown["columnDefinitions"])
 
 

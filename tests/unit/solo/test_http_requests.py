@@ -55,8 +55,9 @@ def test_paths_without_resource(path):
     [
         ("", Output()),
         ("*/*", Output()),
-        ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Output(JSON, TABLE)),
-        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Output()),
+        ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Output(JSON, TABLE, "meta.k8s.io/v1")),
+        ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", Output(JSON, TABLE, "meta.k8s.io/v1beta1")),
+        ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", Output()),
         ("application/vnd.kubernetes.protobuf,application/json", Output()),
         ("application/json;q=0.1, application/yaml", Output(YAML)),
     ],

@@ -50,7 +50,11 @@ async def test_node_and_lease_are_registered_and_made_again(api, agent):
     node = "/api/v1/nodes/me"
     await until(lambda: node in api.objects and api.status(node).get("conditions"))
     assert api.objects[node]["metadata"]["labels"]["kubernetes.io/hostname"] == "me"
-    await until(lambda: "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/me" in api.objects)
+    lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/me"
+    await until(lambda: lease in api.objects)
+    uid = api.objects[node]["metadata"]["uid"]
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "me", "uid": uid}
+    assert api.objects[lease]["metadata"]["ownerReferences"] == [owner]
     await until(lambda: any(prefix == "nodes" for prefix, _ in api.watchers))
     api.remove(node)
     await until(lambda: node in api.objects)
@@ -95,6 +99,22 @@ async def says(agent, *command: str) -> str:
         output += chunk[1]
     await session.close()
     return output.decode()
+
+
+async def test_a_host_path_that_is_not_what_its_volume_says_is_waited_for(api, root, tmp_path):
+    path = str(tmp_path / "later")
+    volume = {"name": "h", "hostPath": {"path": path, "type": "Directory"}}
+    async with running_agent(api, root):
+        made = api.pod(
+            "p", "sleep", "600", volumes=[volume], container={"volumeMounts": [{"name": "h", "mountPath": path}]}
+        )
+        (told,) = await until(lambda: api.events("FailedMount"))
+        assert (
+            told
+            == f'MountVolume.SetUp failed for volume "h": hostPath type check failed: {path}: No such file or directory'
+        )
+        os.mkdir(path)
+        await until(lambda: "running" in api.state(made))
 
 
 @pytest.mark.skipif(not is_system_administrator(), reason="needs CAP_SYS_ADMIN")

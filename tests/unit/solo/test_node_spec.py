@@ -8,14 +8,17 @@ import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
 from solo.node import environment, lifecycle, podspec, status, volumespec
+from solo.node.addresses import Addresses
 from solo.node.cgroups import ContainerGroup, find_hierarchies
 from solo.node.environment import ConfigError
+from solo.node.host import Host
 from solo.node.launch import CAPABILITIES
 from solo.node.lifecycle import Step
 from solo.node.records import ContainerRecord, Terminated
 from solo.node.status import ContainerView
 
 NOW = "2026-01-02T03:04:05Z"
+HOST = Host(Addresses(), {"cpu": "3", "memory": "4096Ki"})
 
 
 def pod(container: dict | None = None, **spec) -> dict:
@@ -32,7 +35,7 @@ def test_an_ordinary_pod_is_not_refused():
     mounts = [{"name": "h", "mountPath": "/srv"}, {"name": "kube-api-access-x", "mountPath": "/var/run/secrets"}]
     context = {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}
     made = pod({"volumeMounts": mounts, "securityContext": context}, volumes=volumes, hostNetwork=True)
-    assert podspec.refusals(made, agent_uid=0) == volumespec.refusals(made, can_mount=False) == []
+    assert podspec.refusals(made, agent_uid=0, selinux=True) == volumespec.refusals(made, can_mount=False) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_an_ordinary_pod_is_not_refused():
     ],
 )
 def test_what_cannot_be_honoured_is_refused(container, spec, reason, text):
-    (refusal,) = podspec.refusals(pod(container, **spec), agent_uid=0)
+    (refusal,) = podspec.refusals(pod(container, **spec), agent_uid=0, selinux=True)
     assert refusal.waiting_reason == reason and text in refusal.message
 
 
@@ -170,18 +173,23 @@ async def test_environment_from_every_source():
             "env": [
                 {"name": "A", "value": "x"},
                 {"name": "B", "value": "$(A)$(P_key)"},
+                {"name": "DB", "value": "$(DB_SERVICE_HOST):$(PATH)"},
                 {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "pw"}}},
                 {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
                 {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+                {"name": "ASKED", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}},
                 {"name": "OPT", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "no", "optional": True}}},
             ],
             "resources": {"limits": {"memory": "100M"}},
         }
     )
-    env = await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+    env = await environment.resolve(made, made["spec"]["containers"][0], HOST, read, {"DB_SERVICE_HOST": "127.32.0.9"})
     assert env == {
         "P_key": "from cm", "A": "x", "B": "xfrom cm", "PW": "hidden", "NAME": "p", "APP": "web", "MEM": "96",
+        "DB": "127.32.0.9:$(PATH)",
+        "CPU": "3000", "ASKED": "0",
     }  # fmt: skip
 
 
@@ -191,6 +199,7 @@ async def test_environment_from_every_source():
         ({"configMapKeyRef": {"name": "no", "key": "k"}}, 'configmap "no" not found'),
         ({"secretKeyRef": {"name": "there", "key": "k"}}, "couldn't find key k in Secret ns/there"),
         ({"fieldRef": {"fieldPath": "spec.nothing"}}, "unsupported fieldPath"),
+        ({"resourceFieldRef": {"resource": "limits.gold"}}, "unsupported container resource: limits.gold"),
     ],
 )
 async def test_missing_sources_are_named(source, text):
@@ -199,7 +208,15 @@ async def test_missing_sources_are_named(source, text):
 
     made = pod({"env": [{"name": "X", "valueFrom": source}]})
     with pytest.raises(ConfigError, match=text):
-        await environment.resolve(made, made["spec"]["containers"][0], "127.0.0.1", read)
+        await environment.resolve(made, made["spec"]["containers"][0], HOST, read, {"DB_SERVICE_HOST": "127.32.0.9"})
+
+
+def test_labels_of_selinux_mean_nothing_where_there_is_none():
+    level = {"seLinuxOptions": {"level": "s0:c0,c1"}}
+    for made in (pod(securityContext=level), pod({"securityContext": level})):
+        assert podspec.refusals(made, agent_uid=0, selinux=False) == []
+        (refusal,) = podspec.refusals(made, agent_uid=0, selinux=True)
+        assert refusal.message == "seLinuxOptions cannot be honoured for a host process"
 
 
 def ended(code: int) -> Terminated:
@@ -245,7 +262,7 @@ def test_a_clock_that_is_set_back_does_not_prolong_a_back_off(away, step):
 
 def test_status_of_a_running_pod():
     record = ContainerRecord("c", pid=5, started_at=NOW, restarts=1, last=ended(1))
-    built = status.build(pod(), views(record=record, ready=True, started=True), NOW)
+    built = status.build(pod(), views(record=record, ready=True, started=True), NOW, Addresses())
     assert built["phase"] == "Running" and built["podIP"] == "127.0.0.1"
     assert {entry["type"]: entry["status"] for entry in built["conditions"]} == dict.fromkeys(
         ("Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
@@ -267,7 +284,7 @@ def test_status_of_a_running_pod():
 )
 def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
     record = ContainerRecord("c", started_at=NOW, terminated=ended(code))
-    built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW)
+    built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW, Addresses())
     assert built["phase"] == phase
     assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
 
@@ -309,7 +326,7 @@ def test_conditions_keep_their_transition_times_and_those_of_others():
     }
     before["spec"]["readinessGates"] = [{"conditionType": "example.org/gate"}]
     record = ContainerRecord("c", pid=5, started_at=NOW)
-    built = status.build(before, views(record=record, ready=True, started=True), NOW)["conditions"]
+    built = status.build(before, views(record=record, ready=True, started=True), NOW, Addresses())["conditions"]
     assert built[1]["lastTransitionTime"] == "2020-01-01T00:00:00Z" and built[1]["status"] == "True"
     assert built[-1] == {"type": "example.org/gate", "status": "True"}
 

@@ -11,7 +11,9 @@ import pytest
 
 from kube.machinery.resources import CONFIGMAPS, SECRETS
 from solo.node import payload
+from solo.node.addresses import Addresses
 from solo.node.environment import ConfigError
+from solo.node.host import Host
 from solo.node.launch import Launch, LaunchError, fork_gated
 from solo.node.libc import is_system_administrator
 from solo.node.mounts import Mount
@@ -24,6 +26,8 @@ POD = {
     "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"b": "2", "a": 'say "hi"'}},
     "spec": {"containers": [{"name": "c", "resources": {"limits": {"memory": "64Mi"}}}]},
 }
+
+HOST = Host(Addresses(), {"cpu": "3", "memory": "4096Ki"})
 
 
 async def read(resource, namespace, name):
@@ -41,7 +45,7 @@ async def token(audience, seconds):
 
 
 async def files(**source) -> dict[str, tuple[bytes, int]]:
-    return dict(await payload.collect(POD, {"name": "v", **source}, "127.0.0.1", read, token))
+    return dict(await payload.collect(POD, {"name": "v", **source}, HOST, read, token))
 
 
 async def test_secrets_and_config_maps():
@@ -52,6 +56,9 @@ async def test_secrets_and_config_maps():
     assert await files(configMap={"name": "m"}) == {"text": ("ü".encode(), 0o644), "bin": (b"\x01", 0o644)}
     items = [{"key": "text", "path": "deep/down", "mode": 0o600}]
     assert await files(configMap={"name": "m", "items": items}) == {"deep/down": ("ü".encode(), 0o600)}
+    items = [{"key": "text", "path": "shut", "mode": 0}]
+    assert await files(configMap={"name": "m", "items": items}) == {"shut": ("ü".encode(), 0)}
+    assert {mode for _, mode in (await files(secret={"secretName": "s", "defaultMode": 0})).values()} == {0}
     assert await files(configMap={"name": "none", "optional": True}) == {}
 
 

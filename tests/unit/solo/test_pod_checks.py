@@ -65,6 +65,8 @@ def test_containers(field, container):
         ("readinessGates[0].conditionType", {"readinessGates": [{"conditionType": "a b"}]}),
         ("hostAliases[0].ip", {"hostAliases": [{"ip": "x"}]}),
         ("volumes[0].emptyDir", {"volumes": [{"name": "v", "hostPath": {"path": "/"}, "emptyDir": {}}]}),
+        ("volumes[0].hostPath.path", {"volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]}),
+        ("volumes[0].hostPath.type", {"volumes": [{"name": "v", "hostPath": {"path": "/a", "type": "Odd"}}]}),
         ("volumes[0].configMap.name", {"volumes": [{"name": "v", "configMap": {}}]}),
         (EXPRESSION, {"affinity": required()}),
         (

@@ -135,6 +135,24 @@ async def test_watch_gets_past_and_future_in_order(store):
         assert watch.bookmark_rv == store.revision
 
 
+async def test_a_watch_is_not_woken_by_what_it_does_not_want(store):
+    with store.watch("pods", None, 0, lambda event: event.stored.key.name == "b") as watch:
+        waiting = asyncio.ensure_future(watch.batch(5))
+        other = await store.create(key("a"), obj("a"))
+        assert not waiting.done() and watch.bookmark_rv == other.rv
+        await store.create(key("b"), obj("b"))
+        assert [event.stored.key.name for event in await waiting] == ["b"]
+
+
+async def test_a_watch_that_fails_to_choose_harms_nobody(store):
+    def fail(event):
+        raise ValueError(event)
+
+    with store.watch("pods", None, 0, fail) as failing, store.watch("pods", "ns", 0) as other:
+        await store.create(key("a"), obj("a"))
+        assert len(await failing.batch(1)) == len(await other.batch(1)) == 1
+
+
 async def test_watch_batch_times_out_empty_and_ends(store):
     watch = store.watch("pods", None, 0)
     assert await watch.batch(0.01) == []

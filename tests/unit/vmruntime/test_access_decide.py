@@ -11,7 +11,7 @@ import pytest
 from kube.machinery.durations import rfc3339
 from vmruntime.api import names
 from vmruntime.api import virtualmachineaccessrequest as api
-from vmruntime.controllers.access_decide import Situation, Step, decide
+from vmruntime.controllers.access_decide import Situation, Step, decide, secret_pause
 from vmruntime.engines.machine import Guest, MachineObservation, MachinePhase
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -158,3 +158,8 @@ def test_ttl(ttl: str, seconds: int) -> None:
     wanted = request()
     wanted["spec"]["ssh"]["ttl"] = ttl
     assert (api.expires(wanted) - NOW).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(("age", "pause"), [(0, 0.5), (3, 0.5), (60, 6.0), (600, 60.0)])
+def test_a_secret_that_does_not_come_is_looked_for_less_and_less(age: float, pause: float) -> None:
+    assert secret_pause(Situation(request(age=age, password=True), VM, ANSWERS, NOW)) == pause

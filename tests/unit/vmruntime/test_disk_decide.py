@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,10 +22,12 @@ from vmruntime.controllers.disk_decide import (
 )
 from vmruntime.engines.disk import DiskObservation, DiskOrigin, DiskPhase
 
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ABSENT = DiskObservation(DiskPhase.ABSENT)
 WHOLE = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30)
 IMPORTING = DiskObservation(DiskPhase.IMPORTING, 45.34)
 FAILED = DiskObservation(DiskPhase.FAILED, message="the server answered 404")
+AWAY = DiskObservation(DiskPhase.FAILED, message="the server is away", temporary=True)
 
 
 def disk(
@@ -100,17 +103,17 @@ def disk(
 def test_table(
     obj: dict[str, Any], seen: DiskObservation, more: dict[str, Any], step: Step, phase: str, reason: str
 ) -> None:
-    plan = decide(Situation(obj, seen, **more))
+    plan = decide(Situation(obj, seen, NOW, **more))
     assert (plan.step, plan.phase, plan.reason) == (step, phase, reason)
 
 
 def test_who_holds_a_disk_is_named() -> None:
-    plan = decide(Situation(disk("Succeeded", deleting=True), WHOLE, users=["a", "b"]))
+    plan = decide(Situation(disk("Succeeded", deleting=True), WHOLE, NOW, users=["a", "b"]))
     assert plan.message.endswith("in use by VirtualMachines a, b")
 
 
 def test_progress_is_looked_at_again_and_has_one_decimal() -> None:
-    plan = decide(Situation(disk(), IMPORTING))
+    plan = decide(Situation(disk(), IMPORTING, NOW))
     assert plan.after is not None
     assert plan.changes["progress"] == "45.3%"
 
@@ -119,18 +122,18 @@ def test_what_is_known_of_the_source_comes_and_stays() -> None:
     origin = DiskOrigin("qcow2.xz", 1000, "ab")
     seen = DiskObservation(DiskPhase.IMPORTING, 10.0, rate=93.12, origin=origin)
     obj = disk()
-    written = status(obj, decide(Situation(obj, seen)), [], "")
+    written = status(obj, decide(Situation(obj, seen, NOW)), [], "")
     assert (written["rate"], written["sourceFormat"], written["sourceSize"]) == ("93.1 MB/s", "qcow2.xz", "1000")
     assert written["sourceChecksum"] == "sha256:ab"
     obj = {**obj, "status": written}
-    done = status(obj, decide(Situation(obj, WHOLE)), [], "")
+    done = status(obj, decide(Situation(obj, WHOLE, NOW)), [], "")
     assert "rate" not in done
     assert done["sourceFormat"] == "qcow2.xz"
 
 
 def test_a_growth_that_fails_leaves_the_disk_as_usable_as_it_was() -> None:
     obj = disk("Succeeded", size="2Gi")
-    plan = growth_failed(decide(Situation(obj, WHOLE)), "GrowthWaits", "not now")
+    plan = growth_failed(decide(Situation(obj, WHOLE, NOW)), "GrowthWaits", "not now")
     written = status(obj, plan, [], "")
     assert (written["phase"], written["reason"], written["virtualSize"]) == ("Succeeded", "GrowthWaits", str(1 << 30))
     assert plan.after is not None
@@ -158,20 +161,20 @@ def test_a_storage_class_that_means_nothing_is_told() -> None:
     obj["spec"]["storageClassName"] = "fast"
     assert storage_class_condition(obj, True) == []
     (condition,) = storage_class_condition(obj, False)
-    written = status(obj, decide(Situation(obj, WHOLE)), [], "", [condition])
+    written = status(obj, decide(Situation(obj, WHOLE, NOW)), [], "", [condition])
     assert [entry["type"] for entry in written["conditions"]] == ["Ready", "StorageClassIgnored"]
     assert '"fast"' in written["conditions"][1]["message"]
 
 
 def test_status_of_a_whole_disk() -> None:
     obj = disk("ImportInProgress")
-    written = status(obj, decide(Situation(obj, WHOLE)), ["m"], "2026-01-01T00:00:00Z")
+    written = status(obj, decide(Situation(obj, WHOLE, NOW)), ["m"], "2026-01-01T00:00:00Z")
     assert (written["phase"], written["progress"], written["format"]) == ("Succeeded", "100.0%", "raw")
     assert written["virtualSize"] == str(1 << 30)
     assert written["attachedTo"] == ["m"]
     assert written["readyTime"] == "2026-01-01T00:00:00Z"
     assert written["conditions"][0]["status"] == "True"
-    again = status({**obj, "status": written}, decide(Situation(obj, WHOLE)), ["m"], "2027-01-01T00:00:00Z")
+    again = status({**obj, "status": written}, decide(Situation(obj, WHOLE, NOW)), ["m"], "2027-01-01T00:00:00Z")
     assert again == written
 
 
@@ -187,17 +190,17 @@ def test_a_disk_that_became_whole_is_told_once(source: dict | None, expected: tu
     obj = disk("ImportInProgress")
     obj["spec"] |= {"source": source} if source else {}
     seen = DiskObservation(DiskPhase.READY, 100.0, "raw", 1 << 30, origin=DiskOrigin("qcow2.xz", 99, "ab"))
-    new = {**obj, "status": status(obj, decide(Situation(obj, seen)), [], "2026-01-01T00:00:00Z")}
+    new = {**obj, "status": status(obj, decide(Situation(obj, seen, NOW)), [], "2026-01-01T00:00:00Z")}
     assert event(obj, new) == ("Normal", expected[0], f"{expected[1]}, 1073741824 bytes as raw")
     assert event(new, new) is None
-    lost = {**new, "status": status(new, decide(Situation(new, ABSENT)), [], "")}
-    found = {**lost, "status": status(lost, decide(Situation(lost, seen)), [], "")}
+    lost = {**new, "status": status(new, decide(Situation(new, ABSENT, NOW)), [], "")}
+    found = {**lost, "status": status(lost, decide(Situation(lost, seen, NOW)), [], "")}
     assert found["status"]["phase"] == "Succeeded" and event(lost, found) is None
 
 
 def test_a_failure_is_told_again_only_where_it_is_another() -> None:
     obj = disk("ImportInProgress")
-    new = {**obj, "status": status(obj, decide(Situation(obj, FAILED)), [], "")}
+    new = {**obj, "status": status(obj, decide(Situation(obj, FAILED, NOW)), [], "")}
     assert event(obj, new) == ("Warning", "ImportFailed", "the server answered 404")
     assert event(new, new) is None
     lost = {**new, "status": {**new["status"], "reason": "DataMissing", "message": ""}}
@@ -207,3 +210,37 @@ def test_a_failure_is_told_again_only_where_it_is_another() -> None:
 def test_a_plan_without_a_phase_leaves_the_phase_alone() -> None:
     written = status(disk("Failed"), Plan(Step.NONE), [], "")
     assert written == {"phase": "Failed", "reason": "", "observedGeneration": 2}
+
+
+def test_what_may_pass_is_tried_again_after_longer_and_longer_pauses() -> None:
+    obj, now = disk("ImportInProgress"), NOW
+
+    def pass_over(seen: DiskObservation) -> Plan:
+        plan = decide(Situation(obj, seen, now))
+        obj["status"] = status(obj, plan, [], "")
+        return plan
+
+    for pause in (10, 20, 40, 80, 160, 300, 300):
+        plan = pass_over(AWAY)
+        assert (plan.step, plan.phase, plan.after) == (Step.NONE, "Failed", pause)
+        assert obj["status"]["message"] == f"the server is away; trying again in {pause} s"
+        now += timedelta(seconds=pause - 1)
+        # The same failure, also where a process that was killed has cleared it away by now.
+        for seen in (AWAY, ABSENT):
+            assert (pass_over(seen).step, pass_over(seen).after) == (Step.NONE, 1)
+        now += timedelta(seconds=1)
+        for seen in (AWAY, ABSENT):
+            assert pass_over(seen).step is Step.ENSURE
+        pass_over(IMPORTING)
+    pass_over(WHOLE)
+    assert not obj["status"].keys() & {"failures", "lastFailureTime"}
+
+
+def test_what_does_not_pass_is_not_tried_again() -> None:
+    obj = disk("ImportInProgress")
+    for seen in (AWAY, IMPORTING, FAILED, ABSENT):
+        plan = decide(Situation(obj, seen, NOW))
+        obj["status"] = status(obj, plan, [], "")
+    assert (plan.step, plan.after) == (Step.NONE, None)
+    assert obj["status"]["message"] == "the server answered 404"
+    assert "failures" not in obj["status"]

@@ -108,6 +108,16 @@ LATCHED = {"state": "Stopped", "reason": "GuestPoweredOff", "launches": 1}
             "ConfigurationChanged",
         ),
         (vm(RAN, restarts=True), RUNNING, {}, Step.NONE, "Running", "Running"),
+        # It runs on as long as it could not start again; what has begun goes on.
+        (vm(RAN, restarts=True), RUNNING, {"changed": ("disks",), "waiting": WAIT}, Step.NONE, "Running", "Running"),
+        (
+            vm({**ASKED, "reason": "ConfigurationChanged"}, restarts=True),
+            RUNNING,
+            {"changed": ("disks",), "waiting": WAIT},
+            Step.POWER_BUTTON,
+            "Stopping",
+            "ConfigurationChanged",
+        ),
         (
             vm({**RAN, "state": "Stopping", "reason": "ConfigurationChanged"}, restarts=True),
             *(ABSENT, {}, Step.START, "", ""),
@@ -252,11 +262,12 @@ def test_a_stopped_machine_keeps_its_address_but_no_pod() -> None:
 def test_the_status_says_what_waits_for_a_restart() -> None:
     machine = vm(RAN)
     plan = decide(Situation(machine, RUNNING, NOW))
-    for changed, status, words in (
-        ((), "False", ""),
-        (("cloudInit", "disks"), "True", "spec.cloudInit, spec.disks changed"),
+    for changed, waiting, status, words in (
+        ((), None, "False", ""),
+        (("cloudInit", "disks"), None, "True", "spec.cloudInit, spec.disks changed"),
+        (("disks",), WAIT, "True", "it cannot be started with that now: waiting for disk"),
     ):
-        machine["status"] = machine_status.build(machine, plan, RUNNING, NOW, changed)
+        machine["status"] = machine_status.build(machine, plan, RUNNING, NOW, changed, waiting)
         (condition,) = [entry for entry in machine["status"]["conditions"] if entry["type"] == "RestartRequired"]
         assert condition["status"] == status
         assert words in condition["message"]

@@ -13,7 +13,7 @@ from vmruntime.api import admission, names, network, networkinterface, virtualma
 from vmruntime.controllers import connections, machine_request
 from vmruntime.engines.common import ConfigurationError
 from vmruntime.engines.network import Interface, Port, Segment
-from vmruntime.engines.qemu.engine_pods import LAUNCH_ANNOTATION, Launch
+from vmruntime.engines.qemu.engine_launch import LAUNCH_ANNOTATION, Launch
 
 Obj = dict[str, Any]
 COMPLETE: Obj = {
@@ -195,6 +195,14 @@ def test_what_keeps_a_machine_from_its_network() -> None:
     assert problem(machine("web", STATIC), lab, machine("db", same)) == (error, "AddressInUse")
     elsewhere = {**STATIC, "networkName": "other"}
     assert problem(machine("web", STATIC), lab, machine("db", elsewhere)) == ("", "")
+
+
+def test_an_address_of_two_interfaces_is_refused_with_their_names() -> None:
+    lab, second = net(COMPLETE), {**STATIC, "name": "eth2", "ipAddresses": ["10.0.0.6/24", "10.0.0.5/16"]}
+    found = connections.problem(machine("web", STATIC, second), lambda namespace, name: lab, [])
+    assert found is not None and (found.state, found.reason) == ("ErrorConfiguration", "InvalidSpec")
+    assert found.message == 'spec.interfaces: address 10.0.0.5 on Network "lab" is given 2 times (eth1, eth2)'
+    assert problem(machine("web", STATIC, {**second, "networkName": "other"}), lab) == ("", "")
 
 
 def asked(vm: Obj, found: Obj, kept: Obj | None = None) -> tuple[Interface, ...]:

@@ -62,6 +62,20 @@ def test_nodes_by_the_rules_of_kubernetes(scheduling: dict[str, Any], on: Any, f
     assert (node_problem({"spec": {"scheduling": scheduling}}, [on]) is None) is fits
 
 
+@pytest.mark.parametrize(
+    ("labels", "field", "why"),
+    [
+        ({"disk type": "ssd"}, 'spec.scheduling.nodeSelector: "disk type": ', "name part must consist of"),
+        ({"": "ssd"}, 'spec.scheduling.nodeSelector: "": ', "name part must be non-empty"),
+        ({"disk": "fast & big"}, 'spec.scheduling.nodeSelector["disk"]: "fast & big": ', "a valid label must be"),
+    ],
+)
+def test_labels_that_no_node_can_have_are_refused(labels: dict[str, str], field: str, why: str) -> None:
+    problem = node_problem({"spec": {"scheduling": {"nodeSelector": labels}}}, [node()])
+    assert problem is not None and (problem.state, problem.reason) == ("ErrorConfiguration", "InvalidSpec")
+    assert problem.message.startswith(field + why)
+
+
 def test_no_node_is_told_with_the_counts() -> None:
     nodes = [node("a"), node("b"), node("c", taints=TAINT, disk="ssd")]
     problem = node_problem({"spec": {"scheduling": {"nodeSelector": {"disk": "ssd"}}}}, nodes)

@@ -19,12 +19,11 @@ from vmruntime.controllers.preflight import outcome_status
 from vmruntime.controllers.stack import gate
 from vmruntime.engines.common import CheckResult, Ref, Settings
 from vmruntime.engines.machine import MachineRequest
-from vmruntime.engines.network import Interface, Port
+from vmruntime.engines.network import Interface, Port, Segment
+from vmruntime.engines.qemu.engine_launch import LAUNCH_ANNOTATION, Launch
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_pods import (
     LABELS_ANNOTATION,
-    LAUNCH_ANNOTATION,
-    Launch,
     exit_code,
     import_pod,
     label_patch,
@@ -238,6 +237,7 @@ WHOLE = {"metadata": {"name": "d"}, "status": {"phase": "Succeeded"}}
         (WHOLE, ""),
         ({"status": {"phase": "ImportInProgress"}}, "DiskNotReady"),
         ({"status": {"phase": "Failed", "message": "404"}}, "DiskFailed"),
+        ({"status": {"phase": "Failed", "message": "503", "lastFailureTime": "2026-01-01T00:00:00Z"}}, "DiskNotReady"),
         ({"metadata": {"deletionTimestamp": "t"}, "status": {"phase": "Succeeded"}}, "DiskDeleted"),
     ],
 )
@@ -359,6 +359,44 @@ def test_a_dollar_in_a_command_is_one(tmp_path: Path) -> None:
     for pod in pods:
         (container,) = pod["spec"]["containers"]
         assert container["command"] == ["qemu", "serial=a$$$$b$$(HOME)", '"$$0"']
+
+
+@pytest.mark.parametrize(
+    ("cards", "address", "ports"),
+    [
+        ([Interface("a", "pod-network", addresses=("10.144.0.5",))], "10.144.0.5", None),
+        (
+            [Interface("a", "pod-network", addresses=("127.64.0.5", "10.144.0.5"), ports=(Port(22, 10022),))],
+            "127.64.0.5",
+            [{"containerPort": 22, "hostPort": 10022, "hostIP": "127.64.0.5"}],
+        ),
+        (
+            [
+                Interface("a", "lab", True, addresses=("10.0.0.5/24",), segment=Segment("eth1")),
+                Interface("b", "pod-network", addresses=("10.144.0.5",)),
+                Interface("c", "pod-network", addresses=("10.144.0.6",)),
+            ],
+            "10.144.0.5",
+            None,
+        ),
+        (
+            [
+                Interface("b", "pod-network", addresses=("10.144.0.5",)),
+                Interface("c", "pod-network", True, addresses=("10.144.0.6",)),
+            ],
+            "10.144.0.6",
+            None,
+        ),
+        ([Interface("a", "lab", True, addresses=("10.0.0.5/24",), segment=Segment("eth1"))], "", None),
+    ],
+    ids=["all ports", "a list of ports", "beside another network", "the default one", "only another network"],
+)
+def test_a_machines_pod_has_its_address_on_the_pod_network(
+    tmp_path: Path, cards: list[Interface], address: str, ports: list[dict[str, Any]] | None
+) -> None:
+    pod = machine_pod(_request(), Launch("tcg", tuple(cards)), ["qemu"], Layout(tmp_path, None), [])
+    assert pod["metadata"]["annotations"]["node.solo/pod-ip"] == address
+    assert pod["spec"]["containers"][0].get("ports") == ports
 
 
 def _request() -> MachineRequest:

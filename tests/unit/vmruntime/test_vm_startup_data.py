@@ -46,6 +46,7 @@ def no_cloud(**fields: Any) -> dict[str, Any]:
 async def test_the_three_forms_of_data() -> None:
     assert await read(vm()) is None
     assert await read(no_cloud(userData="a", networkDataBase64="Yg==")) == Seed(b"a", b"b")
+    assert await read(no_cloud(userDataBase64="YWFh\nYWFh\n")) == Seed(b"aaaaaa", b"")
     secrets = {"s": {"userdata": "a"}, "n": {"networkData": "b"}}
     both = no_cloud(secretRef={"name": "s"}, networkDataSecretRef={"name": "n"})
     assert await read(both, **secrets) == Seed(b"a", b"b")
@@ -69,6 +70,7 @@ async def test_what_is_missing_can_come_later(machine: dict[str, Any], reason: s
     ("machine", "words"),
     [
         (no_cloud(userDataBase64="?"), "cloudInit.noCloud.userDataBase64 is not base64"),
+        (no_cloud(networkDataBase64="ü"), "cloudInit.noCloud.networkDataBase64 is not base64"),
         (
             vm(startupScripts=[{"name": "a", "scriptBase64": "YQ=="}]),
             "startupScripts[a]: a script has to begin with #!",

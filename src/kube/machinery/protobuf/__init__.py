@@ -5,6 +5,7 @@ to JSON when a server refuses it. Most accept answers in JSON; what is written h
 
 `wire` is protobuf's encoding, `table` the packaged field numbers of the kinds (scripts/generate_protobuf.py),
 `forms` the types that JSON writes in a way of their own (times, quantities), `decode` and `encode` put them together.
+`swagger` writes the OpenAPI document of version 2.
 """
 
 from __future__ import annotations

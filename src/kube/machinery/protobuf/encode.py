@@ -16,24 +16,22 @@ from kube.machinery.protobuf import table, wire
 from kube.machinery.protobuf.decode import MAGIC
 from kube.machinery.protobuf.forms import WRITTEN
 from kube.machinery.protobuf.table import Field
-from kube.machinery.protobuf.wire import ProtobufError
+from kube.machinery.protobuf.wire import ProtobufError, bytes_field
 
 Obj = dict[str, Any]
-
-_UINT64 = (1 << 64) - 1
 
 
 def encode_unknown(obj: Obj) -> bytes:
     """An object with apiVersion and kind. Raises ProtobufError, a ValueError, for what has no message here."""
     api_version, kind = str(obj.get("apiVersion") or ""), str(obj.get("kind") or "")
-    type_meta = _bytes(1, api_version.encode()) + _bytes(2, kind.encode())
+    type_meta = bytes_field(1, api_version.encode()) + bytes_field(2, kind.encode())
     raw = _message(table.message_of(api_version, kind), obj)
-    return MAGIC + _bytes(1, type_meta) + _bytes(2, raw) + _bytes(3, b"") + _bytes(4, b"")
+    return MAGIC + bytes_field(1, type_meta) + bytes_field(2, raw) + bytes_field(3, b"") + bytes_field(4, b"")
 
 
 def encode_watch_event(event: Obj) -> bytes:
     """A frame of a watch: the length in four bytes, and a meta/v1 WatchEvent with an envelope in it."""
-    text = _bytes(1, event["type"].encode()) + _bytes(2, _bytes(1, encode_unknown(event["object"])))
+    text = bytes_field(1, event["type"].encode()) + bytes_field(2, bytes_field(1, encode_unknown(event["object"])))
     return struct.pack(">I", len(text)) + text
 
 
@@ -48,7 +46,7 @@ def _message(name: str, value: Any) -> bytes:
 def _fields(name: str, obj: Obj) -> Iterable[bytes]:
     for number, field in table.message(name).items():
         if not field.name:
-            yield _bytes(number, _message(field.message, obj))  # its fields stand among ours
+            yield bytes_field(number, _message(field.message, obj))  # its fields stand among ours
             continue
         value: Any = obj.get(field.name)
         if value is None and not (field.kind == "json" and field.name in obj):
@@ -56,23 +54,22 @@ def _fields(name: str, obj: Obj) -> Iterable[bytes]:
         if field.shape == "list":
             yield from (_value(number, field, each) for each in value)
         elif field.shape == "map":
-            yield from (_bytes(number, _bytes(1, key.encode()) + _value(2, field, each)) for key, each in value.items())
+            yield from (
+                bytes_field(number, bytes_field(1, key.encode()) + _value(2, field, each))
+                for key, each in value.items()
+            )
         else:
             yield _value(number, field, value)
 
 
 def _value(number: int, field: Field, value: Any) -> bytes:
     if field.kind in ("int32", "int64", "bool"):
-        return wire.key(number, wire.VARINT) + wire.varint_bytes(int(value) & _UINT64)
+        return wire.integer_field(number, value)
     if field.kind == "double":
-        return wire.key(number, wire.FIXED64) + struct.pack("<d", value)
+        return wire.double_field(number, value)
     if field.kind == "message":
-        return _bytes(number, _message(field.message, value))
+        return bytes_field(number, _message(field.message, value))
     if field.kind == "bytes":
-        return _bytes(number, base64.b64decode(value))
+        return bytes_field(number, base64.b64decode(value))
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")) if field.kind == "json" else value
-    return _bytes(number, text.encode())
-
-
-def _bytes(number: int, data: bytes) -> bytes:
-    return wire.key(number, wire.BYTES) + wire.varint_bytes(len(data)) + data
+    return bytes_field(number, text.encode())

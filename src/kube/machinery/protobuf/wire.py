@@ -70,7 +70,22 @@ def varints(data: memoryview) -> Iterator[int]:
         yield value
 
 
-def key(number: int, wire_type: int) -> bytes:
+def bytes_field(number: int, data: bytes) -> bytes:
+    """A field of bytes, a text or a message."""
+    return _key(number, BYTES) + varint_bytes(len(data)) + data
+
+
+def integer_field(number: int, value: int) -> bytes:
+    """A field of an integer or a bool; negative ones take 64 bits."""
+    return _key(number, VARINT) + varint_bytes(int(value) & _MAX_UINT64)
+
+
+def double_field(number: int, value: float) -> bytes:
+    """A field of a floating-point number."""
+    return _key(number, FIXED64) + struct.pack("<d", value)
+
+
+def _key(number: int, wire_type: int) -> bytes:
     """What stands before a field's value."""
     return varint_bytes(number << 3 | wire_type)
 

@@ -84,6 +84,11 @@ class EventStrategy(BuiltinStrategy):
         "type": ("type",),
     }
 
+    def selectable(self, obj: Obj, field: str) -> str:
+        # Clients of events.k8s.io/v1 only say who reports.
+        found = super().selectable(obj, field)
+        return super().selectable(obj, "reportingComponent") if field == "source" and not found else found
+
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         namespace = dig(obj, "involvedObject", "namespace") or "default"
         if namespace != obj["metadata"].get("namespace"):

@@ -18,6 +18,9 @@ _EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 _NODE_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _PREEMPTION = ("Never", "PreemptLowerPriority")
+_HOST_PATHS = (
+    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
+)  # fmt: skip
 
 
 def pod_causes(spec: Obj, field: str) -> list[Cause]:
@@ -196,6 +199,16 @@ def _volumes(spec: Obj, field: str) -> Iterator[Cause]:
             "claimName"
         ):
             yield cause("FieldValueRequired", f"{place}.persistentVolumeClaim.claimName")
+        if isinstance(volume.get("hostPath"), dict):
+            yield from _host_path(volume["hostPath"], f"{place}.hostPath")
+
+
+def _host_path(source: Obj, field: str) -> Iterator[Cause]:
+    path = source.get("path") or ""
+    if ".." in path.split("/"):
+        yield cause("FieldValueInvalid", f"{field}.path", "must not contain '..'", quote(path))
+    if source.get("type", "") not in _HOST_PATHS:
+        yield unsupported(f"{field}.type", source["type"], _HOST_PATHS)
 
 
 _CHECKS: tuple[Callable[[Obj, str], Iterator[Cause]], ...] = (

@@ -9,10 +9,7 @@ import argparse
 import shlex
 import shutil
 import socket
-import sys
 
-from kube.client.config import load_kubeconfig
-from kube.client.sync import SyncClient
 from vmruntime.cli.bmctl import control_plane, options, workspace
 from vmruntime.cli.bmctl.installation import install
 from vmruntime.cli.bmctl.workspace import Cluster, Record
@@ -72,8 +69,7 @@ def create(cluster: Cluster, record: Record) -> None:
     try:
         control_plane.start(cluster, record)
         try:
-            with SyncClient(load_kubeconfig(str(cluster.kubeconfig))) as client:
-                install(client, manager_command(cluster))
+            install(cluster)
             cluster.write_record(record)
         except BaseException:
             control_plane.stop(cluster)
@@ -82,12 +78,6 @@ def create(cluster: Cluster, record: Record) -> None:
     except BaseException:
         shutil.rmtree(cluster.directory, ignore_errors=True)
         raise
-
-
-def manager_command(cluster: Cluster) -> list[str]:
-    """What the controller manager's pod runs on this machine."""
-    program = [sys.executable, "-P", "-m", "vmruntime.controllers", "--engine", "qemu"]
-    return [*program, "--root", str(cluster.vm_root), "--images", str(cluster.images)]
 
 
 def _make_directory(cluster: Cluster) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from vmruntime.cli.bmctl import control_plane, options, workspace
+from vmruntime.cli.bmctl.installation import install
 from vmruntime.cli.terminal import say
 
 
@@ -19,5 +20,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     record = cluster.record()
     control_plane.start(cluster, record)
+    # It may have been made by another version of this program, or one that was in another place.
+    install(cluster)
     say(f"Started cluster {cluster.name}; its API answers on https://{record.listen}:{record.port}")
     return 0

@@ -52,9 +52,11 @@ class Target:
 
 
 def resolve(args: argparse.Namespace) -> Target:
-    """The target of the parsed options. Raises CommandError for more than one name."""
+    """The target of the parsed options. Raises CommandError for more than one name, and for none."""
     names = args.name[1:] if len(args.name) == 2 and args.name[0] == "vm" else args.name
     if len(names) != 1:
         raise CommandError(f"one name is wanted, not {len(names)}: {' '.join(names)}")
+    if not names[0]:
+        raise CommandError("the name is empty")
     config = load_kubeconfig(args.kubeconfig, args.context)
     return Target(SyncClient(config), args.namespace or config.namespace or "default", names[0], config.source)

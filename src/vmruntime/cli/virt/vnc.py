@@ -96,9 +96,10 @@ class Screen:
 async def _show(screen: Screen, name: str, port: int, *, proxy_only: bool) -> int:
     try:
         server = await asyncio.start_server(screen.connect, LOOPBACK, port)
-    except OSError as error:
+    except (OSError, OverflowError) as error:  # no port has a number like that
         await screen.close()
-        raise CommandError(f"cannot listen on port {port} of {LOOPBACK}: {error.strerror}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is no port"
+        raise CommandError(f"cannot listen on port {port} of {LOOPBACK}: {reason}") from None
     try:
         port = server.sockets[0].getsockname()[1]
         viewer = None if proxy_only else viewer_command(port)

@@ -48,5 +48,5 @@ def run(job: CloneJob, progress: Progress) -> None:
 
 
 def is_in_use(error: ImageError) -> bool:
-    """Whether QEMU's locks were in the way."""
-    return "lock" in str(error)
+    """Whether QEMU's locks were in the way: `Failed to get shared "write" lock`."""
+    return '" lock' in str(error)

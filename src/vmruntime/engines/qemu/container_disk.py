@@ -40,6 +40,9 @@ _NESTING = 3
 _MOST_LAYERS = 127
 _MAGIC_BYTES = 16
 """So many of a layer tell how it is compressed."""
+_MOST_HIDDEN = 1000
+"""Of a layer. What an upper layer hides is kept in memory while a stranger's next one is read."""
+_LONGEST_PATH = 4096
 _HIDES, _HIDES_ALL = ".wh.", ".wh..wh..opq"
 
 
@@ -136,7 +139,10 @@ class ContainerDisk:
             for entry in tar.entries():
                 path = posixpath.normpath("/" + entry.name).lstrip("/")
                 if what := _whiteout(path):
-                    hides.add(what)
+                    if posixpath.dirname(what) == _DIRECTORY or what.rstrip("/") == _DIRECTORY:
+                        hides.add(what)
+                    if len(hides) > _MOST_HIDDEN or len(what) > _LONGEST_PATH:
+                        raise SourceError("UnsupportedFormat", "the container image hides too many files of its own")
                 elif self._is_disk(path, entry) and path not in hidden and not hidden & {_DIRECTORY, _DIRECTORY + "/"}:
                     self._length, self._name = entry.size, path
                     yield from tar.data()

@@ -38,6 +38,7 @@ from vmruntime.engines.qemu.engine_gateway import ClusterGateway
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_machines import Machines
 from vmruntime.engines.qemu.engine_network import Network
+from vmruntime.engines.qemu.engine_nodes import Nodes
 from vmruntime.engines.qemu.engine_pods import Pods, is_gateway, is_machine
 from vmruntime.engines.qemu.guest_agent import Agent, AgentError, AgentRefused
 from vmruntime.engines.qemu.host_tools import ToolError
@@ -55,6 +56,7 @@ class QemuEngine:
         self._client = client
         self._layout = Layout.of(root.resolve())
         self._pods = Pods(client, self._pod_changed)
+        self._nodes = Nodes(client, lambda: self._tell(Subject.ENGINE, "", ""))
         self._disks = Disks(client, self._layout, self._pods, images.resolve())
         self._network = Network(self._layout.root, self._layout.owner, ClusterGateway(client, self._layout.root))
         self._machines = Machines(self._layout, self._pods, self._network, self._machine_changed)
@@ -78,7 +80,9 @@ class QemuEngine:
 
     async def run(self) -> None:
         try:
-            await self._pods.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pods.run())
+                group.create_task(self._nodes.run())
         finally:
             await asyncio.gather(self._network.close(), self._machines.close(), return_exceptions=True)
 
@@ -94,7 +98,10 @@ class QemuEngine:
             await self._pods.synced()
         except TimeoutError:
             return Readiness(False, "the engine's pods are not known yet")
-        return await self._network.up(await self._wanted_subnet(), self._machines.running())
+        readiness = await self._network.up(await self._wanted_subnet(), self._machines.running())
+        if readiness.ready:
+            await self._nodes.tell(self._network.pod_cidrs())
+        return readiness
 
     async def _wanted_subnet(self) -> str:
         """What the administrator says of the pod network; empty where nobody said anything."""
@@ -126,6 +133,7 @@ class QemuEngine:
             await self._network.down()
         except ToolError as error:
             return Readiness(False, f"the pod network could not be removed: {error}")
+        await self._nodes.tell(())
         if self._pods.all():
             return Readiness(False, "waiting until the pod network's gateway is gone")
         await asyncio.to_thread(self._layout.remove_cache)

@@ -6,10 +6,11 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kube.durable import sync_directory, write_private
 from vmruntime.engines.common import ConfigurationError, Ref, Settings
 from vmruntime.engines.machine import MachineDisk, MachineRequest, Seed
 from vmruntime.engines.network import Interface
-from vmruntime.engines.qemu import files, firmware, guest_network, hostcheck, seed
+from vmruntime.engines.qemu import firmware, guest_network, hostcheck, seed
 from vmruntime.engines.qemu.argv import build_argv, translation_cache_mib
 from vmruntime.engines.qemu.config import (
     MAX_SATA_DISKS,
@@ -26,7 +27,6 @@ from vmruntime.engines.qemu.config import (
 )
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_network import descriptor
-from vmruntime.engines.qemu.private_file import write_private
 from vmruntime.engines.qemu.segments import is_private
 
 _MIB = 1 << 20
@@ -56,7 +56,7 @@ class Files:
         if self.variables is not None:
             name, template = self.variables
             firmware.ensure_variables(directory / name, template, owner)
-            files.sync_directory(directory.parent)  # the directory itself may be new
+            sync_directory(directory.parent)  # the directory itself may be new
 
 
 def build(

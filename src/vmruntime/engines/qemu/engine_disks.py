@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kube.client.aio import AsyncClient
+from kube.durable import sync_directory
 from vmruntime.api.meta import Obj, is_deleting, name_of
 from vmruntime.engines.common import ConfigurationError, Ref
 from vmruntime.engines.disk import DiskObservation, DiskOrigin, DiskPhase, DiskRequest, DiskSource
@@ -22,7 +23,7 @@ from vmruntime.engines.qemu.engine_pods import Pods, exit_code, has_ended, impor
 _log = logging.getLogger(__name__)
 
 _PROGRESS_LIMIT = 65536
-# An import that was interrupted starts again this often, and then counts as failed.
+# An import that was interrupted starts again at once this often, and then counts as failed.
 _ATTEMPTS = 5
 # Exit codes with which an import says itself that it failed (1) or was asked nonsense (2); others interrupted it.
 _SAYS_SO = (1, 2)
@@ -60,10 +61,10 @@ class Disks:
             return DiskObservation(DiskPhase.IMPORTING, share, message=message, rate=speed, origin=_origin(progress))
         if exit_code(pod) in _SAYS_SO:
             message = str(progress.get("message") or trouble(pod) or "the import failed")
-            return DiskObservation(DiskPhase.FAILED, message=message)
+            return DiskObservation(DiskPhase.FAILED, message=message, temporary=progress.get("temporary") is True)
         if self._attempts.get(ref.uid, 0) >= _ATTEMPTS:
             message = f"the import was interrupted {_ATTEMPTS} times; the last time {trouble(pod)}"
-            return DiskObservation(DiskPhase.FAILED, message=message)
+            return DiskObservation(DiskPhase.FAILED, message=message, temporary=True)
         return DiskObservation(DiskPhase.ABSENT)
 
     def _progress(self, ref: Ref) -> dict[str, Any]:
@@ -154,7 +155,7 @@ class Disks:
             files.rename_new(imported.path, target / imported.path.name)
             # Its directories may be new: a disk that is told to be whole must not be gone after a power cut.
             for directory in (target, target.parent, self._layout.disks):
-                await asyncio.to_thread(files.sync_directory, directory)
+                await asyncio.to_thread(sync_directory, directory)
         self._layout.remove_imports(ref)
         self._attempts.pop(ref.uid, None)
 

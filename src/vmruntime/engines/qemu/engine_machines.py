@@ -23,10 +23,10 @@ from vmruntime.engines.qemu import engine_config, kvm
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER, Accelerator
 from vmruntime.engines.qemu.engine_config import memory_needed
 from vmruntime.engines.qemu.engine_drives import IO_ERROR_STATE, Drives
+from vmruntime.engines.qemu.engine_launch import Launch
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.engine_network import Network
 from vmruntime.engines.qemu.engine_pods import (
-    Launch,
     Pods,
     has_ended,
     is_machine,

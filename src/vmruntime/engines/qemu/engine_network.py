@@ -153,6 +153,12 @@ class Network:
         gateway = pod_network.gateway(state.subnet)
         return PodNetwork(str(state.subnet), gateway, self._bridge.nameservers())
 
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Where the addresses are from at which the host reaches machines that are started now."""
+        state = self._bridge.state
+        bridged = self._owner is not None and state is not None and state.subnet is not None
+        return (str(state.subnet if bridged and state is not None else network.ADDRESS_SPACE),)
+
     async def ensure_segment(self, segment: Segment) -> Readiness:
         if segments.is_private(segment):
             return Readiness(True)
@@ -160,8 +166,8 @@ class Network:
             return Readiness(False, f"machines cannot take part in a network of the node: {problem}")
         try:
             return await segments.ensure(segment, self._identity().id)
-        except ToolError as error:
-            return Readiness(False, f"{segments.parent(segment)} could not be made: {error}")
+        except (ToolError, OSError) as error:
+            return Readiness(False, f"{segments.vlan_name(segment)} could not be made: {error}")
 
     async def remove_segment(self, segment: Segment) -> None:
         if not segments.is_private(segment) and not host_tools.why_no_rights():

@@ -1,18 +1,14 @@
 """The engine's pods: what they look like, what they say, and a watched list of them.
 
-A machine is a pod whose only container *is* QEMU; an import is a pod of its own. What a launch was given (addresses,
-accelerator, request) is an annotation of its pod, so that it holds as long as the process that it is true of.
+A machine is a pod whose only container *is* QEMU; an import is a pod of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 
 from kube.client.aio import AsyncClient
 from kube.client.informer import Informer
@@ -22,8 +18,9 @@ from vmruntime.api import names, virtualmachine, virtualmachinedisk
 from vmruntime.api.meta import Obj, dig, is_deleting, name_of, namespace_of, owner_reference, uid_of
 from vmruntime.engines.common import NotAdmitted, Ref
 from vmruntime.engines.machine import MachineRequest
-from vmruntime.engines.network import Interface, Port, Segment
+from vmruntime.engines.network import Interface
 from vmruntime.engines.qemu.config import SERIAL_SOCKET, VNC_SOCKET
+from vmruntime.engines.qemu.engine_launch import LAUNCH_ANNOTATION, Launch
 from vmruntime.engines.qemu.engine_layout import Layout
 from vmruntime.engines.qemu.machine_users import READERS
 
@@ -31,7 +28,6 @@ ENGINE_LABEL = f"{names.GROUP}/engine"
 ENGINE = "qemu"
 # On a machine's pod: the keys of the labels that it has from the machine, as a JSON list.
 LABELS_ANNOTATION = f"{names.GROUP}/labels-of-machine"
-LAUNCH_ANNOTATION = f"{names.GROUP}/launch"
 CONTAINER = "compute"
 IMPORTER = "importer"
 GATEWAY = "network-gateway"
@@ -44,87 +40,6 @@ _SYNC_SECONDS = 10.0
 _WORDS_LIMIT = 300
 # A pod of ours that the watch hasn't shown after this long may have come and gone between two lists.
 _UNSEEN_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What one start of a machine was given."""
-
-    accelerator: str
-    interfaces: tuple[Interface, ...]
-    token: str = ""
-    requested_at: str = ""
-    vcpus: int = 0
-    memory: int = 0
-    memory_needed: int = 0
-    fingerprint: Mapping[str, str] = field(default_factory=dict)
-    disks: Mapping[str, bool] = field(default_factory=dict)
-    guest_agent: bool = False
-
-    def to_json(self) -> str:
-        content = {
-            "accelerator": self.accelerator,
-            "interfaces": [_interface_content(entry) for entry in self.interfaces],
-            "token": self.token,
-            "requestedAt": self.requested_at,
-            "vcpus": self.vcpus,
-            "memory": self.memory,
-            "memoryNeeded": self.memory_needed,
-            "fingerprint": dict(self.fingerprint),
-            "disks": dict(self.disks),
-            "guestAgent": self.guest_agent,
-        }
-        return json.dumps(content, separators=(",", ":"))
-
-    @classmethod
-    def of(cls, pod: Obj) -> Launch:
-        """What the pod's annotation says; nothing where it is missing or was damaged by somebody."""
-        return cls._parse(str(dig(pod, "metadata", "annotations", LAUNCH_ANNOTATION, default="{}")))
-
-    @classmethod
-    @lru_cache(maxsize=1024)
-    def _parse(cls, text: str) -> Launch:
-        try:
-            content = json.loads(text)
-            interfaces = tuple(_interface_of(entry) for entry in content.get("interfaces", []))
-            return cls(
-                accelerator=str(content.get("accelerator", "")),
-                interfaces=interfaces,
-                token=str(content.get("token", "")),
-                requested_at=str(content.get("requestedAt", "")),
-                vcpus=int(content.get("vcpus", 0)),
-                memory=int(content.get("memory", 0)),
-                memory_needed=int(content.get("memoryNeeded", 0)),
-                fingerprint={str(key): str(value) for key, value in content.get("fingerprint", {}).items()},
-                disks={str(name): read_only is True for name, read_only in content.get("disks", {}).items()},
-                guest_agent=content.get("guestAgent") is True,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return cls("", ())
-
-
-def _interface_content(entry: Interface) -> Obj:
-    content: Obj = {key: value for key, value in dataclasses.asdict(entry).items() if value}
-    content["ports"] = [[port.guest, port.host] for port in entry.ports]
-    return content
-
-
-def _interface_of(content: Obj) -> Interface:
-    segment = content.get("segment")
-    texts = {key: str(content.get(key, "")) for key in ("mac", "gateway", "resource", "device")}
-    lists = {key: tuple(map(str, content.get(key, ()))) for key in ("addresses", "routes", "nameservers", "searches")}
-    flags = {key: content.get(key) is True for key in ("default", "any_mac", "any_address")}
-    return Interface(
-        name=str(content["name"]),
-        network=str(content["network"]),
-        ports=tuple(Port(int(guest), int(host)) for guest, host in content["ports"]),
-        segment=Segment(str(segment["interface"]), int(segment["vlan"]), segment["managed"] is True)
-        if segment
-        else None,
-        **texts,  # type: ignore[arg-type]
-        **lists,  # type: ignore[arg-type]
-        **flags,  # type: ignore[arg-type]
-    )
 
 
 def suffix(seed: str) -> str:
@@ -140,6 +55,9 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
     container = _container(CONTAINER, argv, directory)
     container["terminationMessagePolicy"] = "FallbackToLogsOnError"
     spec: Obj = _pod_spec(container)
+    address, ports = _reached_at(launch.interfaces)
+    if ports:
+        container["ports"] = ports
     if user is not None:
         spec["securityContext"] = {"runAsUser": user, "runAsGroup": user, "supplementalGroups": [READERS, *groups]}
         if any(entry.ports for entry in launch.interfaces):
@@ -153,6 +71,7 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
             "namespace": ref.namespace,
             "labels": {names.VM_LABEL: ref.name, names.ROLE_LABEL: "virt-launcher", ENGINE_LABEL: ENGINE},
             "annotations": {
+                names.POD_IP_ANNOTATION: address,
                 LAUNCH_ANNOTATION: launch.to_json(),
                 names.CONSOLE_COMMAND_ANNOTATION: json.dumps(layout.connect_command(SERIAL_SOCKET)),
                 names.VNC_COMMAND_ANNOTATION: json.dumps(layout.connect_command(VNC_SOCKET)),
@@ -164,6 +83,18 @@ def machine_pod(request: MachineRequest, launch: Launch, argv: list[str], layout
     for part, values in label_patch(pod, request.labels).items():
         pod["metadata"][part].update(values)
     return pod
+
+
+def _reached_at(interfaces: Sequence[Interface]) -> tuple[str, list[Obj]]:
+    """The address at which a machine's pod is reached, that of its card on the pod network, and the ports there.
+
+    The address is empty where there is no such card; no ports: all are there, under their own numbers.
+    """
+    cards = sorted((card for card in interfaces if card.segment is None), key=lambda card: not card.default)
+    if not cards or not cards[0].addresses:
+        return "", []
+    address = cards[0].addresses[0]
+    return address, [{"containerPort": port.guest, "hostPort": port.host, "hostIP": address} for port in cards[0].ports]
 
 
 def label_patch(pod: Obj, wanted: Mapping[str, str]) -> Obj:
@@ -222,6 +153,7 @@ def _pod_spec(container: Obj) -> Obj:
     return {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "containers": [container],
     }

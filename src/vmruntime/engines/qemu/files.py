@@ -130,15 +130,6 @@ def rename_new(source: Path, target: Path) -> None:
     os.rename(source, target)
 
 
-def sync_directory(path: Path) -> None:
-    """Makes names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def give_name(file: BinaryIO, path: Path) -> None:
     """A name for a file of `nameless_file`, in the same file system. Raises FileExistsError."""
     directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

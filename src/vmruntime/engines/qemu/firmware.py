@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmruntime.engines.qemu.private_file import write_private
+from kube.durable import write_private
 
 _log = logging.getLogger(__name__)
 

@@ -36,6 +36,7 @@ _ARCHIVES = (
 _NAMED = {f".{name}": name for name in ("qcow2", "vmdk", "vdi", "vhdx", *COMPRESSIONS)}
 _ISO_MAGIC = slice(32769, 32774)
 _VHD_FIXED = 2
+_QCOW2_EXTERNAL_DATA = 1 << 2
 
 
 def detect_format(header: bytes) -> str:
@@ -64,10 +65,15 @@ def qcow2_virtual_size(header: bytes) -> int | None:
 
 
 def needs_other_files(header: bytes, format_: str) -> bool:
-    """Whether this is a VMDK whose parts are other files, which QEMU would open while it only looks into it.
+    """Whether an image says that its data are in other files, which QEMU may open while it only looks into it.
 
-    Such an image is a text, or its sparse header has no capacity of its own (block/vmdk.c, vmdk_open_vmdk4).
+    A VMDK of that kind is a text, or its sparse header has no capacity of its own (block/vmdk.c, vmdk_open_vmdk4). A
+    qcow2 has an incompatible feature (bytes 72-79, from version 3 on); a QEMU from before the fix of CVE-2024-4467
+    opens what it names, which need not be a file.
     """
+    if format_ == "qcow2":
+        version, features = (int.from_bytes(header[begin:end], "big") for begin, end in ((4, 8), (72, 80)))
+        return version > 2 and bool(features & _QCOW2_EXTERNAL_DATA)
     return format_ == "vmdk" and (header[:4] != b"KDMV" or not any(header[12:20]))
 
 

@@ -7,8 +7,11 @@ its gateway, routes and DNS from the Network; a card without takes everything fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from vmruntime.engines.network import Interface
+
+Obj = dict[str, Any]
 
 
 def is_static(interface: Interface) -> bool:
@@ -20,12 +23,11 @@ def network_config(interfaces: Sequence[Interface]) -> bytes | None:
     """The configuration; None where DHCP on every card, which guests do by themselves, is right."""
     if not any(is_static(interface) for interface in interfaces) and len(interfaces) < 2:
         return None
-    lines = ["version: 2", "ethernets:"]
-    for interface in interfaces:
-        lines += [f"  {interface.name}:", "    match:", f'      macaddress: "{interface.mac}"']
-        lines += [f"    set-name: {interface.name}"]
-        lines += _static(interface) if is_static(interface) else _dynamic(interface, alone=len(interfaces) == 1)
-    return ("\n".join(lines) + "\n").encode()
+    ethernets = {interface.name: _ethernet(interface, alone=len(interfaces) == 1) for interface in interfaces}
+    # Only machines with such cards need it. It puts words into quotes that are no texts to YAML, such as `no`.
+    import yaml
+
+    return yaml.safe_dump({"version": 2, "ethernets": ethernets}, sort_keys=False).encode()
 
 
 def with_prefix(address: str) -> str:
@@ -33,25 +35,25 @@ def with_prefix(address: str) -> str:
     return address if "/" in address else f"{address}/32"
 
 
-def _dynamic(interface: Interface, alone: bool) -> list[str]:
-    lines = ["    dhcp4: true"]
+def _ethernet(interface: Interface, alone: bool) -> Obj:
+    card: Obj = {"match": {"macaddress": interface.mac}, "set-name": interface.name}
+    if is_static(interface):
+        return card | _static(interface)
+    card["dhcp4"] = True
     if not alone and not interface.default:
-        lines += ["    dhcp4-overrides:", "      use-routes: false", "      use-dns: false"]
-    return lines
+        card["dhcp4-overrides"] = {"use-routes": False, "use-dns": False}
+    return card
 
 
-def _static(interface: Interface) -> list[str]:
-    lines = ["    dhcp4: false", "    addresses:"]
-    lines += [f"    - {with_prefix(address)}" for address in interface.addresses]
-    targets = [*(["0.0.0.0/0"] if interface.default and interface.gateway else []), *interface.routes]
-    if targets and interface.gateway:
-        lines.append("    routes:")
-        for target in targets:
-            lines += [f"    - to: {target}", f"      via: {interface.gateway}"]
-            if any(address.endswith("/32") or "/" not in address for address in interface.addresses):
-                lines.append("      on-link: true")
+def _static(interface: Interface) -> Obj:
+    card: Obj = {"dhcp4": False, "addresses": [with_prefix(address) for address in interface.addresses]}
+    if interface.gateway:
+        targets = [*(["0.0.0.0/0"] if interface.default else []), *interface.routes]
+        on_link = {"on-link": True} if any(text.endswith("/32") for text in card["addresses"]) else {}
+        if targets:
+            card["routes"] = [{"to": target, "via": interface.gateway, **on_link} for target in targets]
     if interface.nameservers or interface.searches:
-        lines += ["    nameservers:", f"      addresses: [{', '.join(interface.nameservers)}]"]
+        card["nameservers"] = {"addresses": list(interface.nameservers)}
         if interface.searches:
-            lines.append(f"      search: [{', '.join(interface.searches)}]")
-    return lines
+            card["nameservers"]["search"] = list(interface.searches)
+    return card

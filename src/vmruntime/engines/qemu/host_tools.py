@@ -77,6 +77,15 @@ def set_sysctl(name: str, value: str) -> None:
     (_SYSCTLS / name).write_text(value)
 
 
+def set_no_ipv6(interface: str) -> None:
+    """Keep the host's own IPv6 off an interface, as it would take addresses and routes from whoever announces them.
+
+    Nothing happens where the kernel has no IPv6. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        set_sysctl(f"net/ipv6/conf/{interface}/disable_ipv6", "1")
+
+
 def boot_id() -> str:
     """Which boot of the host this is."""
     return sysctl("kernel/random/boot_id")

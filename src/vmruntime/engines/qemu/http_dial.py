@@ -18,6 +18,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Services that give a machine's credentials to whoever asks from it, beyond those at link-local addresses.
 _METADATA = tuple(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")))
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 
 def is_loopback(address: Address) -> bool:
     """Whether it stands for this host; the unspecified address does, to Linux."""
@@ -40,10 +42,12 @@ def is_forbidden(address: Address) -> bool:
 
 
 def _plain(address: Address) -> Address:
-    """An IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5; RFC 3056) as what it is."""
-    if isinstance(address, ipaddress.IPv6Address):
-        return address.ipv4_mapped or address.sixtofour or address
-    return address
+    """An IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5; RFC 3056; RFC 6052, 2.1) as what it is."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 class Dialer:

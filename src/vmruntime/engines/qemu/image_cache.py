@@ -51,8 +51,7 @@ class ImageCache:
         for former in root.iterdir():
             if former.name != boot:
                 shutil.rmtree(former, ignore_errors=True)
-        for directory in (self._all, self._directory):
-            directory.mkdir(mode=0o700, exist_ok=True)
+        self._all.mkdir(mode=0o700, exist_ok=True)
         status = os.statvfs(root)
         self._limit = limit if limit is not None else min(_MOST_BYTES, int(_SHARE * status.f_blocks * status.f_frsize))
 
@@ -86,7 +85,9 @@ class ImageCache:
         if not key or not self.takes(size):
             return
         self._evict(self._limit - size)
-        with contextlib.suppress(OSError):  # it is there already, or on another file system: nothing is lost
+        # It may be there already, or another one evict what the directory had just now: nothing is lost.
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(mode=0o700, exist_ok=True)
             files.give_name(file, self._directory / f"{key}.{sha256}.{label}")
 
     def make_room(self, wanted: int) -> None:
@@ -106,3 +107,5 @@ class ImageCache:
                 return
             total -= files.allocated(path)
             path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it has others
+                path.parent.rmdir()

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from vmruntime.engines.qemu import files
+from kube.durable import sync_directory
 from vmruntime.engines.qemu.config import QEMU_UID
 from vmruntime.engines.qemu.formats import (
     HEADER_BYTES,
@@ -150,7 +150,8 @@ def create_blank(path: str | Path, format_: str, size: int, owner: int | None = 
 def grow(file: BinaryIO, format_: str, size: int) -> None:
     """Makes the disk in an open image `size` bytes large, rounded up to a sector; never smaller. Raises ImageError.
 
-    The image is a disk already, of which its header can be believed.
+    The image is a disk already. Its QEMU may have been taken over by its guest, and then says of the image what it
+    likes: where its data are, for example, which could be another machine's disk, that qemu-img can write to.
     """
     size = -(-size // SECTOR) * SECTOR
     if format_ == "raw":
@@ -158,7 +159,10 @@ def grow(file: BinaryIO, format_: str, size: int) -> None:
             file.truncate(size)
         return
     image = _spec(format_, f"/proc/self/fd/{file.fileno()}")
-    if (qcow2_virtual_size(os.pread(file.fileno(), HEADER_BYTES, 0)) or 0) < size:
+    header = os.pread(file.fileno(), HEADER_BYTES, 0)
+    if needs_other_files(header, format_):
+        raise ImageError("ExternalData", "the disk says that its data are in another file")
+    if (qcow2_virtual_size(header) or 0) < size:
         _qemu_img(["resize", "-q", image, str(size)], [file], "resizing failed")
 
 
@@ -189,7 +193,7 @@ def new_file(path: str | Path, owner: int | None) -> Iterator[BinaryIO]:
                 os.fchown(file.fileno(), final, final)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        files.sync_directory(path.parent)
+        sync_directory(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

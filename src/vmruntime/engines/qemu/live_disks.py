@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -102,8 +103,13 @@ async def _eject(qmp: Qmp, tray: Drive) -> None:
 
 
 async def _insert(qmp: Qmp, tray_id: str, medium: DiskConfig) -> None:
-    """The name of the node follows from the drive: each has one medium at a time."""
+    """The name of the node follows from the drive: each has one medium at a time.
+
+    One of this name, while the drive is empty, was left by a change that was killed half-way.
+    """
     node = f"medium-{PurePosixPath(tray_id).name}"[:_NODE_LENGTH]
+    with contextlib.suppress(QmpError):  # there is none, as a rule
+        await qmp.execute("blockdev-del", {"node-name": node})
     await qmp.execute("blockdev-add", blockdev(node, medium))
     try:
         await qmp.execute("blockdev-open-tray", {"id": tray_id})

@@ -181,6 +181,7 @@ class NamespaceBridge:
         self._ports, self._settled, self._refusal, self._connection, self.state = {}, None, "", None, None
         self._is_up.clear()
         await self._pod.remove()
+        (self._root / messages.SOCKET).unlink(missing_ok=True)
 
     async def _tell(self, message: bytes, listeners: list[socket.socket]) -> None:
         _, connection = await self._ask(message, listeners)

@@ -15,7 +15,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmruntime.engines.qemu.private_file import write_private
+from kube.durable import write_private
 
 FILE = "network.json"
 _ID = re.compile(r"[0-9a-f]{5}")

@@ -7,7 +7,6 @@ known (`pod_network`, and the ports of the machines that run); every call makes 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -54,8 +53,7 @@ class PodBridge:
             self.close()
             mac = network.mac_address(state.id)
             await host_tools.ip(f"link add name {state.bridge} address {mac} type bridge stp_state 0 forward_delay 0")
-        with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
-            host_tools.set_sysctl(f"net/ipv6/conf/{state.bridge}/disable_ipv6", "1")
+        host_tools.set_no_ipv6(state.bridge)
         gateway = pod_network.gateway(state.subnet)
         await host_tools.ip(
             f"address replace {gateway}/{state.subnet.prefixlen} dev {state.bridge}", f"link set {state.bridge} up"

@@ -45,8 +45,8 @@ _EVENTS_KEPT = 256
 """Events that may wait for a slow reader; older ones are dropped, because the guest sets their rate."""
 
 _DISCONNECT_SECONDS = 1.0
-_FIRST_PAUSE = 0.02
-_LONGEST_PAUSE = 2.0
+# Looking whether somebody listens costs little: a machine that starts is found soon after it does.
+_FIRST_PAUSE, _LONGEST_PAUSE, _PAUSE_GROWTH = 0.01, 2.0, 1.25
 
 
 class QmpError(Exception):
@@ -170,38 +170,51 @@ async def _disconnect(client: QMPClient) -> None:
 def is_served(instance_dir: str | Path) -> bool:
     """Whether a QEMU lives that has its monitor in this directory, connected or not. A socket that it left is none."""
     try:
-        directory = os.open(instance_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            probe.connect(f"/proc/self/fd/{directory}/{QMP_SOCKET}")
+        _dial(instance_dir).close()
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     except BlockingIOError:
         return True  # others wait to be served already
+    return True
+
+
+def _dial(instance_dir: str | Path) -> socket.socket:
+    """A connection to the monitor in this directory. Raises OSError at once where nobody listens there.
+
+    The library would take milliseconds to say that.
+    """
+    directory = os.open(instance_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.setblocking(False)
+        connection.connect(f"/proc/self/fd/{directory}/{QMP_SOCKET}")
+    except BaseException:
+        connection.close()
+        raise
     finally:
         os.close(directory)
-    return True
+    return connection
 
 
 async def _open(instance_dir: str | Path, timeout: float) -> Qmp:
     where = Path(instance_dir) / QMP_SOCKET
+    try:
+        connection = _dial(instance_dir)
+    except OSError as error:
+        raise QmpError(f"{where}: {error}") from error
     client = _Client()
     try:
-        directory = os.open(instance_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            async with asyncio.timeout(timeout):
-                await client.connect(f"/proc/self/fd/{directory}/{QMP_SOCKET}")
-        finally:
-            os.close(directory)
+        async with asyncio.timeout(timeout):
+            await client.connect(connection)
     except TimeoutError as error:
         await _disconnect(client)
         raise QmpError(f"{where}: no greeting within {timeout:g} s; another client may be connected") from error
     except (QMPError, OSError) as error:
         await _disconnect(client)
         raise QmpError(f"{where}: {error}") from error
+    finally:
+        if client.runstate != Runstate.RUNNING:
+            connection.close()  # the library may not have come to take it over
     return Qmp(client, timeout)
 
 
@@ -275,7 +288,7 @@ class Monitor:
                 if await self._serve(qmp):
                     pause = _FIRST_PAUSE
             await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            pause = min(pause * _PAUSE_GROWTH, _LONGEST_PAUSE)
 
     async def _serve(self, qmp: Qmp) -> bool:
         """One connection, to its end. False when it was of no use."""

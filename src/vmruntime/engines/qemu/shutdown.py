@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+from kube.durable import write_private
 from vmruntime.engines.qemu import guest_agent
 from vmruntime.engines.qemu.config import STOPPED_WITH_CLUSTER
-from vmruntime.engines.qemu.private_file import write_private
 from vmruntime.engines.qemu.qmp import Qmp, QmpError, connect
 
 GUEST_OFF = "shutdown"
