@@ -32,7 +32,7 @@ HIDDEN = "10.96.71"
 # Once the guest is on its network it also tries to be somebody else there.
 FALSE_NAME = """until ip route | grep -q '^default.*eth0'; do sleep 1; done
 ip addr add 10.144.0.250/32 dev eth0
-ping -c 1 -W 2 {0} && echo OWN-NAME-WORKS > /dev/ttyS0
+ping -c 5 -W 2 {0} && echo OWN-NAME-WORKS > /dev/ttyS0
 ping -c 1 -W 2 -I 10.144.0.250 {0} && echo FALSE-NAME-WORKS > /dev/ttyS0
 echo FALSE-NAME-TRIED > /dev/ttyS0"""
 

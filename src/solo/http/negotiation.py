@@ -44,7 +44,7 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
         transform = params.get("as", "")
         if transform and not transforms:
             continue
-        group, version = params.get("g"), params.get("v")
+        group, version = params.get("g", ""), params.get("v", "")
         if transform and not (transform in _TRANSFORMS and group == _META and version in _META_VERSIONS):
             continue
         api_version = f"{group}/{version}" if transform else ""
