@@ -32,19 +32,20 @@ printf 'deb %s %s main\ndeb-src %s %s main\n' "$site" $RELEASE "$site" $RELEASE 
 # The source's own build, for this one program. Without GOFLAGS: its scripts take them apart in a way that this Go refuses.
 cat > "$W/build" <<'BUILD'
 set -eu
-cd /root
+mkdir /srv/peer
+cd /srv/peer
 apt-get source -qq kubernetes
 cd kubernetes-*/
 mkdir -p .go/src/k8s.io
 ln -s ../../.. .go/src/k8s.io/kubernetes
 unset GOFLAGS
-HOME=/root GOPATH=$PWD/.go CGO_ENABLED=0 make WHAT=cmd/kube-apiserver
-cp _output/bin/kube-apiserver /usr/bin/etcd /root/
+HOME=$PWD GOPATH=$PWD/.go CGO_ENABLED=0 make WHAT=cmd/kube-apiserver
+cp _output/bin/kube-apiserver /usr/bin/etcd /srv/peer/
 BUILD
 echo "build_peer: building kube-apiserver from source; this takes a while"
 mmdebstrap --variant=buildd --include=ca-certificates,golang-go,rsync,etcd-server --format=null --quiet --dpkgopt=force-unsafe-io \
-    --customize-hook="upload '$W/build' /root/build" --customize-hook='chroot "$1" sh /root/build' \
-    --customize-hook="download /root/kube-apiserver '$W/kube-apiserver'" --customize-hook="download /root/etcd '$W/etcd'" \
+    --customize-hook="upload '$W/build' /srv/build" --customize-hook='chroot "$1" sh /srv/build' \
+    --customize-hook="download /srv/peer/kube-apiserver '$W/kube-apiserver'" --customize-hook="download /srv/peer/etcd '$W/etcd'" \
     $RELEASE - "$W/sources.list" > "$W/log" 2>&1 || { tail -20 "$W/log" >&2; die "the build failed"; }
 chmod 755 "$W/kube-apiserver" "$W/etcd"
 mv "$W/kube-apiserver" "$W/etcd" "$OUT/"
