@@ -4,11 +4,12 @@ which `kube.machinery.schema` checks.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
-from urllib.parse import urlsplit
 
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
+from kube.machinery.gourl import UrlError, parse_url
 from solo.registry.conversion import REVIEW_VERSIONS
 from solo.registry.objects import dig, quote, quote_json
 from solo.registry.rules.clientconfig import validate_client_config
@@ -50,14 +51,15 @@ def approval(obj: Obj) -> tuple[str, str, str] | None:
     if not any(group == name or group.endswith(f".{name}") for name in ("k8s.io", "kubernetes.io")):
         return None
     given = (dig(obj, "metadata", "annotations") or {}).get(APPROVAL) or ""
-    parts = urlsplit(given)
     if not given:
         text = f'protected groups must have approval annotation "{APPROVAL}", {_APPROVAL_HELP}'
         return "False", "MissingAnnotation", text
     if given.startswith("unapproved"):
         return "False", "UnapprovedAnnotation", f"not approved: {quote(given)}"
-    if parts.scheme and parts.netloc:
-        return "True", "ApprovedAnnotation", f"approved in {given}"
+    with contextlib.suppress(UrlError):
+        parts = parse_url(given)
+        if parts.scheme and parts.host:
+            return "True", "ApprovedAnnotation", f"approved in {given}"
     text = (
         f'protected groups must have approval annotation "{APPROVAL}" with either a URL or a reason starting with '
         f'"unapproved", {_APPROVAL_HELP}'

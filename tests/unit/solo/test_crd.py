@@ -159,6 +159,10 @@ async def test_groups_of_kubernetes_itself_need_an_approval(world):
     with pytest.raises(StatusError) as refused:
         await world.registry.create(world.crds, "", "", copy.deepcopy(crd), RequestContext(ADMIN))
     assert 'must have approval annotation "api-approved.kubernetes.io"' in refused.value.message
+    for wrong in ("yes", "http://["):
+        crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": wrong}
+        with pytest.raises(StatusError, match="either a URL or a reason"):
+            await world.registry.create(world.crds, "", "", copy.deepcopy(crd), RequestContext(ADMIN))
     crd["metadata"]["annotations"] = {"api-approved.kubernetes.io": "unapproved, for a test"}
     made = (await world.registry.create(world.crds, "", "", crd, RequestContext(ADMIN))).obj
     assert condition(made, "KubernetesAPIApprovalPolicyConformant")[:2] == ("False", "UnapprovedAnnotation")
