@@ -4,7 +4,7 @@
 #   scripts/build_peer.sh OUTDIR      -> OUTDIR/kube-apiserver, OUTDIR/etcd
 #
 # From Debian's packages alone: the newest kubernetes source package of Debian that holds the whole server (1.20.2, of
-# Debian 12; later ones hold kubectl only). Takes a quarter of an hour on two cores, 4 GB of disk while it runs, and no rights
+# Debian 12; later ones hold kubectl only). Takes five to fifteen minutes on two cores, 4 GB of disk while it runs, and no rights
 # where user namespaces are allowed. A second run does nothing.
 # Debian packages that have to be installed: mmdebstrap
 set -euo pipefail
