@@ -77,7 +77,7 @@ class Around:
         self.start("python3", "-m", "http.server", "8080", "--directory", str(directory))
         self.start(
             "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--bind-interfaces",
-            f"--interface={self.lan}p", f"--dhcp-range={OFFICE}.50,{OFFICE}.60,1h", "--dhcp-option=3",
+            f"--interface={self.lan}p", f"--dhcp-range={OFFICE}.50,{OFFICE}.59,1h", "--dhcp-option=3",
             f"--dhcp-leasefile={directory}/leases", f"--pid-file={directory}/pid",
         )  # fmt: skip
 
@@ -142,6 +142,14 @@ def console(cluster: Cluster, name: str) -> str:
     return cluster.kubectl("logs", pod, ok=False).stdout if pod else ""
 
 
+def await_console(cluster: Cluster, name: str, text: str, timeout: float = 30) -> None:
+    """Until a guest's console has `text`; a failure shows what it has instead."""
+    try:
+        eventually(lambda: text in console(cluster, name), timeout, f"{text} on the console of {name}")
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}:\n{console(cluster, name)[-3000:]}") from None
+
+
 def fetched(url: str) -> str:
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=3) as response:
         return response.read().decode()
@@ -183,15 +191,15 @@ def test_guests_on_their_networks(runtime: Cluster, guest: Path, around: Around)
     for port in (80, 4321):
         text = eventually(lambda port=port: fetched(f"http://{address}:{port}/"), 60, f"port {port} of the guest")
         assert "host=web" in text
-    eventually(lambda: "GOT-NEIGHBOUR" in console(runtime, "asker"), 60, "a guest reaches another")
-    eventually(lambda: "GOT-WORLD" in console(runtime, "asker"), 30, "a guest reaches outwards")
-    eventually(lambda: "GOT-HIDDEN" in console(runtime, "asker"), 30, "a network among machines only")
+    await_console(runtime, "asker", "GOT-NEIGHBOUR", 60)
+    await_console(runtime, "asker", "GOT-WORLD")
+    await_console(runtime, "asker", "GOT-HIDDEN")
     check_nobody_gets_in_from_outside(around, address)
-    eventually(lambda: "FALSE-NAME-TRIED" in console(runtime, "asker"), 20, "a guest tries another address")
+    await_console(runtime, "asker", "FALSE-NAME-TRIED", 20)
     assert "OWN-NAME-WORKS" in console(runtime, "asker")
     assert "FALSE-NAME-WORKS" not in console(runtime, "asker")
     check_the_static_address(runtime, around)
-    eventually(lambda: f"TINY-NET eth1 {OFFICE}.5" in console(runtime, "asker"), 30, "an address by DHCP")
+    await_console(runtime, "asker", f"TINY-NET eth1 {OFFICE}.5")
     check_the_objects(runtime, address)
     check_a_service_leads_to_the_guest(runtime, address)
     check_what_is_refused(runtime)
@@ -210,7 +218,7 @@ def check_nobody_gets_in_from_outside(around: Around, address: str) -> None:
 
 def check_the_static_address(runtime: Cluster, around: Around) -> None:
     """The guest was told its address, and a neighbour on the same Ethernet sees it there."""
-    eventually(lambda: f"TINY-NET eth1 {LAB}.7/24 static" in console(runtime, "web"), 30, "a static address")
+    await_console(runtime, "web", f"TINY-NET eth1 {LAB}.7/24 static")
     assert "host=web" in eventually(lambda: around.curl(f"http://{LAB}.7/"), 20, "an answer on the lab network")
     seen = json.loads(ip(f"-json -n {around.name} neigh show {LAB}.7"))[0]["lladdr"]
     assert seen == interface_of(runtime, "web", 1)["macAddress"]
