@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -21,6 +22,8 @@ logger = logging.getLogger("solo")
 
 OPEN_FILES = 16_384
 """Each watch is an open file: the usual soft limit of 1024 would be reached by a few hundred clients."""
+COLLECT_EVERY = 10_000
+"""New containers between two looks for cycles."""
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
@@ -82,6 +85,13 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _settle_garbage_collector() -> None:
+    """What a start leaves is there to stay and need not be looked at again. Cycles are few: to look for them every 700
+    containers, as is the default, takes a tenth of a busy server's time."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 20, 20)
+
+
 class _Ready:
     """Reports the outcome of the start to whoever started us, once."""
 
@@ -109,6 +119,7 @@ async def _serve(settings: Settings, ready: _Ready) -> None:
     server = Server(settings)
     try:
         await server.start()
+        _settle_garbage_collector()
         ready.tell("READY")
         logger.info("serving %s at %s", settings.cluster_name, server.url)
         await stopping.wait()

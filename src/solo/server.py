@@ -137,7 +137,7 @@ class Server:
         self._settings = settings
         self._store: Store | None = None
         self._api: Api | None = None
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._clients: list[AsyncClient] = []
         self._webhooks: WebhookCaller | None = None
@@ -182,7 +182,7 @@ class Server:
             ensure_api_service(registry, self._host, self._settings.port),
             ensure_authentication_info(registry, pki.ca_pem.decode()),
         )
-        self._runner = Runner(api.application(), SHUTDOWN_SECONDS)
+        self._runner = Runner(api.handle, SHUTDOWN_SECONDS)
         await self._runner.setup()
         self._tls = pki.server_context()
         await web.SockSite(self._runner, listener, ssl_context=self._tls, backlog=_BACKLOG).start()

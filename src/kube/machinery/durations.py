@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 
 _GO_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _GO_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
@@ -82,7 +84,12 @@ def parse_rfc3339(text: str) -> datetime:
 
 def now_rfc3339() -> str:
     """This moment, as in `metadata.creationTimestamp`."""
-    return rfc3339(datetime.now(UTC))
+    return _of_second(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _of_second(unix: int) -> str:
+    return rfc3339(datetime.fromtimestamp(unix, UTC))
 
 
 def now_micro() -> str:

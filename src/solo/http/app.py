@@ -1,6 +1,6 @@
 """The front of the API server: every request passes here. Who is it, what does it want, may it, who answers.
 
-One catch-all route and a path parser of our own: the table of kinds changes while the server runs.
+A path parser of our own and no routes: the table of kinds changes while the server runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, Deed
 from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
-from solo.http.deadlines import deadline
+from solo.http.deadlines import wanted_seconds, within
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.lists import Lister
@@ -70,24 +70,19 @@ class Api:
         self._writer = Writer(registry, self._authorize)
         self.pods = PodHandlers()
 
-    def application(self) -> web.Application:
-        """The aiohttp application."""
-        app = web.Application(client_max_size=bodies.MAX_BODY)
-        app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)  # a dot would leave out line breaks, as %0A
-        return app
-
     def stop(self) -> None:
         """End the streams that would go on by themselves."""
         self._stopping = True
         self._watcher.stop()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; errors become a `Status`."""
         try:
             path = request.raw_path.partition("?")[0]
             info = paths.parse(request.method, path)
-            async with deadline(request, info):
-                return await self._route(request, path, info)
+            seconds = wanted_seconds(request, info)
+            answer = self._route(request, path, info)
+            return await (answer if seconds is None else within(seconds, answer))
         except StatusError as problem:
             return responses.status_error(problem, request.get("warnings", ()))
         except (web.HTTPException, ConnectionError):
@@ -96,7 +91,7 @@ class Api:
             logger.exception("%s %s failed", request.method, request.path)
             return responses.status_error(errors.internal("an unexpected error, which is in the server's log"))
 
-    async def _route(self, request: web.Request, path: str, info: RequestInfo | None) -> web.StreamResponse:
+    async def _route(self, request: web.BaseRequest, path: str, info: RequestInfo | None) -> web.StreamResponse:
         if info is None or not info.resource:
             verb = request.method.lower()
             deed = Deed("get" if verb == "head" else verb, path=path)
@@ -118,13 +113,13 @@ class Api:
             info.namespace = ""
         return await self._resource(request, info, kind, user)
 
-    def _caller(self, request: web.Request, deed: Deed) -> User:
+    def _caller(self, request: web.BaseRequest, deed: Deed) -> User:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport is not None else None
         user = self._authenticator.authenticate(certificate, request.headers.get("Authorization"))
         return impersonated(user, request.headers, self._access, deed)
 
-    def _read_watch(self, request: web.Request, info: RequestInfo) -> None:
+    def _read_watch(self, request: web.BaseRequest, info: RequestInfo) -> None:
         """A list is a watch if the query says so; a field selector on the name counts as naming the object."""
         if info.verb != "list":
             return
@@ -140,7 +135,7 @@ class Api:
 
     # ---- paths that are no resources
 
-    def _plain(self, request: web.Request) -> web.Response:
+    def _plain(self, request: web.BaseRequest) -> web.Response:
         path = request.raw_path.partition("?")[0]
         parts = [part for part in path.split("/") if part]
         if not parts:
@@ -173,7 +168,7 @@ class Api:
                 found += [f"/apis/{group}", *(f"/apis/{group}/{version}" for version in versions)]
         return [*found, "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
 
-    async def _review(self, request: web.Request, info: RequestInfo, user: User) -> web.Response:
+    async def _review(self, request: web.BaseRequest, info: RequestInfo, user: User) -> web.Response:
         if info.verb != "create":
             raise errors.method_not_allowed(info.verb, info.resource)
         review = _REVIEW_KINDS[info.group, info.version, info.resource]
@@ -190,7 +185,9 @@ class Api:
 
     # ---- resources
 
-    async def _resource(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
+    async def _resource(
+        self, request: web.BaseRequest, info: RequestInfo, kind: Kind, user: User
+    ) -> web.StreamResponse:
         if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
             return await self._stream(request, info, kind, user)
         output = choose_output(request.headers.get("Accept") or "", protobuf=not kind.custom)
@@ -243,7 +240,7 @@ class Api:
         warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
         return responses.many(kind, page, meta, call.output, call.include, warnings)
 
-    async def _stream(self, request: web.Request, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
+    async def _stream(self, request: web.BaseRequest, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
         place, subresource = (info.namespace, info.name), info.subresource
         # The verb that was authorized has to be that of what happens: a DELETE of pods/exec must not run anything.
         if info.verb != ("get" if subresource == "log" else "create"):

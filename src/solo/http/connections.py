@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 from kube.machinery import errors
-from solo.http import responses
+from solo.http import bodies, responses
 
 logger = logging.getLogger(__name__)
 
 _LINE_LIMIT = 64 * 1024
 IDLE_SECONDS = 60.0
 """A connection without a whole request for so long is closed, be it idle or slow with its headers."""
+
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=bodies.MAX_BODY)
 
 
 class _Connection(web.RequestHandler):
@@ -37,13 +54,14 @@ class _Connection(web.RequestHandler):
         return response
 
 
-class Runner(web.AppRunner):
-    """Serves an application on connections of the kind above."""
+class Runner(web.ServerRunner):
+    """Hands every request to one handler, on connections of the kind above: there are no routes to be looked up."""
 
-    def __init__(self, app: web.Application, shutdown_timeout: float) -> None:
+    def __init__(self, handle: Handler, shutdown_timeout: float) -> None:
         """`shutdown_timeout` is how many seconds requests have to end when the server stops."""
         # A client that goes away ends its watch; without handler_cancellation the handlers pile up.
-        super().__init__(app, shutdown_timeout=shutdown_timeout, handler_cancellation=True)
+        server = web.Server(handle, request_factory=_request, handler_cancellation=True)
+        super().__init__(server, shutdown_timeout=shutdown_timeout)
 
     @property
     def server(self) -> Any:

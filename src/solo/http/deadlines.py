@@ -6,8 +6,8 @@ Watches and streams have a time of their own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -16,20 +16,23 @@ from kube.machinery.durations import parse_duration
 from kube.machinery.errors import StatusError
 from solo.http.paths import STREAMING, RequestInfo, asks_to_watch
 
+_Answer = TypeVar("_Answer")
+
 LONGEST = 60.0
 """Seconds that a request can ask for (kube-apiserver's `--request-timeout`); more counts as this."""
 
 
-@asynccontextmanager
-async def deadline(request: web.Request, info: RequestInfo | None) -> AsyncIterator[None]:
-    """Raises 400 when the URL's timeout is none, 504 when the request has not been answered by then.
+def wanted_seconds(request: web.BaseRequest, info: RequestInfo | None) -> float | None:
+    """How long the client is willing to wait, None for as long as it takes. Raises 400 for what is no time."""
+    return None if _goes_on(request, info) else _asked(request.query.get("timeout"))
 
-    As with a connection that breaks, a write may have been stored nevertheless.
-    """
-    seconds = None if _goes_on(request, info) else _asked(request.query.get("timeout"))
+
+async def within(seconds: float, answer: Awaitable[_Answer]) -> _Answer:
+    """The answer. Raises 504 when it is not there in time; as with a connection that breaks, a write may have been
+    stored nevertheless."""
     try:
         async with asyncio.timeout(seconds) as limit:
-            yield
+            return await answer
     except TimeoutError:
         if not limit.expired():
             raise
@@ -37,7 +40,7 @@ async def deadline(request: web.Request, info: RequestInfo | None) -> AsyncItera
         raise StatusError(504, "Timeout", text, {}) from None
 
 
-def _goes_on(request: web.Request, info: RequestInfo | None) -> bool:
+def _goes_on(request: web.BaseRequest, info: RequestInfo | None) -> bool:
     if info is None:
         return False
     if info.subresource in STREAMING or info.subresource == "log" or info.verb == "watch":

@@ -69,7 +69,7 @@ class Discovery:
             found = self._documents[key] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
         return found
 
-    def answer(self, request: web.Request, parts: list[str]) -> web.Response:
+    def answer(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
         """The document at `/api`, `/apis` and below. Raises 404 or 406."""
         if len(parts) == 1 and (wanted := _aggregated(request)):
             return self._aggregated(request, parts[0], wanted)
@@ -100,7 +100,7 @@ class Discovery:
             groups.setdefault(item.group, {}).setdefault(item.version, [])
         return groups
 
-    def _aggregated(self, request: web.Request, root: str, version: str) -> web.Response:
+    def _aggregated(self, request: web.BaseRequest, root: str, version: str) -> web.Response:
         body, tag = self._document(f"{root};{version}", lambda: self._build_aggregated(root, version))
         content_type = f"{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
         headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "public"}
@@ -124,7 +124,7 @@ class Discovery:
         return {"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items}
 
 
-def _aggregated(request: web.Request) -> str:
+def _aggregated(request: web.BaseRequest) -> str:
     """The version of the aggregated document that the client prefers, "" for none."""
     accept = request.headers.get("Accept") or ""
     for item in accept.split(","):

@@ -42,7 +42,7 @@ class Health:
         self._live: Mapping[str, Check] = {"ping": _yes, "log": _yes, "etcd": stored, **steps}
         self._ready = {**self._live, "etcd-readiness": stored, "informer-sync": _yes, "shutdown": serving}
 
-    def answer(self, request: web.Request, parts: list[str]) -> web.Response:
+    def answer(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
         """`/livez` and below."""
         checks = self._ready if parts[0] == "readyz" else self._live
         if len(parts) == 1:

@@ -37,7 +37,7 @@ class OpenApi:
         self._generation = -1
         self._documents: dict[str, tuple[bytes, str]] = {}
 
-    def answer(self, request: web.Request, parts: list[str]) -> web.Response:
+    def answer(self, request: web.BaseRequest, parts: list[str]) -> web.Response:
         """`/openapi/v3`, `/openapi/v3/apis/GROUP/VERSION` and `/openapi/v2`. Raises 404 or 406.
 
         A document asked for by its hash may be kept for ever; by another hash, the client is sent to the present one.

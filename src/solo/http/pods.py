@@ -73,7 +73,7 @@ class PodHandlers:
             raise errors.service_unavailable("the node agent is not running yet")
         return self.streams
 
-    async def log(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+    async def log(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
         """GET pods/log."""
         options = log_options(request.query, name)
         chunks = await self._source().open_log(namespace, name, options)
@@ -90,7 +90,7 @@ class PodHandlers:
         await response.write_eof()
         return response
 
-    async def exec(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+    async def exec(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
         """GET or POST pods/exec."""
         query = request.query
         command = query.getall("command", [])
@@ -103,7 +103,7 @@ class PodHandlers:
         )
         return await _serve_session(request, session, stdin=stdin)
 
-    async def attach(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+    async def attach(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
         """GET or POST pods/attach."""
         require_websocket(request, _CHANNELS)
         query = request.query
@@ -111,7 +111,7 @@ class PodHandlers:
         session = await self._source().attach(namespace, name, query.get("container") or "", tty=tty, stdin=stdin)
         return await _serve_session(request, session, stdin=stdin)
 
-    async def port_forward(self, request: web.Request, namespace: str, name: str) -> web.StreamResponse:
+    async def port_forward(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
         """GET or POST pods/portforward."""
         from solo.http.portforward import serve_port_forward
 
@@ -125,7 +125,7 @@ async def _close(chunks: AsyncIterator[bytes]) -> None:
         await close()
 
 
-async def _log_over_websocket(request: web.Request, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
+async def _log_over_websocket(request: web.BaseRequest, chunks: AsyncIterator[bytes]) -> web.StreamResponse:
     """Each piece of the log is a message. The client may close before the log ends."""
 
     async def copy(socket: web.WebSocketResponse) -> None:
@@ -156,7 +156,7 @@ async def _either(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _serve_session(request: web.Request, session: ExecSession, *, stdin: bool) -> web.StreamResponse:
+async def _serve_session(request: web.BaseRequest, session: ExecSession, *, stdin: bool) -> web.StreamResponse:
     try:
         socket = await accept(request, tuple(filter(None, _CHANNELS)))
     except BaseException:

@@ -30,7 +30,7 @@ _QUEUED = 16
 _MAX_PAIRS = 256
 
 
-async def serve_port_forward(request: web.Request, connect: Connect) -> web.StreamResponse:
+async def serve_port_forward(request: web.BaseRequest, connect: Connect) -> web.StreamResponse:
     """Answer a request to forward ports. `connect` opens a connection to a port of the pod."""
     require_websocket(request, (SPDY_TUNNEL, V4, UNNAMED))
     if SPDY_TUNNEL in request.headers.get("Sec-WebSocket-Protocol", ""):
@@ -51,7 +51,7 @@ async def _close(socket: web.WebSocketResponse) -> None:
 # ---- channels
 
 
-async def _serve_channels(request: web.Request, connect: Connect) -> web.StreamResponse:
+async def _serve_channels(request: web.BaseRequest, connect: Connect) -> web.StreamResponse:
     ports = _ports(request)
     connections: list[Connection] = []
     try:
@@ -69,7 +69,7 @@ async def _serve_channels(request: web.Request, connect: Connect) -> web.StreamR
     return socket
 
 
-def _ports(request: web.Request) -> list[int]:
+def _ports(request: web.BaseRequest) -> list[int]:
     try:
         ports = [int(text) for item in request.query.getall("ports", []) for text in item.split(",")]
     except ValueError:

@@ -8,7 +8,6 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -105,7 +104,7 @@ class Watcher:
 
     async def serve(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         kind: Kind,
         namespace: str | None,
         selection: Selection,
@@ -144,7 +143,7 @@ class Watcher:
         Raises 410 when the history does not reach back, 500 when an object cannot be converted.
         """
         resource = kind.store_resource
-        wants = None if selection.everything else partial(_concerns, kind, selection)
+        wants = None if selection.everything else _Concerns(selection)
         from_start = options.version in ("", "0") and options.initial is not False
         if from_start or options.initial:
             items, revision = self._store.list(resource, namespace)
@@ -188,12 +187,18 @@ class Watcher:
             await stream.write(encoder.bookmark(watch.bookmark_rv))
 
 
-def _concerns(kind: Kind, selection: Selection, event: Event) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Concerns:
     """Whether a watcher may see anything of an event; one that has yet to be converted may be selected after that."""
-    for stored in (event.stored, event.prev):
-        if stored is not None and (not current(kind, stored) or selection.matches(stored)):
-            return True
-    return False
+
+    selection: Selection
+
+    def __call__(self, event: Event) -> bool:
+        kind = self.selection.kind
+        for stored in (event.stored, event.prev):
+            if stored is not None and (not current(kind, stored) or self.selection.matches(stored)):
+                return True
+        return False
 
 
 def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:

@@ -27,7 +27,7 @@ class WatchStream:
 
     content_type = JSON
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.BaseRequest) -> None:
         self._request = request
         headers = {"Content-Type": self.content_type, "Cache-Control": "no-cache, private"}
         self._response = web.StreamResponse(headers=headers)
@@ -77,7 +77,7 @@ class ProtobufStream(WatchStream):
 class SocketStream(WatchStream):
     """Text messages of a WebSocket."""
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.BaseRequest) -> None:
         super().__init__(request)
         self._left: asyncio.Task[None] | None = None
 
@@ -101,7 +101,7 @@ class SocketStream(WatchStream):
         return self._socket
 
 
-def stream_for(request: web.Request, media_type: str) -> WatchStream:
+def stream_for(request: web.BaseRequest, media_type: str) -> WatchStream:
     """What the client asks for, not begun."""
     if is_websocket(request):
         return SocketStream(request)

@@ -30,17 +30,17 @@ _HEARTBEAT_SECONDS = 30.0
 _AS_BASE64 = frozenset({V4_BASE64, V1_BASE64, BASE64})
 
 
-def is_websocket(request: web.Request) -> bool:
+def is_websocket(request: web.BaseRequest) -> bool:
     """Whether the client asks for a WebSocket."""
     return (request.headers.get("Upgrade") or "").lower() == "websocket"
 
 
-def _offered(request: web.Request) -> list[str]:
+def _offered(request: web.BaseRequest) -> list[str]:
     header = ",".join(request.headers.getall("Sec-WebSocket-Protocol", []))
     return [item.strip() for item in header.split(",") if item.strip()]
 
 
-def require_websocket(request: web.Request, protocols: tuple[str, ...]) -> None:
+def require_websocket(request: web.BaseRequest, protocols: tuple[str, ...]) -> None:
     """Raise 400 unless the client upgrades to a WebSocket with a protocol that is spoken."""
     if not is_websocket(request):
         spoken = f"; {request.headers['Upgrade']} is not spoken" if request.headers.get("Upgrade") else ""
@@ -57,7 +57,7 @@ def require_websocket(request: web.Request, protocols: tuple[str, ...]) -> None:
         )
 
 
-async def accept(request: web.Request, protocols: tuple[str, ...]) -> web.WebSocketResponse:
+async def accept(request: web.BaseRequest, protocols: tuple[str, ...]) -> web.WebSocketResponse:
     """Complete the handshake; the first of `protocols` that the client offers is spoken."""
     socket = web.WebSocketResponse(
         protocols=protocols, max_msg_size=_MAX_MESSAGE, heartbeat=_HEARTBEAT_SECONDS, compress=False

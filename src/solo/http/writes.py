@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from kube.machinery import errors
 from kube.machinery.apply.options import check_field_manager, check_force, manager_name
+from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch, merge_patch, strategic_merge_patch
 from kube.machinery.resources import NAMESPACES
 from solo.auth.user import User
@@ -48,7 +49,7 @@ BODY_SECONDS = 60.0
 class Call:
     """A request that has been authenticated, authorized and matched to a kind."""
 
-    request: web.Request
+    request: web.BaseRequest
     info: RequestInfo
     kind: Kind
     user: User
@@ -83,18 +84,34 @@ class Call:
         )
 
 
-async def read_body(request: web.Request, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body. Raises 413 above the limit, 408 when it is not there after some seconds."""
+async def read_body(request: web.BaseRequest, seconds: float = BODY_SECONDS) -> bytes:
+    """The whole body, once. Raises 413 above the limit, 408 when it is not there after some seconds."""
+    content = request.content
+    if content.is_eof():  # it came with the head: nothing to wait for
+        body = content.read_nowait()
+        if len(body) > bodies.MAX_BODY:
+            raise _too_large()
+        return body
     try:
-        if request.content.is_eof():
-            return await request.read()  # all of it came with the head: nothing to wait for
         async with asyncio.timeout(seconds):
+            await _ask_for_body(request)
             return await request.read()
     except TimeoutError:
         text = f"the request's body did not come within {seconds:g} seconds"
-        raise errors.StatusError(408, "Timeout", text) from None
+        raise StatusError(408, "Timeout", text) from None
     except web.HTTPRequestEntityTooLarge:
-        raise errors.too_large(f"Request entity too large: limit is {bodies.MAX_BODY}") from None
+        raise _too_large() from None
+
+
+async def _ask_for_body(request: web.BaseRequest) -> None:
+    """A client may hold its body back until it hears that it is wanted (RFC 9110, section 10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun
+
+
+def _too_large() -> StatusError:
+    return errors.too_large(f"Request entity too large: limit is {bodies.MAX_BODY}")
 
 
 class Writer:
@@ -106,16 +123,16 @@ class Writer:
 
     async def create(self, call: Call) -> web.Response:
         context = call.context("CreateOptions")
-        obj = await self._object(call, context)
+        obj = await self._object(call, context, await read_body(call.request))
         result = await self._registry.create(call.kind, call.info.namespace, call.info.name, obj, context)
         if isinstance(result, Stored) and call.kind.store_resource == NAMESPACES.group_resource:
             await ensure_default_account(self._registry, result.key.name)
         return responses.one(call.kind, result, call.output, call.include, 201, context.warnings)
 
-    async def _object(self, call: Call, context: RequestContext) -> Obj:
+    async def _object(self, call: Call, context: RequestContext, body: bytes) -> Obj:
         if call.media_type in _BUILTIN_PATCHES:
             raise errors.unsupported_media_type(bodies.ACCEPTED)
-        body, found = await read_body(call.request), context.body
+        found = context.body
         obj = await bodies.read_object(body, call.media_type, call.kind.resource.kind, found.repeated)
         if context.field_validation != "Ignore" and call.media_type == JSON:
             found.repeated = bodies.duplicate_fields(body, obj)
@@ -125,7 +142,8 @@ class Writer:
 
     async def update(self, call: Call) -> web.Response:
         context = call.context("UpdateOptions")
-        obj = await self._object(call, context)
+        body = await read_body(call.request)
+        obj = await self._object(call, context, body)
         info, kind = call.info, call.kind
         if info.subresource == "scale":
             return await self._change_scale(call, context, lambda _: obj)
@@ -133,7 +151,7 @@ class Writer:
             self._authorize(call.user, replace(info, verb="create"))
             result = await self._registry.create(kind, info.namespace, info.name, obj, context)
             return responses.one(kind, result, call.output, call.include, 201, context.warnings)
-        return await self._change(call, context, _replacement(call, obj, await read_body(call.request)))
+        return await self._change(call, context, _replacement(call, obj, body))
 
     def _makes_new(self, call: Call, obj: Obj) -> bool:
         """Whether an update of a kind that allows that is about an object that is not there, and never was."""
@@ -199,7 +217,7 @@ class Writer:
         definition = call.kind.strategy.patch_schema()
         accepted = _BUILTIN_PATCHES if definition else _CUSTOM_PATCHES
         if definition and media_type not in _BUILTIN_PATCHES:
-            raise errors.StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+            raise StatusError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
         if media_type not in accepted or media_type == APPLY_PATCH:
             raise errors.unsupported_media_type(accepted)
         patch = bodies.decode_value(body, media_type, "Patch")

@@ -23,7 +23,7 @@ from kube.machinery.errors import StatusError
 from solo.store.database import Database, Snapshot
 from solo.store.history import History
 from solo.store.model import Event, EventType, Key, Obj, Stored, with_revision
-from solo.store.watch import Watch, Watches
+from solo.store.watch import Wants, Watch, Watches
 
 logger = logging.getLogger(__name__)
 
@@ -182,9 +182,7 @@ class Store:
         """The changes of `resource` that are on their way to the disk: not visible yet, and they may still fail."""
         return (write.event for key, write in self._pending.items() if key.resource == resource)
 
-    def watch(
-        self, resource: str, namespace: str | None, since_rv: int, wants: Callable[[Event], bool] | None = None
-    ) -> Watch:
+    def watch(self, resource: str, namespace: str | None, since_rv: int, wants: Wants | None = None) -> Watch:
         """All changes after `since_rv`, starting with those of the past, which `wants` is not asked about.
 
         Raises:

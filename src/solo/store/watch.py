@@ -7,7 +7,6 @@ of the stream, and can resume from the last revision that it saw, as a client of
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -26,7 +25,6 @@ class Watch:
         backlog: Iterable[Event],
         revision: Callable[[], int],
         unsubscribe: Callable[[Watch], None],
-        wants: Callable[[Event], bool] | None = None,
     ) -> None:
         self.resource = resource
         self.lagged = False
@@ -35,18 +33,12 @@ class Watch:
         self._bytes = 0  # of what came after the backlog, which the history bounds
         self._revision = revision
         self._unsubscribe = unsubscribe
-        self._wants = wants
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._seen = 0
 
     def push(self, event: Event) -> None:
-        """Queue an event of this resource, if it is wanted (the store calls it): who does not want it is not woken."""
-        if self._wants is not None:
-            # One that cannot tell is given the event: its reader meets the same error, and fails alone.
-            with contextlib.suppress(Exception):
-                if not self._wants(event):
-                    return
+        """Queue an event (the store calls it)."""
         if len(self._queue) >= self._limit or self._bytes >= QUEUE_BYTES:
             self.lagged = True
             self.close()
@@ -118,41 +110,57 @@ class Watch:
         self.close()
 
 
+Wants = Callable[[Event], bool]
+"""What a subscriber wants of a resource's events. Equal ones are asked once for all their subscribers."""
+
+
 class Watches:
-    """The subscriptions of a store, kept by resource and namespace: an event asks only those that it may concern."""
+    """The subscriptions of a store, kept by resource, namespace and what they want of that: an event meets only those
+    that it may concern, and who does not want it is not woken."""
 
     def __init__(self, revision: Callable[[], int]) -> None:
         self._revision = revision
-        self._open: dict[tuple[str, str | None], set[Watch]] = {}
+        self._open: dict[tuple[str, str | None], dict[Wants | None, set[Watch]]] = {}
 
     def open(
         self,
         resource: str,
         namespace: str | None,
         backlog: Iterable[Event],
-        wants: Callable[[Event], bool] | None,
+        wants: Wants | None,
     ) -> Watch:
         """A new subscription, to a resource of one namespace or of all; it begins with `backlog`."""
         place = (resource, namespace)
-        watch = Watch(resource, backlog, self._revision, lambda watch: self._forget(place, watch), wants)
-        self._open.setdefault(place, set()).add(watch)
+        watch = Watch(resource, backlog, self._revision, lambda watch: self._forget(place, wants, watch))
+        self._open.setdefault(place, {}).setdefault(wants, set()).add(watch)
         return watch
 
-    def _forget(self, place: tuple[str, str | None], watch: Watch) -> None:
-        watches = self._open[place]
-        watches.discard(watch)
-        if not watches:
+    def _forget(self, place: tuple[str, str | None], wants: Wants | None, watch: Watch) -> None:
+        here = self._open[place]
+        here[wants].discard(watch)
+        if not here[wants]:
+            del here[wants]
+        if not here:
             del self._open[place]
 
     def publish(self, event: Event) -> None:
         """Queue an event for those who want it."""
         key = event.stored.key
         for namespace in (None, key.namespace):
-            for watch in tuple(self._open.get((key.resource, namespace), ())):
-                watch.push(event)
+            for wants, watches in tuple(self._open.get((key.resource, namespace), {}).items()):
+                if wants is None or _wanted(wants, event):
+                    for watch in tuple(watches):
+                        watch.push(event)
 
     def close(self) -> None:
         """End all of them."""
-        for watches in tuple(self._open.values()):
-            for watch in tuple(watches):
-                watch.close()
+        for watch in [watch for here in self._open.values() for watches in here.values() for watch in watches]:
+            watch.close()
+
+
+def _wanted(wants: Wants, event: Event) -> bool:
+    """Who cannot tell is given the event: the reader meets the same error, and fails alone."""
+    try:
+        return wants(event)
+    except Exception:
+        return True

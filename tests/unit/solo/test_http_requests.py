@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -185,16 +184,50 @@ def test_duplicate_fields():
     assert bodies.duplicate_fields(spaced, msgspec.json.decode(spaced)) == ['duplicate field "a"']
 
 
+@contextlib.asynccontextmanager
+async def connection(handle):
+    """The two ends of a connection to a server that has `handle` answer."""
+    runner = Runner(handle, 1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection(*runner.addresses[0])
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await runner.cleanup()
+
+
+async def echo(request: web.BaseRequest) -> web.StreamResponse:
+    try:
+        return web.Response(body=await read_body(request, 0.1))
+    except StatusError as problem:
+        return web.Response(status=problem.code, text=problem.reason)
+
+
 async def test_a_body_that_does_not_come_is_given_up():
-    class Slow:
-        content = SimpleNamespace(is_eof=lambda: False)
+    async with connection(echo) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab")
+        answer = await reader.readuntil(b"Timeout")
+        assert answer.startswith(b"HTTP/1.1 408 ")
 
-        async def read(self):
-            await asyncio.sleep(5)
 
-    with pytest.raises(StatusError) as refused:
-        await read_body(Slow(), 0.01)
-    assert (refused.value.code, refused.value.reason) == (408, "Timeout")
+async def test_a_body_is_asked_for_where_the_client_waits_for_that():
+    async with connection(echo) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"abc")
+        answer = await reader.readuntil(b"abc")
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_body_that_is_too_long_is_refused_before_its_end():
+    length = bodies.MAX_BODY + 2
+    async with connection(echo) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % length)
+        writer.write(bytes(length - 1))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
@@ -226,20 +259,12 @@ def test_log_options():
 
 
 async def test_a_client_that_leaves_within_an_answer_is_no_news(caplog):
-    async def leave(request: web.Request) -> web.StreamResponse:
+    async def leave(request: web.BaseRequest) -> web.StreamResponse:
         request.transport.abort()
         raise ConnectionResetError("Cannot write to closing transport")
 
-    app = web.Application()
-    app.router.add_get("/", leave)
-    runner = Runner(app, 1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    reader, writer = await asyncio.open_connection(*site._server.sockets[0].getsockname())
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    with contextlib.suppress(ConnectionError):
-        assert await reader.read() == b""
-    writer.close()
-    await runner.cleanup()
+    async with connection(leave) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
     assert not caplog.records

@@ -19,9 +19,10 @@ def drop_nulls(value: Any, node: Node) -> None:
             elif properties:
                 del value[key]
         for key, item in value.items():
-            below = properties.get(key, extra)
-            if isinstance(below, dict):
-                drop_nulls(item, below)
+            if item.__class__ is dict or item.__class__ is list:
+                below = properties.get(key, extra)
+                if isinstance(below, dict):
+                    drop_nulls(item, below)
     elif isinstance(value, list) and isinstance(node.get("items"), dict):
         for index, item in enumerate(value):
             if item is None:
