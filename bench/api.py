@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from bench import processes
@@ -28,10 +29,13 @@ from solo.testing import run_server
 
 NAMESPACE = "bench"
 OBJECT_BYTES = 4000
-ONE_BY_ONE = 400
-MANY = 3000
+TURNS = 5
+"""Each server gets so many turns at each verb, one after the other: what else the machine does meets them alike."""
+ONE_BY_ONE, MANY = 80, 600
+"""Requests of a turn, one after another and by all workers."""
 WORKERS = 16
-LISTS = 20
+LISTS = 4
+"""Of a turn."""
 VERBS = ("create", "get", "update", "patch", "delete")
 SMALL_LIST, LARGE_LIST = 1000, 5000
 WATCHERS = 50
@@ -73,6 +77,8 @@ class Load:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self.figures = Figures()
+        self._times: dict[str, list[float]] = {}
+        self._spent: dict[str, list[float]] = {}
 
     async def prepare(self) -> None:
         await self._client.create(NAMESPACES, {"metadata": {"name": NAMESPACE}})
@@ -80,10 +86,12 @@ class Load:
     async def clean_up(self) -> None:
         await self._client.delete(NAMESPACES, NAMESPACE)
 
-    async def verb(self, what: str) -> None:
+    async def verb(self, what: str, turn: int) -> None:
+        """One turn; the last one's figures are those of all."""
         call = getattr(self, f"_{what}")
-        await self._single(what, call)
-        await self._at_once(what, call)
+        first = turn * (ONE_BY_ONE + MANY)
+        await self._single(what, call, range(first, first + ONE_BY_ONE))
+        await self._at_once(what, call, range(first + ONE_BY_ONE, first + ONE_BY_ONE + MANY))
 
     async def _create(self, index: int) -> None:
         await self._client.raw("POST", CONFIGMAP_PATH, body(f"one-{index}"), _JSON)
@@ -100,33 +108,39 @@ class Load:
     async def _delete(self, index: int) -> None:
         await self._client.raw("DELETE", f"{CONFIGMAP_PATH}/one-{index}")
 
-    async def _single(self, what: str, call: Callable[[int], Awaitable[object]], number: int = ONE_BY_ONE) -> None:
+    async def _single(self, what: str, call: Callable[[int], Awaitable[object]], numbers: range) -> None:
         times = []
-        for index in range(number):
+        for index in numbers:
             began = time.perf_counter()
             await call(index)
             times.append(time.perf_counter() - began)
         self._note(what, times)
 
     def _note(self, what: str, times: list[float]) -> None:
-        ordered = sorted(times)
+        """Figures of `times` and of those that were noted of the same before."""
+        noted = self._times.setdefault(what, [])
+        noted += times
+        ordered = sorted(noted)
         self.figures.p50[what] = 1000 * statistics.median(ordered)
         self.figures.p99[what] = 1000 * ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
 
-    async def _at_once(self, what: str, call: Callable[[int], Awaitable[None]]) -> None:
-        numbers = iter(range(ONE_BY_ONE, ONE_BY_ONE + MANY))
+    async def _at_once(self, what: str, call: Callable[[int], Awaitable[None]], numbers: range) -> None:
+        left = iter(numbers)
 
         async def work() -> None:
-            for index in numbers:
+            for index in left:
                 await call(index)
 
         began = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(WORKERS)))
-        self.figures.rate[what] = MANY / (time.perf_counter() - began)
+        spent = self._spent.setdefault(what, [])
+        spent.append(time.perf_counter() - began)
+        self.figures.rate[what] = MANY * len(spent) / sum(spent)
 
     async def list_of(self, number: int) -> None:
+        """A turn of lists of so many objects."""
         await self._fill(number)
-        await self._single(f"list of {number:,}", lambda _: self._client.raw("GET", CONFIGMAP_PATH), LISTS)
+        await self._single(f"list of {number:,}", lambda _: self._client.raw("GET", CONFIGMAP_PATH), range(LISTS))
 
     async def _fill(self, number: int) -> None:
         there = len((await self._client.list(CONFIGMAPS, NAMESPACE, label_selector="app=bench"))["items"])
@@ -169,7 +183,7 @@ class Load:
         async def create(index: int) -> None:
             await self._client.raw("POST", CONFIGMAP_PATH, body(f"beside-{index}"), _JSON)
 
-        await self._single(f"create beside {IDLE:,} idle watches", create, BESIDE)
+        await self._single(f"create beside {IDLE:,} idle watches", create, range(BESIDE))
 
     @asynccontextmanager
     async def idle_watches(self) -> AsyncIterator[None]:
@@ -212,7 +226,7 @@ class Server:
 
 
 async def _measure(servers: list[Server]) -> list[Figures]:
-    """Put the load on each of them, row by row in turn, so that what else the machine does meets them alike."""
+    """Put the load on each of them, in turns."""
     async with AsyncExitStack() as stack:
         loads = []
         for server in servers:
@@ -222,10 +236,10 @@ async def _measure(servers: list[Server]) -> list[Figures]:
             await load.prepare()
             stack.push_async_callback(load.clean_up)
             loads.append(load)
-        for what in VERBS:
+        for what, turn in product(VERBS, range(TURNS)):
             for load in loads:
-                await load.verb(what)
-        for number in (SMALL_LIST, LARGE_LIST):
+                await load.verb(what, turn)
+        for number, _ in product((SMALL_LIST, LARGE_LIST), range(TURNS)):
             for load in loads:
                 await load.list_of(number)
         for server, load in zip(servers, loads, strict=True):
