@@ -77,6 +77,7 @@ class Load:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self.figures = Figures()
+        self._filled = 0
         self._times: dict[str, list[float]] = {}
         self._spent: dict[str, list[float]] = {}
 
@@ -143,8 +144,8 @@ class Load:
         await self._single(f"list of {number:,}", lambda _: self._client.raw("GET", CONFIGMAP_PATH), range(LISTS))
 
     async def _fill(self, number: int) -> None:
-        there = len((await self._client.list(CONFIGMAPS, NAMESPACE, label_selector="app=bench"))["items"])
-        numbers = iter(range(there, number))
+        numbers = iter(range(self._filled, number))
+        self._filled = number
 
         async def work() -> None:
             for index in numbers:
