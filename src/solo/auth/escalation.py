@@ -12,7 +12,7 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.resources import RBAC_GROUP
-from solo.auth.rbac import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES, Authorizer
+from solo.auth.rbac import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES, Authorizer, Deed
 from solo.auth.rules import Rule, missing, rules_from
 from solo.auth.user import MASTERS, User
 
@@ -38,7 +38,7 @@ def check_escalation(access: Authorizer, user: User, group_resource: str, obj: O
 
 
 def _may(access: Authorizer, user: User, verb: str, resource: str, namespace: str, name: str) -> bool:
-    return access.authorize(user, verb, RBAC_GROUP, resource, "", namespace, name, "")[0]
+    return access.authorize(user, Deed(verb, RBAC_GROUP, resource, "", namespace, name))[0]
 
 
 def _check_role(access: Authorizer, user: User, group_resource: str, obj: Obj, old: Obj | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kube.machinery import errors
 from kube.machinery import resources as kinds
@@ -41,9 +41,8 @@ class Grant:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """What a request would do; `path` is its URL path where it is for no resource."""
+class Deed(NamedTuple):
+    """What a request would do; `path` is its URL path where it is for no resource (`resource` is empty)."""
 
     verb: str
     group: str = ""
@@ -60,7 +59,7 @@ class Authorizer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._index: dict[str, dict[Subject, list[Grant]]] | None = None
-        self._decisions: dict[tuple[Any, ...], tuple[bool, str]] = {}
+        self._decisions: dict[tuple[str, tuple[str, ...], Deed], tuple[bool, str]] = {}
         for resource in (CLUSTERROLES, CLUSTERROLEBINDINGS, ROLES, ROLEBINDINGS):
             store.add_listener(resource, lambda _: self._invalidate())
 
@@ -68,55 +67,32 @@ class Authorizer:
         self._index = None
         self._decisions.clear()
 
-    def authorize(
-        self,
-        user: User,
-        verb: str,
-        group: str,
-        resource: str,
-        subresource: str,
-        namespace: str,
-        name: str,
-        path: str,
-    ) -> tuple[bool, str]:
-        """Whether `user` may do it, and why (empty when refused).
-
-        With an empty `resource`, `path` is the URL path of a request for no resource; otherwise it is not looked at.
-        """
+    def authorize(self, user: User, deed: Deed) -> tuple[bool, str]:
+        """Whether `user` may do it, and why (empty when refused)."""
         if MASTERS in user.groups:
             return True, ""
-        question = (user.name, user.groups, verb, group, resource, subresource, namespace, name, path)
+        question = (user.name, user.groups, deed)
         known = self._decisions.get(question)
         if known is None:
-            known = self._decide(user, verb, group, resource, subresource, namespace, name, path)
+            known = self._decide(user, deed)
             if len(self._decisions) >= CACHE_LIMIT:
                 self._decisions.clear()
-            if sum(map(len, question[2:])) <= REMEMBERED_LENGTH:
+            if sum(map(len, deed)) <= REMEMBERED_LENGTH:
                 self._decisions[question] = known
         return known
 
     def require(self, user: User, deed: Deed) -> None:
         """Raises 403 with Kubernetes' words if `user` may not."""
-        place = (deed.verb, deed.group, deed.resource, deed.subresource, deed.namespace)
-        allowed, reason = self.authorize(user, *place, deed.name, deed.path)
+        allowed, reason = self.authorize(user, deed)
         if allowed:
             return
-        text = denial(user, *place, deed.path, reason)
+        text = denial(user, deed, reason)
         if not deed.resource:
             raise StatusError(403, "Forbidden", f"forbidden: {text}", {})
         raise errors.forbidden(f"{deed.resource}.{deed.group}" if deed.group else deed.resource, deed.name, text)
 
-    def _decide(
-        self,
-        user: User,
-        verb: str,
-        group: str,
-        resource: str,
-        subresource: str,
-        namespace: str,
-        name: str,
-        path: str,
-    ) -> tuple[bool, str]:
+    def _decide(self, user: User, deed: Deed) -> tuple[bool, str]:
+        verb, group, resource, subresource, namespace, name, path = deed
         for grant in self._grants(user, namespace):
             for rule in grant.rules:
                 if resource:
@@ -203,10 +179,9 @@ def _subject(subject: Mapping[str, Any], namespace: str) -> tuple[Subject, str]:
     return (kind, name), f'{kind} "{name}"'
 
 
-def denial(
-    user: User, verb: str, group: str, resource: str, subresource: str, namespace: str, path: str, reason: str = ""
-) -> str:
+def denial(user: User, deed: Deed, reason: str) -> str:
     """The text of a refusal, the part after `is forbidden: `."""
+    verb, group, resource, subresource, namespace, _, path = deed
     if resource:
         full = f"{resource}/{subresource}" if subresource else resource
         where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kube.machinery import errors
-from solo.auth.rbac import Authorizer
+from solo.auth.rbac import Authorizer, Deed
 from solo.auth.user import User
 
 CERTIFICATES_GROUP = "certificates.k8s.io"
@@ -30,7 +30,8 @@ def check_signer(access: Authorizer, user: User, subresource: str, obj: Obj, old
         return
     signer = str(obj["spec"]["signerName"])
     names = (signer, f"{signer.partition('/')[0]}/*")
-    if not any(access.authorize(user, verb, CERTIFICATES_GROUP, "signers", "", "", name, "")[0] for name in names):
+    deeds = [Deed(verb, CERTIFICATES_GROUP, "signers", name=name) for name in names]
+    if not any(access.authorize(user, deed)[0] for deed in deeds):
         text = f'user not permitted to {verb} requests with signerName "{signer}"'
         raise errors.forbidden(SIGNING_REQUESTS, obj["metadata"]["name"], text)
 

@@ -51,7 +51,7 @@ def impersonated(user: User, headers: CIMultiDictProxy[str], access: Authorizer,
     for mode in _modes(user, wanted):
         try:
             if mode:
-                access.require(user, replace(deed, verb=f"impersonate-on:{mode}:{deed.verb}"))
+                access.require(user, deed._replace(verb=f"impersonate-on:{mode}:{deed.verb}"))
             _check(user, wanted, mode, access)
             return _completed(wanted, mode)
         except StatusError as problem:

@@ -9,7 +9,7 @@ from typing import Any
 from kube.machinery import errors
 from kube.machinery.durations import now_rfc3339, rfc3339
 from kube.machinery.errors import cause
-from solo.auth.rbac import Authorizer
+from solo.auth.rbac import Authorizer, Deed
 from solo.auth.rules import Rule
 from solo.auth.tokens import DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
 from solo.auth.user import User
@@ -58,20 +58,18 @@ class Reviews:
         if attributes:
             if plural == "localsubjectaccessreviews" and attributes.get("namespace") != namespace:
                 raise errors.bad_request("spec.resourceAttributes.namespace must match the namespace")
-            allowed, reason = self._access.authorize(
-                subject,
+            deed = Deed(
                 attributes.get("verb") or "",
                 attributes.get("group") or "",
                 attributes.get("resource") or "*",
                 attributes.get("subresource") or "",
                 attributes.get("namespace") or "",
                 attributes.get("name") or "",
-                "",
             )
         else:
             asked: Obj = plain or {}
-            verb, path = asked.get("verb") or "", asked.get("path") or ""
-            allowed, reason = self._access.authorize(subject, verb, "", "", "", "", "", path)
+            deed = Deed(asked.get("verb") or "", path=asked.get("path") or "")
+        allowed, reason = self._access.authorize(subject, deed)
         return {"allowed": allowed, "reason": reason} if reason else {"allowed": allowed}
 
     def _rules_status(self, spec: Obj, user: User) -> Obj:

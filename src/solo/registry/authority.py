@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kube.machinery.cel.authorizer import Authorizer, Question
 from solo.auth.rbac import Authorizer as Access
+from solo.auth.rbac import Deed
 from solo.auth.user import User, service_account_groups
 from solo.registry.registry import Attributes
 
@@ -24,7 +25,7 @@ def authorizer_of(access: Access, attributes: Attributes) -> Authorizer:
     def answer(question: Question) -> tuple[bool, str]:
         asking = _account(question.account) if question.account else user
         asked = (question.group, question.resource, question.subresource, question.namespace, question.name)
-        return access.authorize(asking, question.verb, *asked, question.path)
+        return access.authorize(asking, Deed(question.verb, *asked, question.path))
 
     return Authorizer(answer, request=request)
 

@@ -4,7 +4,7 @@ import pytest
 
 from kube.machinery.errors import StatusError
 from solo.auth.escalation import check_escalation
-from solo.auth.rbac import Authorizer, denial
+from solo.auth.rbac import Authorizer, Deed, denial
 from solo.auth.rules import Rule, missing
 from solo.auth.user import User
 from solo.store import Key, Store
@@ -41,7 +41,7 @@ class World:
 
     def may(self, verb, resource, namespace="", name="", group="", user=BOB):
         plural, _, sub = resource.partition("/")
-        return self.access.authorize(user, verb, group, plural, sub, namespace, name, "")[0]
+        return self.access.authorize(user, Deed(verb, group, plural, sub, namespace, name))[0]
 
 
 @pytest.fixture
@@ -105,17 +105,19 @@ async def test_resource_names(world):
 async def test_paths(world):
     await world.role("r", [{"verbs": ["get"], "nonResourceURLs": ["/healthz", "/metrics/*"]}])
     await world.bind("r", {"kind": "Group", "name": "system:authenticated"})
-    ask = world.access.authorize
-    assert ask(BOB, "get", "", "", "", "", "", "/healthz")[0] and ask(BOB, "get", "", "", "", "", "", "/metrics/a/b")[0]
-    assert not ask(BOB, "get", "", "", "", "", "", "/healthz/x")[0]
-    assert not ask(BOB, "post", "", "", "", "", "", "/healthz")[0]
+
+    def may(verb, path):
+        return world.access.authorize(BOB, Deed(verb, path=path))[0]
+
+    assert may("get", "/healthz") and may("get", "/metrics/a/b")
+    assert not may("get", "/healthz/x") and not may("post", "/healthz")
 
 
 async def test_service_accounts_and_reason(world):
     await world.role("r", [rule(["get"], ["pods"])])
     await world.bind("r", {"kind": "ServiceAccount", "name": "app", "namespace": "apps"})
     user = User("system:serviceaccount:apps:app", ("system:serviceaccounts",))
-    allowed, reason = world.access.authorize(user, "get", "", "pods", "", "ns", "x", "")
+    allowed, reason = world.access.authorize(user, Deed("get", "", "pods", "", "ns", "x"))
     expected = 'RBAC: allowed by ClusterRoleBinding "r-app" of ClusterRole "r" to ServiceAccount "app/apps"'
     assert allowed and reason == expected
 
@@ -134,7 +136,7 @@ async def test_decisions_follow_changes(world):
 async def test_endless_questions_are_answered_and_not_kept(world):
     """Anybody can ask about ever new long paths; what is remembered of them must not fill the memory."""
     for number in range(3):
-        assert not world.access.authorize(BOB, "get", "", "", "", "", "", f"/{number}" + "x" * 60_000)[0]
+        assert not world.access.authorize(BOB, Deed("get", path=f"/{number}" + "x" * 60_000))[0]
     assert not world.access._decisions
 
 
@@ -162,13 +164,13 @@ async def test_roles_that_select_each_other_are_looked_at_once(world):
 
 
 def test_denial_texts():
-    assert denial(BOB, "get", "", "pods", "log", "ns", "") == (
+    assert denial(BOB, Deed("get", "", "pods", "log", "ns"), "") == (
         'User "bob" cannot get resource "pods/log" in API group "" in the namespace "ns"'
     )
-    assert denial(BOB, "list", "apps", "deployments", "", "", "") == (
+    assert denial(BOB, Deed("list", "apps", "deployments"), "") == (
         'User "bob" cannot list resource "deployments" in API group "apps" at the cluster scope'
     )
-    assert denial(BOB, "get", "", "", "", "", "/x") == 'User "bob" cannot get path "/x"'
+    assert denial(BOB, Deed("get", path="/x"), "") == 'User "bob" cannot get path "/x"'
 
 
 def rules(*dicts):
