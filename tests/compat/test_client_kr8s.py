@@ -7,9 +7,10 @@ import asyncio
 import httpx
 import kr8s
 import pytest
+from bench.processes import free_port
 from kr8s.asyncio.objects import ConfigMap, Deployment, Pod, new_class
 
-from compat.conftest import free_port, http_pod
+from compat.conftest import http_pod
 
 pytestmark = pytest.mark.filterwarnings("default")
 Gear = new_class("Gear", version="gears.example.com/v1", namespaced=True)

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from bench.processes import free_port
 
-from compat.conftest import free_port
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRDS, EVENTS, Resource
 from solo.auth.pki import ensure_pki

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from bench.processes import free_port
 
 from kube.durable import write_private
 from vmruntime.engines.qemu import network, seed
@@ -98,11 +98,6 @@ def import_disk(image: Path, dest: Path, format_: str, mib: int) -> None:
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 
-def free_port() -> int:
-    with socket.create_server((ADDRESS, 0)) as server:
-        return int(server.getsockname()[1])
-
-
 async def http_get(port: int) -> dict[str, str]:
     """The words of the guest's answer; asks until DHCP in the guest is done."""
     for _ in range(60):
@@ -124,7 +119,7 @@ async def test_a_machine_from_a_raw_disk_lives_is_reachable_and_powers_off(guest
     import_disk(guest_images / "tiny.qcow2", machine.directory / "disk.raw", "raw", 64)
     image = seed.build_seed(instance_id="i-1", hostname="web-1", user_data=b"#cloud-config\nhttp: true\n")
     write_private(machine.directory / "seed.iso", image, USER if IS_ROOT else None)
-    port = free_port()
+    port = free_port(ADDRESS)
     nic = NicConfig("eth0", network.mac_address(UUID), host_address=ADDRESS, forwards=((port, 80),), hostname="web-1")
     disk = DiskConfig("disk.raw", serial="boot", boot_index=1)
     machine.start(MachineConfig("ns/web-1", UUID, 1, 128, (disk,), (nic,), seed="seed.iso"))

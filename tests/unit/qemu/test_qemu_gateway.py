@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from bench.processes import free_port
 
 from vmruntime.engines.qemu import gateway_inside, host_tools, namespace, namespace_bridge, uplink
 from vmruntime.engines.qemu.gateway_messages import SOCKET
@@ -130,13 +131,8 @@ async def ask(port: Port) -> bytes:
             await writer.wait_closed()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.64.9.9", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def port_to(guest_port: int, tap: str = "vmtabcde0000001") -> Port:
-    forwards = ((free_port(), guest_port),)
+    forwards = ((free_port("127.64.9.9"), guest_port),)
     return Port(tap, "52:54:00:00:00:01", "127.0.0.1", "vm", host_address="127.64.9.9", forwards=forwards)
 
 
