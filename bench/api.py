@@ -31,7 +31,7 @@ NAMESPACE = "bench"
 OBJECT_BYTES = 4000
 TURNS = 5
 """Each server gets so many turns at each verb, one after the other: what else the machine does meets them alike."""
-ONE_BY_ONE, MANY = 80, 600
+ONE_BY_ONE, MANY = 160, 600
 """Requests of a turn, one after another and by all workers."""
 WORKERS = 16
 LISTS = 4
