@@ -328,4 +328,4 @@ def test_the_openapi_document_that_clients_read_in_protobuf(cluster, gears):
     shown = cluster.kubectl("explain", "deployment.spec.strategy", "--output=plaintext-openapiv2")
     assert "DeploymentStrategy describes how to replace existing pods" in shown
     assert "rollingUpdate\t<Object>" in shown
-    assert "VERSION:  gears.example.com/v1" in cluster.kubectl("explain", "gear", "--output=plaintext-openapiv2")
+    assert "VERSION:  gears.example.com/v1" in cluster.kubectl("explain", gears, "--output=plaintext-openapiv2")

@@ -278,8 +278,8 @@ def test_custom_resources(kube, namespace):
     properties = {part: {"type": "object", "x-kubernetes-preserve-unknown-fields": True} for part in ("spec", "status")}
     version = {"name": "v1", "served": True, "storage": True, "subresources": {"status": {}}}
     version["schema"] = {"openAPIV3Schema": {"type": "object", "properties": properties}}
-    group, plural = f"{namespace}.example.com", "gears"
-    spec = {"group": group, "scope": "Namespaced", "versions": [version], "names": {"plural": plural, "kind": "Gear"}}
+    group, plural = f"{namespace}.example.com", "cogs"
+    spec = {"group": group, "scope": "Namespaced", "versions": [version], "names": {"plural": plural, "kind": "Cog"}}
     name = f"{plural}.{group}"
     kube.apply(
         {
@@ -291,12 +291,12 @@ def test_custom_resources(kube, namespace):
     )
     try:
         kube.kubectl("wait", "crd", name, "--for=condition=Established", "--timeout=40s")
-        gear = {"apiVersion": f"{group}/v1", "kind": "Gear", "metadata": {"name": "g"}, "spec": {"teeth": 3}}
-        kube.apply(gear, namespace=namespace)
+        cog = {"apiVersion": f"{group}/v1", "kind": "Cog", "metadata": {"name": "c"}, "spec": {"teeth": 3}}
+        kube.apply(cog, namespace=namespace)
         patch = json.dumps({"spec": {"teeth": 9}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})
-        kube.kubectl("patch", name, "g", "--subresource=status", "--type=merge", "-p", patch, "-n", namespace)
-        kube.kubectl("wait", f"{name}/g", "--for=condition=Ready", "--timeout=40s", "-n", namespace)
-        assert kube.get(name, "g", "-n", namespace)["spec"] == {"teeth": 3}
-        assert "Gear" in kube.kubectl("explain", name)
+        kube.kubectl("patch", name, "c", "--subresource=status", "--type=merge", "-p", patch, "-n", namespace)
+        kube.kubectl("wait", f"{name}/c", "--for=condition=Ready", "--timeout=40s", "-n", namespace)
+        assert kube.get(name, "c", "-n", namespace)["spec"] == {"teeth": 3}
+        assert "Cog" in kube.kubectl("explain", name)
     finally:
         kube.kubectl("delete", "crd", name)
