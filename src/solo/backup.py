@@ -22,7 +22,7 @@ from pathlib import Path
 
 from kube.durable import sync_directory
 from solo.auth import pki
-from solo.store.database import SCHEMA_STEPS, read_only, schema_of
+from solo.store.database import SCHEMA_STEPS, forget_past, migrate, read_only, schema_of
 
 REVISION_GAP = 1_000_000_000
 
@@ -67,11 +67,9 @@ def _copy_store(source: Path, target: Path) -> None:
                 raise BackupError(f"{source} was written by a newer version of this program: use that one")
             store.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a write-ahead log beside it
-        copy.executescript(
-            f"BEGIN; UPDATE meta SET value = value + {REVISION_GAP} WHERE name = 'revision';"
-            "UPDATE meta SET value = (SELECT value FROM meta WHERE name = 'revision') WHERE name = 'floor';"
-            "DELETE FROM log; COMMIT; VACUUM;"
-        )
+        migrate(copy, target)
+        forget_past(copy, REVISION_GAP)
+        copy.execute("VACUUM")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -224,6 +224,9 @@ def test_backup_of_a_running_server_and_restoration(tmp_path):
     with run_server(tmp_path) as server, server.client() as client:
         for number in range(20):
             client.create(CONFIGMAPS, {"metadata": {"name": f"kept-{number}"}, "data": {"k": "v"}}, "default")
+        client.patch(CONFIGMAPS, "kept-0", {"data": {"k": "changed"}}, "default")
+        client.create(CONFIGMAPS, {"metadata": {"name": "gone"}}, "default")
+        client.delete(CONFIGMAPS, "gone", "default")
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         answer = client.create(SERVICEACCOUNTS, request, "default", name="default", subresource="token")
         token = answer["status"]["token"]

@@ -35,7 +35,7 @@ def writes_about(cluster: Cluster, machine: str) -> list[str]:
     """The kinds of the objects that were written for a machine, of a cluster that has seen no other of its name."""
     own = re.compile(rf"(virt-launcher-)?{machine}([-.].*)?")
     with closing(sqlite3.connect(f"file:{cluster.directory}/solo/state.db?mode=ro", uri=True)) as store:
-        written = store.execute("SELECT resource, name FROM log WHERE namespace = ? ORDER BY rv", (NAMESPACE,))
+        written = store.execute("SELECT resource, name FROM versions WHERE namespace = ? ORDER BY rv", (NAMESPACE,))
         return [resource for resource, name in written if own.fullmatch(name)]
 
 
@@ -43,7 +43,7 @@ def versions(cluster: Cluster, machine: str) -> list[dict[str, Any]]:
     """What its object said, write after write, but for numbers that come along with the rest."""
     with closing(sqlite3.connect(f"file:{cluster.directory}/solo/state.db?mode=ro", uri=True)) as store:
         kind = f"{virtualmachine.RESOURCE.plural}.{virtualmachine.RESOURCE.group}"
-        written = store.execute("SELECT raw FROM log WHERE resource = ? AND name = ? ORDER BY rv", (kind, machine))
+        written = store.execute("SELECT raw FROM versions WHERE resource = ? AND name = ? ORDER BY rv", (kind, machine))
         found = [json.loads(raw) for (raw,) in written]
     for obj in found:
         obj["metadata"].pop("resourceVersion")

@@ -1,13 +1,15 @@
 """The store's file: one SQLite database that only this process writes (others may read it, as a backup does).
 
-`objects` is the present, `log` the recent past (so that watches can be resumed after a restart), `meta` the global
-revision and the floor below which the log has been trimmed. Every method blocks; the store calls them from its one
-writer thread, apart from opening and closing.
+`versions` holds each object as every change left it: a change appends one row, whatever else there is. The newest row
+of an object is its present, those above the floor in `meta` are the recent past (so that watches can be resumed after a
+restart), and what is neither goes bit by bit. Every method blocks; the store calls them from its one writer thread,
+apart from opening and closing.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import sqlite3
@@ -21,8 +23,8 @@ from solo.store.model import Event, EventType, Key, Stored
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_PAGES = 4000
-"""Of the write-ahead log, 16 MB. The write that fills it waits for a checkpoint, tens of milliseconds: one in about 500
-of objects of 4 KB; with SQLite's own 1000 pages it was one in 130."""
+"""Of the write-ahead log, 16 MB. The write that fills it waits for a checkpoint, tens of milliseconds: one in 700
+to 1,300 of objects of 4 KB."""
 JOURNAL_LIMIT_BYTES = 24 * 1024 * 1024
 
 # Step N takes a file from schema N-1 to N; a new file goes through all of them. Never change one that was released.
@@ -39,17 +41,34 @@ CREATE TABLE log (
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO meta VALUES ('revision', 0), ('floor', 0);
 """,
+    """
+CREATE TABLE versions (
+  rv INTEGER PRIMARY KEY, type TEXT NOT NULL,
+  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, raw BLOB NOT NULL
+);
+INSERT INTO versions SELECT rv, 'ADDED', resource, namespace, name, raw FROM objects
+  WHERE rv <= (SELECT value FROM meta WHERE name = 'floor') ORDER BY rv;
+INSERT INTO versions SELECT rv, type, resource, namespace, name, raw FROM log
+  WHERE rv > (SELECT value FROM meta WHERE name = 'floor') ORDER BY rv;
+DROP TABLE objects;
+DROP TABLE log;
+DELETE FROM meta WHERE name = 'revision';
+""",
 )
-_UPSERT = (
-    "INSERT INTO objects (resource, namespace, name, rv, raw) VALUES (?, ?, ?, ?, ?) "
-    "ON CONFLICT (resource, namespace, name) DO UPDATE SET rv = excluded.rv, raw = excluded.raw"
-)
-_DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
-_LOG = "INSERT INTO log (rv, type, resource, namespace, name, raw) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO versions (rv, type, resource, namespace, name, raw) VALUES "
+_FORGET = "DELETE FROM versions WHERE rv IN (SELECT value FROM json_each(?))"
 
 
 class StoreError(Exception):
     """The store's file cannot be used; the message names the file and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """The past up to `floor` can be asked for no more; `superseded` are versions that nothing else needs."""
+
+    floor: int
+    superseded: list[int]
 
 
 @dataclass(slots=True)
@@ -58,8 +77,21 @@ class Snapshot:
 
     revision: int
     floor: int
-    objects: list[Stored] = field(default_factory=list)
-    events: list[tuple[EventType, Stored]] = field(default_factory=list)
+    objects: dict[Key, Stored] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    superseded: list[int] = field(default_factory=list)
+    """Versions that belong neither to the present nor to the past above the floor."""
+
+    def add(self, type_: EventType, stored: Stored) -> None:
+        """The next version, in order of revision."""
+        self.revision = max(self.revision, stored.rv)
+        event = Event(type_, stored, self.objects.pop(stored.key, None))
+        if type_ != "DELETED":
+            self.objects[stored.key] = stored
+        if stored.rv > self.floor:
+            self.events.append(event)
+        else:
+            self.superseded += event.superseded
 
 
 class Database:
@@ -83,7 +115,7 @@ class Database:
                 self._refuse_newer()
             else:
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            self._migrate(self._connect())
+            migrate(self._connect(), self.path)
             return self._load()
         except (sqlite3.Error, OSError) as exc:
             self.close()
@@ -120,54 +152,35 @@ class Database:
         connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT_BYTES}")
         return connection
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        """Each step is one transaction: a kill in between leaves a file of an older schema, and the rest to do."""
-        version = schema_of(connection)
-        for number, step in enumerate(SCHEMA_STEPS[version:], version + 1):
-            if version:
-                logger.info("%s: migrating the schema to %d", self.path, number)
-            connection.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version = {number};COMMIT;")
-
     def _load(self) -> Snapshot:
         connection = self._require()
-        meta = dict(connection.execute("SELECT name, value FROM meta"))
-        snapshot = Snapshot(revision=int(meta["revision"]), floor=int(meta["floor"]))
-        rows = connection.execute("SELECT resource, namespace, name, rv, raw FROM objects")
-        snapshot.objects = [
-            Stored(Key(resource, namespace, name), rv, raw) for resource, namespace, name, rv, raw in rows
-        ]
-        present = {stored.key: stored for stored in snapshot.objects}
-        rows = connection.execute(
-            "SELECT type, resource, namespace, name, rv, raw FROM log WHERE rv > ? ORDER BY rv", (snapshot.floor,)
-        )
-        for type_, resource, namespace, name, rv, raw in rows:
-            key = Key(resource, namespace, name)
-            current = present.get(key)
-            shared = current is not None and current.rv == rv
-            snapshot.events.append((type_, current if current and shared else Stored(key, rv, raw)))
+        (floor,) = connection.execute("SELECT value FROM meta WHERE name = 'floor'").fetchone()
+        snapshot = Snapshot(revision=floor, floor=floor)
+        rows = connection.execute("SELECT rv, type, resource, namespace, name, raw FROM versions ORDER BY rv")
+        for rv, type_, resource, namespace, name, raw in rows:
+            snapshot.add(type_, Stored(Key(resource, namespace, name), rv, raw))
         return snapshot
 
     def _require(self) -> sqlite3.Connection:
         return self._connection if self._connection is not None else self._connect()
 
-    def commit(self, events: Sequence[Event], floor: int | None) -> None:
-        """Write all events in one durable transaction; with `floor`, trim the log up to it as well.
+    def commit(self, events: Sequence[Event], trim: Trim | None) -> None:
+        """Write all events in one durable transaction; with `trim`, shorten the past as well.
+
+        One statement each, however many rows: every step of one gives the interpreter's lock away, and to have it back
+        while the event loop is busy takes milliseconds.
 
         Raises:
             sqlite3.Error: nothing of the transaction has happened.
         """
         connection = self._require()
+        values = [value for event in events for value in (event.rv, event.type, *event.stored.key, event.stored.raw)]
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(
-                _UPSERT, [(*e.stored.key, e.rv, e.stored.raw) for e in events if e.type != "DELETED"]
-            )
-            connection.executemany(_DELETE, [e.stored.key for e in events if e.type == "DELETED"])
-            connection.executemany(_LOG, [(e.rv, e.type, *e.stored.key, e.stored.raw) for e in events])
-            connection.execute("UPDATE meta SET value = ? WHERE name = 'revision'", (events[-1].rv,))
-            if floor is not None:
-                connection.execute("DELETE FROM log WHERE rv <= ?", (floor,))
-                connection.execute("UPDATE meta SET value = ? WHERE name = 'floor'", (floor,))
+            connection.execute(_INSERT + ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(events)), values)
+            if trim is not None:
+                connection.execute(_FORGET, (json.dumps(trim.superseded),))
+                connection.execute("UPDATE meta SET value = ? WHERE name = 'floor'", (trim.floor,))
             connection.execute("COMMIT")
         except BaseException:
             self._undo(connection)
@@ -197,6 +210,29 @@ class Database:
             connection.close()
         except sqlite3.Error:
             logger.warning("%s: closing failed", self.path, exc_info=True)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file to this program's schema. Raises sqlite3.Error.
+
+    Each step is one transaction: a kill in between leaves a file of an older schema, and the rest to do.
+    """
+    version = schema_of(connection)
+    for number, step in enumerate(SCHEMA_STEPS[version:], version + 1):
+        if version:
+            logger.info("%s: migrating the schema to %d", path, number)
+        connection.executescript(f"BEGIN IMMEDIATE;{step};PRAGMA user_version = {number};COMMIT;")
+
+
+def forget_past(connection: sqlite3.Connection, gap: int) -> None:
+    """Keep the present only, at a revision that is `gap` ahead of the newest. Raises sqlite3.Error."""
+    connection.executescript(
+        "BEGIN IMMEDIATE;"
+        f"UPDATE meta SET value = max(value, (SELECT coalesce(max(rv), 0) FROM versions)) + {gap} WHERE name = 'floor';"
+        "DELETE FROM versions WHERE type = 'DELETED'"
+        " OR rv NOT IN (SELECT max(rv) FROM versions GROUP BY resource, namespace, name);"
+        "COMMIT;"
+    )
 
 
 def read_only(path: Path) -> sqlite3.Connection:

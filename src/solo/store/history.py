@@ -20,8 +20,8 @@ class History:
 
     def __init__(self, floor: int, max_events: int, max_bytes: int) -> None:
         self.floor = floor
-        self.forgotten = 0
-        """Bytes of all events that have been dropped."""
+        self.superseded: list[int] = []
+        """The versions that went with the events that have been dropped, until the store has them off the disk."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -41,7 +41,7 @@ class History:
         while len(self._order) > self._max_events or (self._bytes > self._max_bytes and len(self._order) > 1):
             oldest = self._by_resource[self._order.popleft()].popleft()
             self._bytes -= len(oldest.stored.raw)
-            self.forgotten += len(oldest.stored.raw)
+            self.superseded += oldest.superseded
             self.floor = oldest.rv
 
     def since(self, resource: str, rv: int) -> list[Event]:

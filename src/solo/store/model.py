@@ -63,7 +63,7 @@ class Event:
     """A change that happened: its type, the object after it (a deleted one: its last state) and its revision.
 
     `prev` is the version before, for watchers with a selector: an object that has left the selection is to be shown
-    to them as deleted. It is None for ADDED, and for a MODIFIED whose predecessor is older than the kept history.
+    to them as deleted. It is None for ADDED, and for a change whose predecessor was lost with a file of schema 1.
     """
 
     __slots__ = ("prev", "rv", "stored", "type")
@@ -73,6 +73,12 @@ class Event:
         self.stored = stored
         self.rv = stored.rv
         self.prev = prev
+
+    @property
+    def superseded(self) -> list[int]:
+        """The versions that nothing needs once this event is forgotten: the one before it, its own if it deleted."""
+        before = [self.prev.rv] if self.prev is not None else []
+        return [*before, self.rv] if self.type == "DELETED" else before
 
     @property
     def wire(self) -> bytes:

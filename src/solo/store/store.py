@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
-from solo.store.database import Database, Snapshot
+from solo.store.database import Database, Snapshot, Trim
 from solo.store.history import History
 from solo.store.model import Event, EventType, Key, Obj, Stored, with_revision
 from solo.store.watch import Wants, Watch, Watches
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY_EVENTS = 20_000
 HISTORY_BYTES = 16 * 1024 * 1024
-TRIM_EVERY = 256
-TRIM_BYTES = 4 * 1024 * 1024
+TRIM_EVERY = 16
 GROUP_LIMIT = 512
 GROUP_BYTES = 8 * 1024 * 1024
 OBJECT_BYTES = 1536 * 1024
@@ -107,17 +106,13 @@ class Store:
         """Whether the newest writes reached the disk."""
         self._watches = Watches(lambda: self._revision)
         self._listeners: dict[str, list[Listener]] = {}
-        for stored in snapshot.objects:
+        for stored in snapshot.objects.values():
             self._bucket(stored.key.resource).put(stored)
         self._history = History(snapshot.floor, max_events, max_bytes)
-        self._trimmed = (snapshot.floor, 0)
+        self._history.superseded += snapshot.superseded
+        for event in snapshot.events:
+            self._history.append(event)
         self._failing = ""
-        latest: dict[Key, Stored] = {}
-        for type_, stored in snapshot.events:
-            prev = latest.pop(stored.key, None)
-            self._history.append(Event(type_, stored, prev))
-            if type_ != "DELETED":
-                latest[stored.key] = stored
 
     @classmethod
     def open(cls, path: str | Path, *, max_events: int = HISTORY_EVENTS, max_bytes: int = HISTORY_BYTES) -> Store:
@@ -253,12 +248,15 @@ class Store:
 
         Who then reads the object and writes it without having waited for anything is not overtaken.
         """
+        await self._settled(key)
+        if self._closing:
+            raise errors.service_unavailable("the server is shutting down")
+
+    async def _settled(self, key: Key) -> None:
         while key in self._pending:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(key, deque()).append(waiter)
             await waiter
-        if self._closing:
-            raise errors.service_unavailable("the server is shutting down")
 
     def _pass_turn(self, key: Key) -> None:
         """Wake the first of those who wait for this key, and the next one unless that has led to a write."""
@@ -295,8 +293,8 @@ class Store:
             # One turn of the loop later, so that writes of the same turn share the first transaction too.
             self._busy = True
             loop.call_soon(self._submit)
-        # A caller that is cancelled does not take the write with it.
-        await asyncio.shield(write.done)
+        # A caller that is cancelled does not take the write with it, only this future.
+        await write.done
         if write.error is not None:
             raise write.error
         return stored
@@ -307,13 +305,12 @@ class Store:
         self._busy = bool(group)
         if not group:
             return
-        floor, forgotten = self._history.floor, self._history.forgotten
-        due = floor - self._trimmed[0] >= TRIM_EVERY or forgotten - self._trimmed[1] >= TRIM_BYTES
-        trim = (floor, forgotten) if due else None
+        superseded = self._history.superseded[:GROUP_LIMIT]
+        trim = Trim(self._history.floor, superseded) if len(superseded) >= TRIM_EVERY else None
         loop = self._loop
         assert loop is not None
         events = [write.event for write in group]
-        future = self._thread.submit(self._database.commit, events, floor if due else None)
+        future = self._thread.submit(self._database.commit, events, trim)
         future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finish, group, trim, done))
 
     def _next_group(self) -> _Group:
@@ -327,22 +324,26 @@ class Store:
         group, self._queue = self._queue, []
         return group
 
-    def _finish(self, group: _Group, trim: tuple[int, int] | None, commit: Future[None]) -> None:
-        """Back on the loop: start the next group, then make this one visible (or fail it)."""
+    def _finish(self, group: _Group, trim: Trim | None, commit: Future[None]) -> None:
+        """Back on the loop: start the next group, then make this one visible (or fail it), the watchers last."""
         exc = commit.exception()
         if exc is None and trim is not None:
-            self._trimmed = trim
+            del self._history.superseded[: len(trim.superseded)]
         self._submit()
         error = self._outcome(exc)
         self.writable = error is None
         for write in group:
             if error is None:
-                self._publish(write.event)
+                self._show(write.event)
             write.error = error
             key = write.event.stored.key
             del self._pending[key]
-            write.done.set_result(None)
+            if not write.done.done():
+                write.done.set_result(None)
             self._pass_turn(key)
+        if error is None:
+            for write in group:
+                self._watches.publish(write.event)
 
     def _outcome(self, exc: BaseException | None) -> StatusError | None:
         """What the writers of a group are told. The log tells of a trouble's beginning and end, not of each write."""
@@ -360,7 +361,7 @@ class Store:
             return errors.insufficient_storage(f"the change was not made: the disk of {where} is full; free some space")
         return errors.internal(f"the change was not made, as it could not be written to {self._database.path}: {exc}")
 
-    def _publish(self, event: Event) -> None:
+    def _show(self, event: Event) -> None:
         stored = event.stored
         resource = stored.key.resource
         bucket = self._bucket(resource)
@@ -375,7 +376,6 @@ class Store:
                 listener(event)
             except Exception:
                 logger.exception("a listener for %s failed", resource)
-        self._watches.publish(event)
 
     def _bucket(self, resource: str) -> _Bucket:
         bucket = self._buckets.get(resource)
@@ -387,7 +387,7 @@ class Store:
         """Finish the writes that are on their way, end all watches and close the file."""
         self._closing = True
         while self._pending:
-            await asyncio.wait([write.done for write in self._pending.values()])
+            await self._settled(next(iter(self._pending)))
         self._watches.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)

@@ -6,11 +6,13 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tarfile
 from contextlib import closing
 
 import pytest
 
 from kube.machinery.errors import StatusError
+from solo.backup import back_up
 from solo.store import Key, Store, StoreError
 from solo.store import database as database_module
 from solo.store import watch as watch_module
@@ -189,21 +191,69 @@ async def test_history_is_bounded_and_expires(tmp_path):
     await store.close()
 
 
-async def test_the_log_on_disk_is_trimmed_with_its_floor(tmp_path, monkeypatch):
-    monkeypatch.setattr("solo.store.store.TRIM_EVERY", 5)
+def rows(path):
+    """The versions in a store's file: revision, type, name."""
+    with closing(sqlite3.connect(path / "state.db")) as db:
+        return db.execute("SELECT rv, type, name FROM versions ORDER BY rv").fetchall()
+
+
+async def test_versions_that_nobody_can_ask_for_leave_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("solo.store.store.TRIM_EVERY", 3)
     store = Store.open(tmp_path / "state.db", max_events=10)
-    for n in range(30):
-        await store.create(key(f"p{n}"), obj(f"p{n}"))
+    for name in ("stays", "changes", "goes"):
+        await store.create(key(name), obj(name))
+    await store.delete(key("goes"), None)
+    for n in range(20):
+        await store.update(key("changes"), obj("changes", n), None)
     await store.close()
-    with sqlite3.connect(tmp_path / "state.db") as db:
-        rows = db.execute("SELECT count(*) FROM log").fetchone()[0]
-    db.close()
-    assert rows < 18
+    found = rows(tmp_path)
+    assert (1, "ADDED", "stays") in found
+    assert not [row for row in found if row[2] == "goes"]
+    assert 12 <= len(found) <= 12 + 3  # the one that stays, the past, the predecessor of its first, and a trim's worth
     again = Store.open(tmp_path / "state.db", max_events=10)
+    assert [s.key.name for s in again.list("pods")[0]] == ["changes", "stays"] and again.revision == 24
     with pytest.raises(StatusError):
-        again.watch("pods", None, 11)
-    assert len(again.list("pods")[0]) == 30
+        again.watch("pods", None, 13)
+    events = await again.watch("pods", None, 14).batch(1)
+    assert [event.prev.rv for event in events] == list(range(14, 24))
+    assert [s.rv for s in again.as_of("pods", None, 14)] == [14, 1]
     await again.close()
+
+
+async def test_a_trim_that_failed_is_made_up_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("solo.store.store.TRIM_EVERY", 3)
+    store = Store.open(tmp_path / "state.db", max_events=4)
+    await store.create(key("a"), obj("a"))
+    for n in range(7):  # of eight events four are history: the three before the oldest's predecessor go next
+        await store.update(key("a"), obj("a", n), None)
+    with monkeypatch.context() as patch:
+        patch.setattr(database_module, "_FORGET", "nonsense")
+        for n in range(2):
+            with pytest.raises(StatusError, match="the change was not made"):
+                await store.update(key("a"), obj("a", n), None)
+    assert [rv for rv, _, _ in rows(tmp_path)] == list(range(1, 9))
+    await store.update(key("a"), obj("a", 11), None)
+    await store.close()
+    assert rows(tmp_path)[0][0] == 4
+    again = Store.open(tmp_path / "state.db", max_events=4)
+    assert again.get(key("a")).obj["value"] == 11
+    await again.close()
+
+
+async def test_superseded_versions_of_an_earlier_run_go_too(tmp_path, monkeypatch):
+    store = Store.open(tmp_path / "state.db", max_events=4)
+    await store.create(key("gone"), obj("gone"))
+    await store.delete(key("gone"), None)
+    for n in range(8):
+        await put(store, "a", "", n)
+    await store.close()
+    assert len(rows(tmp_path)) == 10  # fewer than what a trim is worth
+    monkeypatch.setattr("solo.store.store.TRIM_EVERY", 1)
+    again = Store.open(tmp_path / "state.db", max_events=4)
+    await put(again, "a", "", 8)
+    await put(again, "a", "", 9)
+    await again.close()
+    assert [name for _, _, name in rows(tmp_path)] == ["a"] * 6
 
 
 async def test_restart_keeps_objects_revision_and_history(tmp_path):
@@ -241,7 +291,7 @@ async def test_a_newer_schema_is_refused_and_left_untouched(tmp_path):
     await store.close()
     before = {file.name: file.read_bytes() for file in kept.iterdir()}
     assert len(before["state.db-wal"]) > 0
-    with pytest.raises(StoreError, match=r"newer version .*schema 99, this one knows 1"):
+    with pytest.raises(StoreError, match=r"newer version .*schema 99, this one knows 2"):
         Store.open(kept / "state.db")
     assert {name: (kept / name).read_bytes() for name in before} == before
 
@@ -258,6 +308,7 @@ CREATE TABLE log (
 );
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO meta VALUES ('revision', 7), ('floor', 5);
+INSERT INTO objects VALUES ('pods', 'ns', 'old', 3, CAST('{"metadata":{"name":"old"},"value":5}' AS BLOB));
 INSERT INTO objects VALUES ('pods', 'ns', 'a', 7, CAST('{"metadata":{"name":"a"},"value":1}' AS BLOB));
 INSERT INTO log VALUES (6, 'ADDED', 'pods', 'ns', 'a', CAST('{"metadata":{"name":"a"},"value":0}' AS BLOB));
 INSERT INTO log VALUES (7, 'MODIFIED', 'pods', 'ns', 'a', CAST('{"metadata":{"name":"a"},"value":1}' AS BLOB));
@@ -265,13 +316,14 @@ PRAGMA user_version = 1;
 """
 
 
-@pytest.mark.parametrize("steps", [(), ("ALTER TABLE objects ADD COLUMN extra TEXT", "CREATE TABLE second (x)")])
+@pytest.mark.parametrize("steps", [(), ("ALTER TABLE versions ADD COLUMN extra TEXT", "CREATE TABLE second (x)")])
 async def test_an_older_schema_is_migrated(tmp_path, monkeypatch, steps):
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         db.executescript(SCHEMA_1)
     monkeypatch.setattr(database_module, "SCHEMA_STEPS", (*database_module.SCHEMA_STEPS, *steps))
     store = Store.open(tmp_path / "state.db")
-    assert store.revision == 7 and store.get(key("a")).obj["value"] == 1
+    assert store.revision == 7
+    assert {s.key.name: (s.rv, s.obj["value"]) for s in store.list("pods")[0]} == {"a": (7, 1), "old": (3, 5)}
     assert [event.type for event in await store.watch("pods", None, 5).batch(1)] == ["ADDED", "MODIFIED"]
     assert (await store.create(key("b"), obj("b"))).rv == 8
     await store.close()
@@ -279,16 +331,31 @@ async def test_an_older_schema_is_migrated(tmp_path, monkeypatch, steps):
         assert db.execute("PRAGMA user_version").fetchone()[0] == len(database_module.SCHEMA_STEPS)
 
 
+async def test_a_backup_of_an_older_schema(tmp_path):
+    (tmp_path / "data" / "pki").mkdir(parents=True)
+    with closing(sqlite3.connect(tmp_path / "data" / "state.db")) as db:
+        db.executescript(SCHEMA_1)
+    back_up(tmp_path / "data", tmp_path / "backup.tar")
+    with tarfile.open(tmp_path / "backup.tar") as archive:
+        archive.extract("state.db", tmp_path, filter="data")
+    store = Store.open(tmp_path / "state.db")
+    assert {s.key.name: s.rv for s in store.list("pods")[0]} == {"a": 7, "old": 3}
+    assert store.revision > 1_000_000
+    with pytest.raises(StatusError):
+        store.watch("pods", None, 7)
+    await store.close()
+
+
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
         db.executescript(SCHEMA_1)
-    broken = "CREATE TABLE half (x); CREATE TABLE objects (x)"
+    broken = "CREATE TABLE half (x); CREATE TABLE versions (x)"
     with monkeypatch.context() as patch:
         patch.setattr(database_module, "SCHEMA_STEPS", (*database_module.SCHEMA_STEPS, broken))
-        with pytest.raises(StoreError, match="objects already exists"):
+        with pytest.raises(StoreError, match="versions already exists"):
             Store.open(tmp_path / "state.db")
     with closing(sqlite3.connect(tmp_path / "state.db")) as db:
-        assert db.execute("PRAGMA user_version").fetchone()[0] == 1
+        assert db.execute("PRAGMA user_version").fetchone()[0] == len(database_module.SCHEMA_STEPS)
         assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
