@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,12 @@ from kube.client.config import KubeConfig, write_kubeconfig
 from kube.machinery import errors, names
 from solo.auth.authn import Authenticator
 from solo.auth.escalation import check_escalation
-from solo.auth.pki import KeyPair, Pki, PkiError, ensure_pki
+from solo.auth.pki import Pki, PkiError, ensure_pki
 from solo.auth.rbac import Authorizer
 from solo.auth.rotation import Rotation
 from solo.auth.signers import SIGNING_REQUESTS, check_signer
 from solo.auth.tokens import TokenAuthority
+from solo.auth.user import CONTROLLER_MANAGER, User, node_user
 from solo.http.app import Api
 from solo.http.connections import Runner
 from solo.http.outgoing import WebhookCaller
@@ -206,11 +208,6 @@ class Server:
         assert self._tls is not None
         if new.server != old.server:
             self._tls.load_cert_chain(new.server.cert_path, new.server.key_path)
-        for client, before, now in zip(
-            self._clients, (old.controllers, old.node), (new.controllers, new.node), strict=True
-        ):
-            if now != before:
-                client.use_certificate(now.cert_pem, now.key_pem)
         if new.admin != old.admin:
             self._write_kubeconfig(new)
         logger.info("renewed certificates are in use")
@@ -287,28 +284,26 @@ class Server:
         )
 
     def _start_clients(self, pki: Pki, api: Api) -> None:
-        """The controllers and the node agent: clients like any other, over TLS, with rights of their own."""
+        """The controllers and the node agent: clients like any other, with rights of their own."""
         from solo.controllers import run_all
         from solo.node.agent import NodeAgent
 
-        controllers = self._client(pki, pki.controllers, "kube-controller-manager")
+        controllers = self._client(CONTROLLER_MANAGER, "kube-controller-manager")
         self._background("controllers", lambda: run_all(controllers))
-        client = self._client(pki, pki.node, "kubelet")
         settings = self._settings
+        client = self._client(node_user(settings.node_name), "kubelet")
         agent = NodeAgent(client, settings.node_name, settings.data / "pods", self.url, pki.ca_pem)
         api.pods.streams = agent.streams
         self._background("node agent", agent.run)
 
-    def _client(self, pki: Pki, identity: KeyPair, user_agent: str) -> AsyncClient:
+    def _client(self, user: User, user_agent: str) -> AsyncClient:
         from kube.client.aio import AsyncClient
+        from solo.http import inprocess
 
-        config = KubeConfig(
-            server=self.url,
-            ca_data=pki.ca_pem,
-            client_cert_data=identity.cert_pem,
-            client_key_data=identity.key_pem,
-        )
-        client = AsyncClient(config, user_agent=user_agent)
+        assert self._runner is not None
+        accept = partial(self._runner.accept, user)
+        config = KubeConfig(server=inprocess.URL, source="the server's own process")
+        client = AsyncClient(config, user_agent=user_agent, connector=lambda: inprocess.InProcess(accept))
         self._clients.append(client)
         return client
 

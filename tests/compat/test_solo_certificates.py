@@ -157,8 +157,6 @@ def test_a_running_server_takes_up_renewed_certificates(tmp_path):
                 assert done.returncode == 0, done.stderr
                 assert [line.split()[0] for line in done.stdout.splitlines()] == [
                     "admin.crt",
-                    "controllers.crt",
-                    "node.crt",
                     "server.crt",
                 ]
                 wait_for(lambda: kubeconfig.read_text() != text)

@@ -6,10 +6,12 @@ import contextlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from kube.machinery.resources import PODS
+from kube.client.config import load_kubeconfig
+from kube.machinery.resources import DEPLOYMENTS, PODS
 from solo.testing import ServerError, run_server
 
 OPERATOR_TEST = """
@@ -42,6 +44,25 @@ def test_pods_end_with_the_server(tmp_path):
         started = time.monotonic()
     assert time.monotonic() - started < 25
     assert not list((tmp_path / "data" / "pods").iterdir())
+
+
+def test_a_server_connects_to_itself_without_the_network(tmp_path):
+    """Its controllers and its node agent work, and no connection is open to its port."""
+    with run_server(tmp_path) as server, server.client() as client:
+        port = int(load_kubeconfig(str(server.kubeconfig)).server.rpartition(":")[2])
+        spec = {"containers": [{"name": "c", "image": "host", "command": ["sleep", "1000"]}]}
+        template = {"metadata": {"labels": {"app": "a"}}, "spec": spec}
+        deployment = {"selector": {"matchLabels": {"app": "a"}}, "template": template}
+        client.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": deployment}, "default")
+        with contextlib.closing(client.watch(PODS, "default", timeout=30)) as events:
+            assert any(event["object"].get("status", {}).get("phase") == "Running" for event in events)
+        assert len(connections_to(port)) == 1  # the client's here, kept for its next request
+
+
+def connections_to(port: int) -> list[str]:
+    """The local ends of established TCP connections to a port of this machine."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [row[1] for row in rows if row[3] == "01" and row[2].endswith(f":{port:04X}")]
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):

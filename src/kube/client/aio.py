@@ -8,8 +8,9 @@ controller deaf for ever.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from yarl import URL
 
 from kube.client.config import KubeConfig
 from kube.client.errors import ConnectionFailed, connection_failed, status_error
-from kube.client.transport import TokenSource, load_certificate, tls_context
+from kube.client.transport import TokenSource, tls_context
 from kube.client.verbs import JSON, Obj, Request, Verbs, WatchStream, fill_kinds
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
@@ -46,14 +47,19 @@ class AsyncClient:
         *,
         watch_seconds: float = 300.0,
         watch_margin: float = 15.0,
+        connector: Callable[[], aiohttp.BaseConnector] | None = None,
     ) -> None:
         """Seconds: `timeout` of each request; `watch_seconds` after which servers end a watch, give or take a fifth;
-        `watch_margin` by which they may be late. Raises KubeConfigError for certificates that do not load."""
+        `watch_margin` by which they may be late. `connector` makes connections in another way than over TCP.
+
+        Raises KubeConfigError for certificates that do not load."""
         self.config = config
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _CONNECT_SECONDS))
         self._watch_seconds = watch_seconds
         self._watch_margin = watch_margin
-        self._tls = tls_context(config)
+        tls = tls_context(config)
+        # No limit: each watch holds a connection, and a limit would turn one too many into a dead wait.
+        self._connector = connector or partial(aiohttp.TCPConnector, ssl=tls or True, limit=0)
         self._token = TokenSource(config)
         self._verbs = Verbs(config.namespace)
         self._user_agent = user_agent
@@ -72,11 +78,6 @@ class AsyncClient:
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
-
-    def use_certificate(self, cert_pem: bytes, key_pem: bytes) -> None:
-        """Show a renewed client certificate on connections from now on. Raises KubeConfigError if it does not load."""
-        assert self._tls is not None
-        load_certificate(self._tls, cert_pem, key_pem, self.config.source)
 
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, subresource: str | None = None
@@ -267,10 +268,8 @@ class AsyncClient:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            # No limit: each watch holds a connection, and a limit would turn one too many into a dead wait.
-            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=0)
             self._session = aiohttp.ClientSession(
-                connector=connector,
+                connector=self._connector(),
                 headers={"Accept": JSON, "Accept-Encoding": "identity", "User-Agent": self._user_agent},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 raise_for_status=self._check,

@@ -1,4 +1,4 @@
-"""The cluster's certificates: an own CA, the server's certificate and those of its first clients.
+"""The cluster's certificates: an own CA, the server's certificate and that of its first client.
 
 Everything is made on first start and kept under `pki/` (directory 0700, files 0600). A leaf certificate and its key are
 made anew (at start, and by the running server: `solo.auth.rotation`) when it would expire soon, belongs to another CA,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ADMIN_USER = "kubernetes-admin"
-CONTROLLER_MANAGER_USER = "system:kube-controller-manager"
-NODES_GROUP = "system:nodes"
 
 SERVICE_NAMES = (
     "localhost",
@@ -42,6 +40,8 @@ SERVICE_NAMES = (
     "kubernetes.default.svc.cluster.local",
 )
 SERVICE_IPS = ("127.0.0.1", "::1")
+_FORMER = ("node.key", "node.crt", "controllers.key", "controllers.crt")
+"""Of clients that needed certificates in earlier versions: keys to the cluster that nobody looks after."""
 
 
 class PkiError(Exception):
@@ -66,8 +66,6 @@ class Pki:
     ca_path: Path
     server: KeyPair
     admin: KeyPair
-    node: KeyPair
-    controllers: KeyPair
     token_key_pem: bytes
 
     def server_context(self) -> ssl.SSLContext:
@@ -85,7 +83,7 @@ def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ())
 
     Args:
         directory: where the files are; made if needed.
-        node_name: host name, a name of the server certificate and part of the node's user name.
+        node_name: host name, a name of the server certificate.
         extra_names: further names and IP addresses under which the server is reached (its listen address).
 
     Raises:
@@ -100,14 +98,14 @@ def ensure_pki(directory: Path, node_name: str, extra_names: Iterable[str] = ())
             leaves = [
                 Leaf("server", "kube-apiserver", (), names, addresses),
                 Leaf("admin", ADMIN_USER, (MASTERS,)),
-                Leaf("node", f"system:node:{node_name}", (NODES_GROUP,)),
-                Leaf("controllers", CONTROLLER_MANAGER_USER),
             ]
-            server, admin, node, controllers = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
+            server, admin = [_ensure_leaf(directory, leaf, ca_key, ca_cert) for leaf in leaves]
             token_key = _ensure_key(directory / "sa.key")
+            for name in _FORMER:
+                (directory / name).unlink(missing_ok=True)
     except OSError as exc:
         raise PkiError(f"certificates in {directory} cannot be used: {exc}") from exc
-    return Pki(ca_pem, directory / "ca.crt", server, admin, node, controllers, token_key)
+    return Pki(ca_pem, directory / "ca.crt", server, admin, token_key)
 
 
 def renew_pki(directory: Path) -> list[tuple[str, datetime]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 UNAUTHENTICATED = "system:unauthenticated"
+NODES = "system:nodes"
+NODE_PREFIX = "system:node:"
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 
 
@@ -22,6 +24,12 @@ class User:
 
 
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))
+CONTROLLER_MANAGER = User("system:kube-controller-manager", (AUTHENTICATED,))
+
+
+def node_user(name: str) -> User:
+    """The agent of a node."""
+    return User(f"{NODE_PREFIX}{name}", (NODES, AUTHENTICATED))
 
 
 def service_account_name(namespace: str, name: str) -> str:

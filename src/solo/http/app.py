@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -18,6 +18,7 @@ from solo.auth.authn import Authenticator, User
 from solo.auth.rbac import Authorizer, Deed
 from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
+from solo.http.connections import Connection
 from solo.http.deadlines import wanted_seconds, within
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
@@ -114,9 +115,11 @@ class Api:
         return await self._resource(request, info, kind, user)
 
     def _caller(self, request: web.BaseRequest, deed: Deed) -> User:
-        transport = request.transport
-        certificate = transport.get_extra_info("peercert") if transport is not None else None
-        user = self._authenticator.authenticate(certificate, request.headers.get("Authorization"))
+        user = cast(Connection, request.protocol).user
+        if user is None:
+            transport = request.transport
+            certificate = transport.get_extra_info("peercert") if transport is not None else None
+            user = self._authenticator.authenticate(certificate, request.headers.get("Authorization"))
         return impersonated(user, request.headers, self._access, deed)
 
     def _read_watch(self, request: web.BaseRequest, info: RequestInfo) -> None:

@@ -12,6 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from kube.machinery import errors
+from solo.auth.user import User
 from solo.http import bodies, responses
 
 logger = logging.getLogger(__name__)
@@ -35,10 +36,15 @@ def _request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=bodies.MAX_BODY)
 
 
-class _Connection(web.RequestHandler):
+class Connection(web.RequestHandler):
     """One connection. aiohttp answers what it cannot parse itself, in plain text, with a traceback in the log."""
 
-    __slots__ = ()
+    __slots__ = ("user",)
+
+    def __init__(self, server: web.Server, user: User | None, **options: Any) -> None:
+        """`user` is at the other end, where the requests need not say so: on a connection inside this process."""
+        super().__init__(server, **options)
+        self.user = user
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
@@ -65,15 +71,19 @@ class Runner(web.ServerRunner):
 
     @property
     def server(self) -> Any:
-        """What makes a handler for each connection."""
+        """What makes a handler for each connection from elsewhere."""
+        return None if super().server is None else self.accept
+
+    def accept(self, user: User | None = None) -> Connection:
+        """The handler of a new connection, which comes from `user` if that is known."""
         server = super().server
-        if server is None:
-            return None
-        loop = asyncio.get_running_loop()
-        options: dict[str, Any] = {
-            "max_line_size": _LINE_LIMIT,
-            "max_field_size": _LINE_LIMIT,
-            "keepalive_timeout": IDLE_SECONDS,
-            "access_log": None,
-        }
-        return lambda: _Connection(server, loop=loop, **options)
+        assert server is not None
+        return Connection(
+            server,
+            user,
+            loop=asyncio.get_running_loop(),
+            max_line_size=_LINE_LIMIT,
+            max_field_size=_LINE_LIMIT,
+            keepalive_timeout=IDLE_SECONDS,
+            access_log=None,
+        )

@@ -20,13 +20,14 @@ from multidict import CIMultiDictProxy
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.names import dns1123_subdomain
-from solo.auth.pki import NODES_GROUP
 from solo.auth.rbac import Authorizer, Deed
 from solo.auth.tokens import NODE_NAME
 from solo.auth.user import (
     ANONYMOUS,
     AUTHENTICATED,
     MASTERS,
+    NODE_PREFIX,
+    NODES,
     SERVICE_ACCOUNT_PREFIX,
     UNAUTHENTICATED,
     User,
@@ -35,7 +36,6 @@ from solo.auth.user import (
 
 _USER, _GROUP, _UID, _EXTRA = "Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "impersonate-extra-"
 _GROUP_OF_USERS = "authentication.k8s.io"
-_NODE_PREFIX = "system:node:"
 _ASSOCIATED_NODE = "associated-node"
 
 
@@ -122,7 +122,7 @@ def _completed(wanted: User, mode: str) -> User:
     if account and not groups:
         groups = service_account_groups(account[0])
     elif mode and _node(wanted):
-        groups = (NODES_GROUP,)
+        groups = (NODES,)
     if wanted.name == ANONYMOUS.name:
         also = UNAUTHENTICATED
     elif UNAUTHENTICATED in groups:
@@ -133,7 +133,7 @@ def _completed(wanted: User, mode: str) -> User:
 
 
 def _node(user: User) -> str:
-    name = user.name.removeprefix(_NODE_PREFIX)
+    name = user.name.removeprefix(NODE_PREFIX)
     return name if name != user.name and not dns1123_subdomain(name) else ""
 
 

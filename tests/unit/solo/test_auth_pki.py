@@ -63,10 +63,10 @@ def test_a_certificate_that_ends_with_its_ca_is_kept(tmp_path, monkeypatch):
 def test_renewal_keeps_ca_subjects_and_names(tmp_path):
     first = ensure_pki(tmp_path, "host", ["10.1.2.3"])
     renewed = dict(renew_pki(tmp_path))
-    assert set(renewed) == {"server.crt", "admin.crt", "node.crt", "controllers.crt"}
+    assert set(renewed) == {"server.crt", "admin.crt"}
     second = ensure_pki(tmp_path, "host", ["10.1.2.3"])  # nothing is missing: it changes nothing again
     assert (second.ca_pem, second.token_key_pem) == (first.ca_pem, first.token_key_pem)
-    for before, after in ((first.server, second.server), (first.admin, second.admin), (first.node, second.node)):
+    for before, after in ((first.server, second.server), (first.admin, second.admin)):
         old, new = (x509.load_pem_x509_certificate(pair.cert_pem) for pair in (before, after))
         assert (new.subject, new.serial_number != old.serial_number) == (old.subject, True)
         assert after.key_pem != before.key_pem
@@ -80,6 +80,18 @@ def test_a_key_that_lost_its_certificate_is_replaced(tmp_path):
     second = ensure_pki(tmp_path, "host")
     assert second.server.cert_pem != first.server.cert_pem
     second.server_context()
+
+
+def test_certificates_that_nobody_uses_any_more_do_not_stay(tmp_path):
+    """Earlier versions gave the node agent and the controllers some."""
+    pki = ensure_pki(tmp_path, "host")
+    for name in ("node", "controllers"):
+        (tmp_path / f"{name}.crt").write_bytes(pki.admin.cert_pem)
+        (tmp_path / f"{name}.key").write_bytes(pki.admin.key_pem)
+    ensure_pki(tmp_path, "host")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("ca.crt", "ca.key", "server.crt", "server.key", "admin.crt", "admin.key", "sa.key")
+    }
 
 
 def test_renewal_of_nothing(tmp_path):
@@ -129,10 +141,6 @@ async def test_handshake_shows_the_client(tmp_path):
     client.load_cert_chain(pki.admin.cert_path, pki.admin.key_path)
     user = certificate_user(await handshake(pki, client))
     assert user.name == "kubernetes-admin" and user.groups == ("system:masters", "system:authenticated")
-    node = ssl.create_default_context(cafile=str(pki.ca_path))
-    node.load_cert_chain(pki.node.cert_path, pki.node.key_path)
-    user = certificate_user(await handshake(pki, node))
-    assert user.name == "system:node:host" and user.groups == ("system:nodes", "system:authenticated")
 
 
 async def test_the_servers_own_certificate_is_no_client_certificate(tmp_path):
