@@ -288,21 +288,21 @@ class Server:
         from solo.controllers import run_all
         from solo.node.agent import NodeAgent
 
-        controllers = self._client(CONTROLLER_MANAGER, "kube-controller-manager")
+        controllers = self._client(pki, CONTROLLER_MANAGER, "kube-controller-manager")
         self._background("controllers", lambda: run_all(controllers))
         settings = self._settings
-        client = self._client(node_user(settings.node_name), "kubelet")
+        client = self._client(pki, node_user(settings.node_name), "kubelet")
         agent = NodeAgent(client, settings.node_name, settings.data / "pods", self.url, pki.ca_pem)
         api.pods.streams = agent.streams
         self._background("node agent", agent.run)
 
-    def _client(self, user: User, user_agent: str) -> AsyncClient:
+    def _client(self, pki: Pki, user: User, user_agent: str) -> AsyncClient:
         from kube.client.aio import AsyncClient
         from solo.http import inprocess
 
         assert self._runner is not None
         accept = partial(self._runner.accept, user)
-        config = KubeConfig(server=inprocess.URL, source="the server's own process")
+        config = KubeConfig(server=inprocess.URL, ca_data=pki.ca_pem, source="the server's own process")
         client = AsyncClient(config, user_agent=user_agent, connector=lambda: inprocess.InProcess(accept))
         self._clients.append(client)
         return client
