@@ -31,7 +31,7 @@ NAMESPACE = "bench"
 OBJECT_BYTES = 4000
 TURNS = 5
 """Each server gets so many turns at each verb, one after the other: what else the machine does meets them alike."""
-ONE_BY_ONE, MANY = 160, 600
+ONE_BY_ONE, MANY = 300, 600
 """Requests of a turn, one after another and by all workers."""
 WORKERS = 16
 LISTS = 4
@@ -39,9 +39,11 @@ LISTS = 4
 VERBS = ("create", "get", "update", "patch", "delete")
 SMALL_LIST, LARGE_LIST = 1000, 5000
 WATCHERS = 50
-CHANGES = 100
+CHANGES = 60
+"""Of a turn."""
 IDLE, IDLE_STEP = 2000, 50
-BESIDE = 200
+BESIDE = 60
+"""Requests of a turn."""
 PEER = Path(".cache/peer")
 MIB = 1 << 20
 CONFIGMAP_PATH = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
@@ -53,7 +55,7 @@ _MERGE = {"Content-Type": "application/merge-patch+json"}
 class Figures:
     """What one server was measured at, by row: milliseconds of single requests, requests a second.
 
-    Start in seconds, memory in MiB before and after the load, and KiB for an idle watch, where its processes are ours.
+    Start in seconds, memory in MiB before and after the load and with idle watches, where its processes are ours.
     """
 
     p50: dict[str, float] = field(default_factory=dict)
@@ -154,7 +156,7 @@ class Load:
         await asyncio.gather(*(work() for _ in range(WORKERS)))
 
     async def watchers(self) -> None:
-        """From the PATCH of one object until the last of all watchers has the event."""
+        """A turn: from the PATCH of one object until the last of all watchers has the event."""
         version = (await self._client.list(CONFIGMAPS, NAMESPACE, limit=1))["metadata"]["resourceVersion"]
         seen: asyncio.Queue[str] = asyncio.Queue()
 
@@ -180,11 +182,12 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
         self._note(f"change → seen by {WATCHERS} watchers", times[1:])  # the first one waits for the connections
 
-    async def beside_watches(self) -> None:
+    async def beside_watches(self, turn: int) -> None:
         async def create(index: int) -> None:
             await self._client.raw("POST", CONFIGMAP_PATH, body(f"beside-{index}"), _JSON)
 
-        await self._single(f"create beside {IDLE:,} idle watches", create, range(BESIDE))
+        numbers = range(turn * BESIDE, (turn + 1) * BESIDE)
+        await self._single(f"create beside {IDLE:,} idle watches", create, numbers)
 
     @asynccontextmanager
     async def idle_watches(self) -> AsyncIterator[None]:
@@ -243,13 +246,16 @@ async def _measure(servers: list[Server]) -> list[Figures]:
         for number, _ in product((SMALL_LIST, LARGE_LIST), range(TURNS)):
             for load in loads:
                 await load.list_of(number)
+        for _ in range(TURNS):
+            for load in loads:
+                await load.watchers()
         for server, load in zip(servers, loads, strict=True):
-            await load.watchers()
             load.figures.full = server.memory()
-        for server, load in zip(servers, loads, strict=True):
-            async with load.idle_watches():
-                load.figures.idle = (server.memory() - load.figures.full) * 1024 / IDLE
-                await load.beside_watches()
+            await stack.enter_async_context(load.idle_watches())
+            load.figures.idle = server.memory()
+        for turn in range(TURNS):
+            for load in loads:
+                await load.beside_watches(turn)
         return [load.figures for load in loads]
 
 
@@ -290,9 +296,9 @@ def rows() -> list[tuple[str, str, str]]:
             _against(peer and peer.full, ours.full, "MiB"),
         ),
         (
-            f"memory of each of {IDLE:,} idle watches",
-            f"{ours.idle:.0f} KiB",
-            _against(peer and peer.idle, ours.idle, "KiB"),
+            f"the same with {IDLE:,} idle watches beside",
+            f"{ours.idle:.0f} MiB",
+            _against(peer and peer.idle, ours.idle, "MiB"),
         ),
     ]
     for what, p50 in ours.p50.items():
