@@ -28,7 +28,7 @@ class ServiceAccountController:
         self._ca = (client.config.ca_data or b"").decode()
         watches.subscribe(NAMESPACES, lambda kind, obj, old: self._queue.add(obj["metadata"]["name"]))
         for resource, name in ((SERVICEACCOUNTS, ACCOUNT), (CONFIGMAPS, ROOT_CA)):
-            watches.subscribe(resource, partial(self._on_object, name))
+            watches.notice(resource, partial(self._on_object, name))
 
     def _on_object(self, name: str, kind: str, obj: Obj, old: Obj | None) -> None:
         """One of ours was changed or deleted."""

@@ -26,6 +26,7 @@ Observer = Callable[[Resource, str, Obj, Obj | None], None]
 
 REFRESH_SECONDS = 60.0
 RETRY_SECONDS = 0.5
+_UNREAD = frozenset({"annotations", "labels", "managedFields"})
 LEFT_OUT = frozenset({"events", "events.events.k8s.io"})
 
 
@@ -35,6 +36,7 @@ class Watches:
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
         self._handlers: dict[str, list[Handler]] = {}
+        self._read_whole: set[str] = set()
         self._observers: list[Observer] = []
         self._informers: dict[Resource, tuple[Informer, asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
@@ -43,10 +45,15 @@ class Watches:
 
     def subscribe(self, resource: Resource, handler: Handler) -> None:
         """Call `handler(kind, obj, old)` for every change of one resource."""
+        self._read_whole.add(resource.group_resource)
+        self.notice(resource, handler)
+
+    def notice(self, resource: Resource, handler: Handler) -> None:
+        """The same for a handler that reads no more than who an object is, whose it is and whether it is to end."""
         self._handlers.setdefault(resource.group_resource, []).append(handler)
 
     def observe_all(self, observer: Observer) -> None:
-        """Call `observer(resource, kind, obj, old)` for every change of anything."""
+        """Call `observer(resource, kind, obj, old)` for every change of anything; it reads no more than in `notice`."""
         self._observers.append(observer)
 
     def find_kind(self, api_version: str, kind: str) -> Resource | None:
@@ -115,8 +122,8 @@ class Watches:
             self._deliver(resource, "DELETED", obj, obj)
 
     def _start(self, resource: Resource) -> None:
-        # Of what no controller reads, the graph of owners needs the metadata only: the rest would be in memory twice.
-        keep = None if resource.group_resource in self._handlers else _metadata_of
+        # What no controller reads need not be in memory twice.
+        keep = None if resource.group_resource in self._read_whole else _identity_of
         informer = Informer(self._client, resource, keep=keep)
         informer.add_handler(lambda kind, obj, old: self._deliver(resource, kind, obj, old))
         task = asyncio.create_task(informer.run(), name=f"watch-{resource.group_resource}")
@@ -131,5 +138,5 @@ class Watches:
             handler(kind, obj, old)
 
 
-def _metadata_of(obj: Obj) -> Obj:
-    return {"metadata": {key: value for key, value in obj["metadata"].items() if key != "annotations"}}
+def _identity_of(obj: Obj) -> Obj:
+    return {"metadata": {key: value for key, value in obj["metadata"].items() if key not in _UNREAD}}
