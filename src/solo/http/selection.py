@@ -27,12 +27,11 @@ class Selection:
         return self.labels is None and self.fields is None
 
     def matches(self, stored: Stored) -> bool:
-        obj = stored.obj
-        if self.labels is not None and not self.labels.matches(obj["metadata"].get("labels")):
+        if self.labels is not None and not self.labels.matches(stored.labels):
             return False
         if self.fields is None:
             return True
-        strategy = self.kind.strategy
+        obj, strategy = stored.obj, self.kind.strategy
         return self.fields.matches(lambda field: strategy.selectable(obj, field))
 
 

@@ -13,6 +13,18 @@ import msgspec
 Obj = dict[str, Any]
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
+
+class _Metadata(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Labelled(msgspec.Struct):
+    """What a label selector looks at; the rest is skipped in a fraction of the time that it takes to build it."""
+
+    metadata: _Metadata
+
+
+_label_decoder = msgspec.json.Decoder(_Labelled)
 _decoder = msgspec.json.Decoder(dict[str, Any])
 _encoder = msgspec.json.Encoder()
 
@@ -46,6 +58,14 @@ class Stored:
         if self._obj is None:
             self._obj = _decoder.decode(self.raw)
         return self._obj
+
+    @property
+    def labels(self) -> dict[str, str] | None:
+        """The object's labels, without keeping its parsed form for them."""
+        if self._obj is None:
+            return _label_decoder.decode(self.raw).metadata.labels
+        labels: dict[str, str] | None = self._obj["metadata"].get("labels")
+        return labels
 
     def look(self) -> Obj:
         """The parsed object for one look, not kept: for who goes through all of them."""

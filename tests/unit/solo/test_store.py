@@ -111,6 +111,28 @@ async def test_a_cancelled_writer_does_not_lose_the_write(store):
     assert store.get(key("a")).obj["value"] == 2
 
 
+async def test_closing_waits_for_a_write_that_nobody_waits_for(tmp_path):
+    store = Store.open(tmp_path / "state.db")
+    task = asyncio.ensure_future(store.create(key("a"), obj("a")))
+    await asyncio.sleep(0)
+    task.cancel()
+    await store.close()
+    again = Store.open(tmp_path / "state.db")
+    assert again.get(key("a")) is not None
+    await again.close()
+
+
+async def test_labels_are_read_without_keeping_the_object(store):
+    labels = {"app": "x", "tier": "ü"}
+    labelled = await store.create(key("a"), {**obj("a"), "metadata": {"name": "a", "labels": labels}})
+    plain = await store.create(key("b"), obj("b"))
+    assert (labelled.labels, plain.labels) == (labels, None)
+    for stored in (labelled, plain):
+        stored.drop_parsed()
+    assert (labelled.labels, plain.labels) == (labels, None)
+    assert labelled._obj is None is plain._obj
+
+
 async def test_list_is_sorted_and_by_namespace(store):
     for namespace, name in [("b", "x"), ("a", "z"), ("a", "y"), ("a-b", "q")]:
         await store.create(key(name, namespace), obj(name))
