@@ -1,4 +1,4 @@
-"""A registry of built-in kinds over a store of the test's own, for tests that need no other."""
+"""A store of the test's own, and a registry of built-in kinds over it, for tests that need no other."""
 
 from __future__ import annotations
 
@@ -47,12 +47,17 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path):
-    store = Store.open(tmp_path / "state.db")
+async def store(tmp_path):
+    opened = Store.open(tmp_path / "state.db")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def world(store):
     world = World(store)
     await world.create("namespaces", {"metadata": {"name": "ns"}})
-    yield world
-    await store.close()
+    return world
 
 
 def with_(obj, **changes):

@@ -11,13 +11,6 @@ from solo.store.history import PARSED_EVENTS
 from unit.solo.store_objects import key, obj
 
 
-@pytest.fixture
-async def store(tmp_path):
-    opened = Store.open(tmp_path / "state.db")
-    yield opened
-    await opened.close()
-
-
 async def test_create_get_update_delete(store):
     first = await store.create(key("a"), obj("a"))
     assert first.obj["metadata"]["resourceVersion"] == str(first.rv)

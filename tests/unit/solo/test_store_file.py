@@ -18,13 +18,6 @@ from solo.store import database as database_module
 from unit.solo.store_objects import key, obj
 
 
-@pytest.fixture
-async def store(tmp_path):
-    opened = Store.open(tmp_path / "state.db")
-    yield opened
-    await opened.close()
-
-
 async def test_closing_waits_for_a_write_that_nobody_waits_for(tmp_path):
     store = Store.open(tmp_path / "state.db")
     task = asyncio.ensure_future(store.create(key("a"), obj("a")))
