@@ -22,7 +22,7 @@ _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _TYPE_ERROR = re.compile(r"in body must be of type ([\w,-]+)")
 _GO_TYPES = {"object": "map", "boolean": "bool", "integer": "int64", "number": "float64", "array": "slice"}
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
-_JSON_NAMES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+JSON_NAMES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
 
 
 class BuiltinSchema:
@@ -62,7 +62,7 @@ class BuiltinSchema:
         value = _value_at(obj, field)
         if wanted == "byte" and isinstance(value, str):
             return f"illegal base64 data at input byte {_bad_byte(value)}"
-        name = _JSON_NAMES.get(type(value), "value")
+        name = JSON_NAMES.get(type(value), "value")
         plain = re.sub(r"\[[^\]]*\]", "", field)
         go_type = _GO_TYPES.get(wanted, wanted)
         return f"json: cannot unmarshal {name} into Go struct field {self._kind}.{plain} of type {go_type}"

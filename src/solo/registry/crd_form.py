@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from solo.registry.builtin_schema import BuiltinSchema
+from kube.machinery import errors
+from solo.registry.builtin_schema import JSON_NAMES, BuiltinSchema
 from solo.registry.objects import dig
 
 Obj = dict[str, Any]
@@ -60,6 +61,7 @@ def _read_schema(node: Obj, path: str, unknown: list[str]) -> None:
         del node[key]
     for rule in node.get("x-kubernetes-validations") or []:
         _drop_empty(rule, "rule", "reason", "optionalOldSelf")
+    _read_items(node)
     for key, child, place in _children(node, path):
         if key in _OPEN[:3] or key == "dependencies":
             found = [text.replace('"', f'"{place}.', 1) for text in _PROPS.decode(child)]
@@ -67,11 +69,29 @@ def _read_schema(node: Obj, path: str, unknown: list[str]) -> None:
         _read_schema(child, place, unknown)
 
 
+def _read_items(node: Obj) -> None:
+    """`items` is a schema, or a list of them, which is refused later; what else is there counts for nothing
+    (apiextensions `pkg/apis/apiextensions/v1/marshal.go`)."""
+    items = node.get("items")
+    if isinstance(items, list):
+        items = node["items"] = [{} if child is None else child for child in items]
+        odd = next((child for child in items if not isinstance(child, dict)), None)
+        if odd is not None:
+            raise errors.bad_request(
+                'CustomResourceDefinition in version "v1" cannot be handled as a CustomResourceDefinition: '
+                f"json: cannot unmarshal {JSON_NAMES[type(odd)]} into Go value of type v1.JSONSchemaProps"
+            )
+    elif items is not None and not isinstance(items, dict):
+        del node["items"]
+
+
 def _children(node: Obj, path: str) -> Iterator[tuple[str, Obj, str]]:
     """The schemas in a schema: by which keyword, and where."""
     for key in _OPEN:
         if isinstance(node.get(key), dict):
             yield key, node[key], f"{path}.{key}"
+    for index, child in enumerate(node["items"] if isinstance(node.get("items"), list) else []):
+        yield "items", child, f"{path}.items[{index}]"
     for key in _MAPS:
         for name, child in (node.get(key) or {}).items():
             if isinstance(child, dict):

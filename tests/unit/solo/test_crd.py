@@ -153,6 +153,25 @@ async def test_bad_versions(world, changes, text):
     assert text in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("items", "code", "text"),
+    [
+        (["x"], 400, "json: cannot unmarshal string into Go value of type v1.JSONSchemaProps"),
+        ([{"type": "string"}, 5], 400, "json: cannot unmarshal number into Go value"),
+        ([{"items": ["x"]}], 400, "json: cannot unmarshal string into Go value"),
+        ([{"type": 5}], 400, "cannot unmarshal number into Go struct field"),
+        ([{"type": "string"}, None], 422, "items must be a schema object and not an array"),
+        ("x", 422, "properties[list].items: Required value: must be specified"),
+    ],
+)
+async def test_items_that_are_no_schema(world, items, code, text):
+    properties = {"list": {"type": "array", "items": items}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    with pytest.raises(StatusError) as refused:
+        await world.define(versions=[{**CRD["spec"]["versions"][0], "schema": schema}])
+    assert (refused.value.code, text in refused.value.message) == (code, True), refused.value.message
+
+
 async def test_groups_of_kubernetes_itself_need_an_approval(world):
     crd = copy.deepcopy(CRD)
     crd["metadata"]["name"], crd["spec"]["group"] = "widgets.x.k8s.io", "x.k8s.io"
