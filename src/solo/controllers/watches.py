@@ -26,8 +26,9 @@ Observer = Callable[[Resource, str, Obj, Obj | None], None]
 
 REFRESH_SECONDS = 60.0
 RETRY_SECONDS = 0.5
-_UNREAD = frozenset({"annotations", "labels", "managedFields"})
 LEFT_OUT = frozenset({"events", "events.events.k8s.io"})
+# Of the metadata, what handlers of `notice` and observers do not look at.
+_UNREAD = frozenset({"annotations", "labels", "managedFields"})
 
 
 class Watches:

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 HISTORY_EVENTS = 20_000
 HISTORY_BYTES = 16 * 1024 * 1024
 TRIM_EVERY = 16
+"""Versions that are superseded go with a write when there are so many, at most GROUP_LIMIT at a time."""
 GROUP_LIMIT = 512
 GROUP_BYTES = 8 * 1024 * 1024
 OBJECT_BYTES = 1536 * 1024
