@@ -8,16 +8,18 @@ Objects are ConfigMaps of 4 KB, which no controller of either server does anythi
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import resource
+import signal
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 from bench import processes
@@ -30,7 +32,9 @@ from solo.testing import run_server
 NAMESPACE = "bench"
 OBJECT_BYTES = 4000
 TURNS = 5
-"""Each server gets so many turns at each verb, one after the other: what else the machine does meets them alike."""
+"""Each server gets so many turns at each row, one after the other: what else the machine does meets them alike."""
+WARM_UP = 100
+"""Requests before each turn that are not measured: of a server that was stopped during the other's."""
 ONE_BY_ONE, MANY = 300, 600
 """Requests of a turn, one after another and by all workers."""
 WORKERS = 16
@@ -88,6 +92,10 @@ class Load:
 
     async def clean_up(self) -> None:
         await self._client.delete(NAMESPACES, NAMESPACE)
+
+    async def warm_up(self) -> None:
+        for _ in range(WARM_UP):
+            await self._client.raw("GET", "/version")
 
     async def verb(self, what: str, turn: int) -> None:
         """One turn; the last one's figures are those of all."""
@@ -216,7 +224,7 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Server:
     """What the load is put on; no processes and no start where it is somebody else's."""
 
@@ -229,34 +237,56 @@ class Server:
         return sum(processes.pss(pid) for pid in self.pids) / MIB
 
 
+def _signal(servers: Iterable[Server], number: signal.Signals) -> None:
+    for pid in chain.from_iterable(server.pids for server in servers):
+        os.kill(pid, number)
+
+
+@asynccontextmanager
+async def _turn(loads: dict[Server, Load], server: Server) -> AsyncIterator[Load]:
+    """The load of `server` while the other servers are stopped, as its peer has no part in a server's time.
+
+    The client collects no garbage meanwhile, as with timeit.
+    """
+    others = [other for other in loads if other is not server]
+    _signal(others, signal.SIGSTOP)
+    gc.collect()
+    gc.disable()
+    try:
+        await loads[server].warm_up()
+        yield loads[server]
+    finally:
+        gc.enable()
+        _signal(others, signal.SIGCONT)
+
+
 async def _measure(servers: list[Server]) -> list[Figures]:
     """Put the load on each of them, in turns."""
     async with AsyncExitStack() as stack:
-        loads = []
+        loads: dict[Server, Load] = {}
         for server in servers:
             client = await stack.enter_async_context(AsyncClient(load_kubeconfig(server.kubeconfig)))
-            load = Load(client)
+            loads[server] = load = Load(client)
             load.figures.start, load.figures.rest = server.start, server.memory()
             await load.prepare()
             stack.push_async_callback(load.clean_up)
-            loads.append(load)
-        for what, turn in product(VERBS, range(TURNS)):
-            for load in loads:
+        for what, turn, server in product(VERBS, range(TURNS), servers):
+            async with _turn(loads, server) as load:
                 await load.verb(what, turn)
-        for number, _ in product((SMALL_LIST, LARGE_LIST), range(TURNS)):
-            for load in loads:
+        for number, _, server in product((SMALL_LIST, LARGE_LIST), range(TURNS), servers):
+            async with _turn(loads, server) as load:
                 await load.list_of(number)
-        for _ in range(TURNS):
-            for load in loads:
+        for _, server in product(range(TURNS), servers):
+            async with _turn(loads, server) as load:
                 await load.watchers()
-        for server, load in zip(servers, loads, strict=True):
+        for server, load in loads.items():
             load.figures.full = server.memory()
             await stack.enter_async_context(load.idle_watches())
             load.figures.idle = server.memory()
-        for turn in range(TURNS):
-            for load in loads:
+        for turn, server in product(range(TURNS), servers):
+            async with _turn(loads, server) as load:
                 await load.beside_watches(turn)
-        return [load.figures for load in loads]
+        return [load.figures for load in loads.values()]
 
 
 @contextmanager
