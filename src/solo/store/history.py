@@ -20,8 +20,6 @@ class History:
 
     def __init__(self, floor: int, max_events: int, max_bytes: int) -> None:
         self.floor = floor
-        self.superseded: list[int] = []
-        """The versions that went with the events that have been dropped, until the store has them off the disk."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -29,8 +27,8 @@ class History:
         self._order: deque[str] = deque()
         self._recent: deque[Event] = deque()
 
-    def append(self, event: Event) -> None:
-        """Add the newest event; the oldest ones go when a bound is exceeded."""
+    def append(self, event: Event) -> list[int]:
+        """Add the newest event; the oldest go when a bound is exceeded. Returns the versions that went with them."""
         resource = event.stored.key.resource
         self._by_resource.setdefault(resource, deque()).append(event)
         self._order.append(resource)
@@ -38,11 +36,13 @@ class History:
         self._recent.append(event)
         if len(self._recent) > PARSED_EVENTS:
             _drop_parsed(self._recent.popleft())
+        superseded: list[int] = []
         while len(self._order) > self._max_events or (self._bytes > self._max_bytes and len(self._order) > 1):
             oldest = self._by_resource[self._order.popleft()].popleft()
             self._bytes -= len(oldest.stored.raw)
-            self.superseded += oldest.superseded
+            superseded += oldest.superseded
             self.floor = oldest.rv
+        return superseded
 
     def since(self, resource: str, rv: int) -> list[Event]:
         """The events of `resource` after `rv`, oldest first. The caller has compared `rv` with `floor`."""

@@ -110,9 +110,10 @@ class Store:
         for stored in snapshot.objects.values():
             self._bucket(stored.key.resource).put(stored)
         self._history = History(snapshot.floor, max_events, max_bytes)
-        self._history.superseded += snapshot.superseded
+        self._superseded = snapshot.superseded
+        """Versions that nothing needs, until they are off the disk."""
         for event in snapshot.events:
-            self._history.append(event)
+            self._superseded += self._history.append(event)
         self._failing = ""
 
     @classmethod
@@ -306,7 +307,7 @@ class Store:
         self._busy = bool(group)
         if not group:
             return
-        superseded = self._history.superseded[:GROUP_LIMIT]
+        superseded = self._superseded[:GROUP_LIMIT]
         trim = Trim(self._history.floor, superseded) if len(superseded) >= TRIM_EVERY else None
         loop = self._loop
         assert loop is not None
@@ -329,7 +330,7 @@ class Store:
         """Back on the loop: start the next group, then make this one visible (or fail it), the watchers last."""
         exc = commit.exception()
         if exc is None and trim is not None:
-            del self._history.superseded[: len(trim.superseded)]
+            del self._superseded[: len(trim.superseded)]
         self._submit()
         error = self._outcome(exc)
         self.writable = error is None
@@ -371,7 +372,7 @@ class Store:
         else:
             bucket.put(stored)
         self._revision = event.rv
-        self._history.append(event)
+        self._superseded += self._history.append(event)
         for listener in self._listeners.get(resource, ()):
             try:
                 listener(event)
