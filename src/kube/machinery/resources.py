@@ -1,7 +1,7 @@
 """The coordinates of API resources: where a kind lives and how its URL is written.
 
 One `Resource` value names a kind everywhere: in clients, controllers and the server. The built-in kinds that we
-uses are constants here; kinds of our own are declared beside their definition in `vmruntime.api`.
+use are constants here; kinds of our own are declared beside their definition in `vmruntime.api`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from kube.machinery.errors import not_found
 
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 _NO_SEGMENTS = ("", ".", "..")
 """What a part of a path cannot be: it would lead elsewhere. `""` would, to all objects in place of one."""
 

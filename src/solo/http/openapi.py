@@ -19,7 +19,7 @@ from solo.registry.kinds import Kind
 from solo.registry.strategy import METADATA_FIELDS
 
 if TYPE_CHECKING:
-    from kube.machinery.openapi import ServedResource
+    from kube.machinery.openapi_schemas import ServedResource
 
 Obj = dict[str, Any]
 
@@ -127,7 +127,7 @@ class OpenApi:
 
 
 def _served(kind: Kind) -> ServedResource:
-    from kube.machinery.openapi import ServedResource
+    from kube.machinery.openapi_schemas import ServedResource
 
     return ServedResource(
         kind.resource,
@@ -141,6 +141,6 @@ def _served(kind: Kind) -> ServedResource:
 
 
 def _review(resource: Resource) -> ServedResource:
-    from kube.machinery.openapi import ServedResource
+    from kube.machinery.openapi_schemas import ServedResource
 
     return ServedResource(resource, definition=builtin.definition_for(resource), verbs=("create",))

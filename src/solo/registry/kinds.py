@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kube.machinery.resources import Resource
+from kube.machinery.resources import ALL_VERBS, Resource
 from solo.registry.books import FieldBooks
 from solo.registry.forms import Form
 from solo.registry.objects import decode, encode
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Obj = dict[str, Any]
 
 CUSTOM_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
-ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kube.machinery import builtin, resources
-from kube.machinery.openapi import ServedResource, openapi_v2_document, openapi_v3_document
+from kube.machinery.openapi import openapi_v2_document, openapi_v3_document
+from kube.machinery.openapi_schemas import ServedResource
 from kube.machinery.resources import Resource
 
 WIDGET = Resource("example.com", "v1", "widgets", "Widget")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import struct
 
-from kube.machinery.openapi import ServedResource, openapi_v2_document
+from kube.machinery.openapi import openapi_v2_document
+from kube.machinery.openapi_schemas import ServedResource
 from kube.machinery.protobuf.swagger import encode_swagger
 from kube.machinery.protobuf.wire import fields
 from kube.machinery.resources import Resource
