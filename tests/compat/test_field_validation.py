@@ -116,3 +116,34 @@ def test_apply(wire, path):
     body = YAML.replace("NAME", "ap").replace("  odd: 1", "")
     status, given, _ = wire.headers("PATCH", f"{path}/ap?{query}=Warn", body, headers)
     assert (status, given.get("Warning")) == (201, '299 - "line 8: key \\"a\\" already set in map"')
+
+
+DEPLOYMENT = (
+    '{"metadata": {"name": "numbers"}, "spec": {"replicas": %s, "selector": {"matchLabels": {"a": "b"}}, "template":'
+    ' {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}}'
+)
+
+
+@pytest.mark.parametrize("number", ["2.0", "1e1", "1.5", "99999999999"])
+def test_a_number_that_is_no_int32_is_not_read(wire, namespace, number):
+    """Typed clients could not read the object, nor any list with it."""
+    url = f"/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All"
+    code, answer = wire("POST", url, (DEPLOYMENT % number).encode())
+    shown = "10.0" if number == "1e1" else number
+    assert (code, answer["reason"]) == (400, "BadRequest")
+    assert f"cannot unmarshal number {shown} into Go struct field Deployment.spec.replicas of type int32" in (
+        answer["message"]
+    )
+
+
+def test_whole_floats_are_read_where_kubernetes_reads_them(wire, namespace):
+    """YAML and strategic patches are converted on the way, JSON and its patches are not."""
+    url = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    code, made = wire("POST", url, (DEPLOYMENT % "2.0").encode(), {"Content-Type": "application/yaml"})
+    assert (code, made["spec"]["replicas"]) == (201, 2)
+    patch = b'{"spec": {"minReadySeconds": 1.0}}'
+    merge, strategic = ({"Content-Type": f"application/{kind}-patch+json"} for kind in ("merge", "strategic-merge"))
+    assert wire("PATCH", f"{url}/numbers", patch, merge)[0] == 400
+    code, changed = wire("PATCH", f"{url}/numbers", patch, strategic)
+    assert (code, changed["spec"]["minReadySeconds"]) == (200, 1)
+    assert wire("PATCH", f"{url}/numbers", b"5", strategic)[0] == 400

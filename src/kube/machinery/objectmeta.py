@@ -14,6 +14,7 @@ NameCheck = Callable[[str], list[str]]
 
 _ANNOTATIONS_LIMIT = 256 * 1024
 _ORPHAN, _FOREGROUND = "orphan", "foregroundDeletion"
+_STANDARD = frozenset({"kubernetes", _ORPHAN, _FOREGROUND})
 
 
 def validate(meta: Obj, name_check: NameCheck, *, namespaced: bool, path: str = "metadata") -> list[Cause]:
@@ -101,3 +102,13 @@ def _validate_finalizers(finalizers: list[str], field: str) -> list[Cause]:
     if _ORPHAN in finalizers and _FOREGROUND in finalizers:
         causes.append(_invalid(field, f"finalizer {_ORPHAN} and {_FOREGROUND} cannot be both set", finalizers))
     return causes
+
+
+def validate_standard_finalizers(finalizers: list[str], path: str = "metadata.finalizers") -> list[Cause]:
+    """Without a domain a finalizer is one of Kubernetes' own (core's `validateKubeFinalizerName`)."""
+    detail = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        _invalid(f"{path}[{index}]", detail, name)
+        for index, name in enumerate(finalizers)
+        if "/" not in name and name not in _STANDARD
+    ]

@@ -141,7 +141,11 @@ class DeploymentController:
         meta = deployment["metadata"]
         if (meta.get("annotations") or {}).get(rollout.REVISION) != revision:
             patch = {"metadata": {"annotations": {rollout.REVISION: revision}}}
-            deployment.update(await self._client.patch(DEPLOYMENTS, meta["name"], patch, meta["namespace"]))
+            # Through the status, as an annotation that is written by other ways makes a new generation.
+            written = await self._client.patch(
+                DEPLOYMENTS, meta["name"], patch, meta["namespace"], subresource="status"
+            )
+            deployment.update(written)
 
     # ---- sizes
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kube.machinery import errors
+from kube.machinery.schema.numbers import write_whole
 from solo.http.negotiation import JSON, PROTOBUF, YAML
 from solo.registry.body import summary
 
@@ -66,6 +67,7 @@ def decode_value(body: bytes, media_type: str, kind: str, repeated: list[str] | 
     """The value in a body, an object or (for a JSON patch) a list; else as `decode_object`."""
     if media_type in (YAML, APPLY_PATCH):
         value = _decode_yaml(body, kind, repeated if repeated is not None else [])
+        write_whole(value)  # as what makes JSON of YAML does
     elif media_type == PROTOBUF:
         value = _decode_protobuf(body)
     elif media_type == JSON or media_type.endswith("+json"):

@@ -14,6 +14,7 @@ from kube.machinery.apply.options import check_field_manager, check_force, manag
 from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch, merge_patch, strategic_merge_patch
 from kube.machinery.resources import NAMESPACES
+from kube.machinery.schema.numbers import write_whole
 from solo.auth.user import User
 from solo.http import bodies, responses, tables
 from solo.http.bodies import APPLY_PATCH
@@ -231,6 +232,7 @@ class Writer:
             return lambda obj: _object(merge_patch(obj, patch))
         from kube.machinery.builtin import openapi_v3_schema
 
+        write_whole(patch)
         schema = openapi_v3_schema(str(definition))
         return lambda obj: strategic_merge_patch(obj, patch, schema)
 

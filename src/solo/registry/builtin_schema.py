@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kube.machinery import errors
 from kube.machinery.schema.nulls import drop_nulls
+from kube.machinery.schema.numbers import misplaced_floats
 
 if TYPE_CHECKING:
     from kube.machinery.schema import Schema
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 Obj = dict[str, Any]
 
 _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-_TYPE_ERROR = re.compile(r"in body must be of type ([\w,-]+)")
+_TYPE_ERROR = re.compile(r"in body must be of type (?P<wanted>[\w,-]+)")
+_RANGE_ERROR = re.compile(r"value must be of type integer (?:with format (?P<wanted>\w+)|.*) in (?P<field>.*)")
 _GO_TYPES = {"object": "map", "boolean": "bool", "integer": "int64", "number": "float64", "array": "slice"}
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
 JSON_NAMES = {bool: "bool", int: "number", float: "number", str: "string", list: "array", dict: "object"}
@@ -45,24 +47,32 @@ class BuiltinSchema:
 
         Raises 400 when a value's JSON type is not the field's.
         """
-        drop_nulls(obj, definition_schema(self._definition))
+        node = definition_schema(self._definition)
+        drop_nulls(obj, node)
         schema = self.compiled
         unknown = [f'unknown field "{path}"' for path in schema.prune(obj)]
         for cause in schema.validate(obj):
-            found = _TYPE_ERROR.search(cause.message) if cause.reason == "FieldValueTypeInvalid" else None
-            if found and not (found[1] == "byte" and cause.message.endswith(': ""')):  # no bytes are bytes, too
-                raise errors.bad_request(
-                    f'{self._kind} in version "{self._version}" cannot be handled as a {self._kind}: '
-                    + self._type_problem(obj, cause.field, found[1])
-                )
+            if found := _TYPE_ERROR.search(cause.message):
+                if found["wanted"] != "byte" or not cause.message.endswith(': ""'):  # no bytes are bytes, too
+                    raise self._unreadable(obj, cause.field, found["wanted"])
+            elif found := _RANGE_ERROR.search(cause.message):
+                raise self._unreadable(obj, found["field"], found["wanted"] or "int64")
+        for field in misplaced_floats(obj, node):
+            raise self._unreadable(obj, field, "int32")
         return unknown
 
-    def _type_problem(self, obj: Obj, field: str, wanted: str) -> str:
+    def _unreadable(self, obj: Obj, field: str, wanted: str) -> errors.StatusError:
         """What Go's decoder says of a value that does not fit."""
-        value = _value_at(obj, field)
+        problem = self._type_problem(_value_at(obj, field), field, wanted)
+        subject = f'{self._kind} in version "{self._version}" cannot be handled as a {self._kind}'
+        return errors.bad_request(f"{subject}: {problem}")
+
+    def _type_problem(self, value: Any, field: str, wanted: str) -> str:
         if wanted == "byte" and isinstance(value, str):
             return f"illegal base64 data at input byte {_bad_byte(value)}"
         name = JSON_NAMES.get(type(value), "value")
+        if name == "number" and wanted.startswith("int"):
+            name = f"number {value}"
         plain = re.sub(r"\[[^\]]*\]", "", field)
         go_type = _GO_TYPES.get(wanted, wanted)
         return f"json: cannot unmarshal {name} into Go struct field {self._kind}.{plain} of type {go_type}"

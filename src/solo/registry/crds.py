@@ -34,6 +34,7 @@ class CrdStrategy(BuiltinStrategy):
 
     has_status = True
     tracks_generation = True
+    allow_unconditional_update = False
     records_deletion = False
     neighbours: Callable[[], Iterable[Obj]] = tuple
 

@@ -23,6 +23,23 @@ METADATA_FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_CORE_RULES = frozenset(
+    {
+        "",
+        "apps",
+        "autoscaling",
+        "batch",
+        "certificates.k8s.io",
+        "networking.k8s.io",
+        "policy",
+        "rbac.authorization.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+    }
+)
+"""Groups whose metadata Kubernetes checks by core's `ValidateObjectMeta`."""
+
+
 class Strategy:
     """The rules of a kind. The defaults fit a plain object without spec and status, such as a ConfigMap."""
 
@@ -166,6 +183,12 @@ class BuiltinStrategy(Strategy):
 
     def decode(self, obj: Obj) -> list[str]:
         return self._schema.decode(obj)
+
+    def validate_all(self, obj: Obj, old: Obj | None, subresource: str = "") -> list[Cause]:
+        causes = super().validate_all(obj, old, subresource)
+        if self.group in _CORE_RULES:
+            causes += objectmeta.validate_standard_finalizers(obj["metadata"].get("finalizers") or [])
+        return causes
 
     def patch_schema(self) -> str | None:
         return self.definition

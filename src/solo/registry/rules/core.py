@@ -266,6 +266,8 @@ _MAX_PRIORITY = 1_000_000_000
 class PriorityClassStrategy(BuiltinStrategy):
     """PriorityClasses: the value cannot change; the highest ones and the prefix `system-` are the system's."""
 
+    tracks_generation = True
+
     def default(self, obj: Obj) -> None:
         obj.setdefault("value", 0)
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")

@@ -151,6 +151,8 @@ def _wrong_address(address: str, family: str) -> str:
 class EndpointsStrategy(BuiltinStrategy):
     """Endpoints."""
 
+    creates_on_update = True
+
     def default(self, obj: Obj) -> None:
         for subset in obj.get("subsets") or []:
             for port in subset.get("ports") or []:

@@ -16,6 +16,8 @@ Obj = dict[str, Any]
 class RbacStrategy(BuiltinStrategy):
     """Common to all four kinds."""
 
+    creates_on_update = True
+
     def validate_name(self, name: str) -> list[str]:
         return names.path_segment(name)
 
