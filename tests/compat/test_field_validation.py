@@ -118,7 +118,7 @@ def test_apply(wire, path):
     assert (status, given.get("Warning")) == (201, '299 - "line 8: key \\"a\\" already set in map"')
 
 
-DEPLOYMENT = (
+NUMBERED = (
     '{"metadata": {"name": "numbers"}, "spec": {"replicas": %s, "selector": {"matchLabels": {"a": "b"}}, "template":'
     ' {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}}'
 )
@@ -128,18 +128,19 @@ DEPLOYMENT = (
 def test_a_number_that_is_no_int32_is_not_read(wire, namespace, number):
     """Typed clients could not read the object, nor any list with it."""
     url = f"/apis/apps/v1/namespaces/{namespace}/deployments?dryRun=All"
-    code, answer = wire("POST", url, (DEPLOYMENT % number).encode())
+    code, answer = wire("POST", url, (NUMBERED % number).encode())
     shown = "10.0" if number == "1e1" else number
     assert (code, answer["reason"]) == (400, "BadRequest")
-    assert f"cannot unmarshal number {shown} into Go struct field Deployment.spec.replicas of type int32" in (
-        answer["message"]
+    assert (
+        f"cannot unmarshal number {shown} into Go struct field Deployment.spec.replicas of type int32"
+        in (answer["message"])
     )
 
 
 def test_whole_floats_are_read_where_kubernetes_reads_them(wire, namespace):
     """YAML and strategic patches are converted on the way, JSON and its patches are not."""
     url = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    code, made = wire("POST", url, (DEPLOYMENT % "2.0").encode(), {"Content-Type": "application/yaml"})
+    code, made = wire("POST", url, (NUMBERED % "2.0").encode(), {"Content-Type": "application/yaml"})
     assert (code, made["spec"]["replicas"]) == (201, 2)
     patch = b'{"spec": {"minReadySeconds": 1.0}}'
     merge, strategic = ({"Content-Type": f"application/{kind}-patch+json"} for kind in ("merge", "strategic-merge"))
@@ -147,3 +148,13 @@ def test_whole_floats_are_read_where_kubernetes_reads_them(wire, namespace):
     code, changed = wire("PATCH", f"{url}/numbers", patch, strategic)
     assert (code, changed["spec"]["minReadySeconds"]) == (200, 1)
     assert wire("PATCH", f"{url}/numbers", b"5", strategic)[0] == 400
+
+
+def test_whole_floats_of_custom_resources_are_stored_as_integers(wire, gears, namespace):
+    """As Go's encoder writes them; a client's field of an integer type could not take `2.0`."""
+    url = f"/apis/gears.example.com/v1/namespaces/{namespace}/gears"
+    kind = b'"apiVersion": "gears.example.com/v1", "kind": "Gear"'
+    body = b'{%s, "metadata": {"name": "g"}, "spec": {"a": 2.0, "b": 1.5}}' % kind
+    assert wire("POST", url, body)[0] == 201
+    spec = wire("GET", f"{url}/g")[1]["spec"]
+    assert (repr(spec["a"]), spec["b"]) == ("2", 1.5)

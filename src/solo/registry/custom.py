@@ -10,7 +10,6 @@ from weakref import WeakKeyDictionary
 from kube.machinery import errors
 from kube.machinery.errors import Cause
 from kube.machinery.resources import Resource
-from kube.machinery.schema.numbers import write_whole
 from solo.registry.objects import dig, without
 from solo.registry.scale_rules import path_keys, validate_scale, validate_scale_status
 from solo.registry.strategy import METADATA_FIELDS, Strategy, decode_metadata, keep
@@ -71,7 +70,6 @@ class CustomStrategy(Strategy):
         return self._compiled
 
     def decode(self, obj: Obj) -> list[str]:
-        write_whole(obj)
         unknown = decode_metadata(obj, self.kind, self.version)
         pruned = sorted(self.compiled.prune(obj))
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kube.machinery.resources import ALL_VERBS, Resource
+from kube.machinery.schema.numbers import write_whole
 from solo.registry.books import FieldBooks
 from solo.registry.forms import Form
 from solo.registry.objects import decode, encode
@@ -113,8 +114,10 @@ class Kind:
         """A shallow copy of a served object in the order and version in which it is stored.
 
         Every stored object begins with apiVersion, kind and metadata, so that `served_raw` and `item_raw` can work
-        on bytes.
+        on bytes. Floats of custom resources that are whole numbers become integers, in the object itself.
         """
+        if self.custom:
+            write_whole(obj)
         if self.form is not None:
             obj = self.form.stored(obj)
         ordered = {
