@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from kube.machinery import errors
 from solo.http.negotiation import TABLE, Output
-from solo.http.printers import Column, Printer, custom_printer, printer_for
+from solo.http.printers import CUSTOM_SCALE, SCALE, Column, Printer, custom_printer, printer_for
 from solo.registry.kinds import Kind
 from solo.registry.strategy import Strategy
 
@@ -46,23 +46,39 @@ def table(
 ) -> Obj:
     """A table of objects. `include` says what each row carries: Metadata (default), Object or None."""
     printer = printer_of(kind)
-    rows = [
-        {
-            "cells": list(printer.cells(obj if kind.form is None else kind.stored(obj))),
-            "object": None if include == "None" else _row_object(obj, include, api_version),
-        }
-        for obj in objects
-    ]
+    shown = ((obj, obj if kind.form is None else kind.stored(obj)) for obj in objects)
     return {
         "kind": "Table",
         "apiVersion": api_version,
         "metadata": list_meta,
         "columnDefinitions": _definitions(printer.columns) if header else [],
-        "rows": rows,
+        "rows": [_row(printer, stored, _row_object(obj, include, api_version)) for obj, stored in shown],
     }
 
 
-def _row_object(obj: Obj, include: str, api_version: str) -> Obj:
+def scale_table(kind: Kind, scale: Obj, include: str, api_version: str) -> Obj:
+    """A table of the Scale of an object of a kind."""
+    printer = CUSTOM_SCALE if kind.custom else SCALE
+    return {
+        "kind": "Table",
+        "apiVersion": api_version,
+        "metadata": {"resourceVersion": scale["metadata"].get("resourceVersion") or ""},
+        "columnDefinitions": _definitions(printer.columns),
+        "rows": [_row(printer, scale, _row_object(scale, include, api_version))],
+    }
+
+
+def _row(printer: Printer, obj: Obj, shown: Obj | None) -> Obj:
+    row: Obj = {"cells": list(printer.cells(obj))}
+    if printer.conditions is not None and (conditions := printer.conditions(obj)):
+        row["conditions"] = conditions
+    row["object"] = shown
+    return row
+
+
+def _row_object(obj: Obj, include: str, api_version: str) -> Obj | None:
+    if include == "None":
+        return None
     return obj if include == "Object" else partial(obj, api_version)
 
 

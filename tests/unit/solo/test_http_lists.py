@@ -218,6 +218,8 @@ async def test_tables(store):
         ({"phase": "Pending", "initContainerStatuses": [{"state": {"running": {}}}]}, False, "Init:0/1"),
         ({"phase": "Running"}, True, "Terminating"),
         ({"phase": "Succeeded"}, True, "Succeeded"),
+        ({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]},
+         False, "SchedulingGated"),
     ],
 )  # fmt: skip
 def test_pod_status(status, deleted, wanted):

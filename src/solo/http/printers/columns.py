@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from kube.machinery.durations import human_duration, parse_rfc3339
+from solo.registry.objects import dig
 
 Obj = dict[str, Any]
 Cells = Callable[[Obj], Sequence[Any]]
+Conditions = Callable[[Obj], list[Obj]]
 
 NONE = "<none>"
 UNKNOWN = "<unknown>"
+UNSET = "<unset>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Printer:
-    """The columns of a kind and the function that fills a row."""
+    """The columns of a kind and what fills a row; few kinds have conditions (meta/v1 TableRowCondition)."""
 
     columns: tuple[Column, ...]
     cells: Cells
+    conditions: Conditions | None = None
 
 
 NAME = Column("Name", format="name")
@@ -72,19 +76,33 @@ def joined(values: Iterable[Any], empty: str = NONE) -> str:
 
 
 def selector_text(selector: Mapping[str, Any] | None) -> str:
-    """A label selector as `-o wide` shows it."""
+    """A label selector as `-o wide` shows it: requirements by key, values in order."""
     if not selector:
         return NONE
-    parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
-    for item in selector.get("matchExpressions") or []:
-        operator, values = item.get("operator"), ",".join(item.get("values") or [])
-        if operator == "Exists":
-            parts.append(str(item.get("key")))
-        elif operator == "DoesNotExist":
-            parts.append(f"!{item.get('key')}")
-        else:
-            parts.append(f"{item.get('key')} {'in' if operator == 'In' else 'notin'} ({values})")
-    return ",".join(parts) or NONE
+    parts = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    parts += [(item.get("key") or "", _requirement(item)) for item in selector.get("matchExpressions") or []]
+    return joined(text for _, text in sorted(parts, key=lambda part: part[0]))
+
+
+def _requirement(item: Obj) -> str:
+    key, operator = item.get("key") or "", item.get("operator")
+    if operator == "Exists":
+        return str(key)
+    if operator == "DoesNotExist":
+        return f"!{key}"
+    return f"{key} {'in' if operator == 'In' else 'notin'} ({','.join(sorted(item.get('values') or []))})"
+
+
+def first_of(values: Sequence[str], most: int, separator: str = ",") -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" + {len(values) - most} more..." if len(values) > most else ""
+    return separator.join(values[:most]) + more
+
+
+def points_of(obj: Obj) -> list[str]:
+    """Where a load balancer takes what it is sent, in order."""
+    points = dig(obj, "status", "loadBalancer", "ingress") or []
+    return sorted({address for point in points if (address := point.get("ip") or point.get("hostname"))})
 
 
 def labels_text(labels: Mapping[str, Any] | None) -> str:

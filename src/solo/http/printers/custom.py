@@ -17,12 +17,12 @@ Obj = dict[str, Any]
 
 _LARGE = 1e21
 """From here on Go's JSON has exponents."""
-_AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
+AGE = PrinterColumn("Age", "date", ".metadata.creationTimestamp")
 
 
 def custom_printer(definitions: Sequence[PrinterColumn]) -> Printer:
     """The printer of one version of a custom resource (apiextensions `tableconvertor`)."""
-    wanted = list(definitions) or [_AGE]
+    wanted = list(definitions) or [AGE]
     columns = [NAME]
     getters: list[Callable[[Obj], Any]] = []
     for item in wanted:
@@ -31,7 +31,7 @@ def custom_printer(definitions: Sequence[PrinterColumn]) -> Printer:
         except ValueError:
             break  # as in kube-apiserver, a path that is none ends the columns: definitions may have any text there
         description = item.description or f"Custom resource definition column (in JSONPath format): {item.json_path}"
-        if item is _AGE:
+        if item is AGE:
             description = ""
         columns.append(Column(item.name, item.type, item.format, description, item.priority))
         getters.append(getter)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from kube.machinery.durations import human_duration
 from solo.http.printers.columns import (
     NONE,
+    UNSET,
     Printer,
     age,
     columns,
     containers_of,
     created,
+    first_of,
     joined,
     labels_text,
     name_of,
+    points_of,
     selector_text,
 )
 from solo.registry.objects import dig
@@ -64,18 +68,22 @@ def _quota(obj: Obj) -> list[Any]:
 
 def _ingress(obj: Obj) -> list[Any]:
     spec = obj.get("spec") or {}
-    hosts = [rule["host"] for rule in spec.get("rules") or [] if rule.get("host")]
-    points = dig(obj, "status", "loadBalancer", "ingress") or []
-    addresses = [point.get("ip") or point.get("hostname") or "" for point in points]
     ports = "80, 443" if spec.get("tls") else "80"
     return [
         name_of(obj),
         spec.get("ingressClassName") or NONE,
-        joined(hosts, "*"),
-        joined(addresses, ""),
+        _hosts(spec.get("rules") or []),
+        joined(points_of(obj), ""),
         ports,
         created(obj),
     ]
+
+
+def _hosts(rules: list[Obj]) -> str:
+    """The first three hosts, and how many more rules there are."""
+    named = [index for index, rule in enumerate(rules) if rule.get("host")][:3]
+    more = len(named) == 3 and named[-1] + 1 < len(rules)
+    return joined((rules[index]["host"] for index in named), "*") + (f" + {len(rules) - 3} more..." if more else "")
 
 
 def _ingress_class(obj: Obj) -> list[Any]:
@@ -91,26 +99,31 @@ def _network_policy(obj: Obj) -> list[Any]:
 
 
 def _endpoint_slice(obj: Obj) -> list[Any]:
-    ports = [str(port["port"]) for port in obj.get("ports") or [] if port.get("port")]
+    ports = [_port(port) for port in obj.get("ports") or []]
     addresses = [address for point in obj.get("endpoints") or [] for address in point.get("addresses") or []]
     family = obj.get("addressType") or ""
-    return [name_of(obj), family, _some(ports, "<unset>"), _some(addresses, "<unset>"), created(obj)]
+    return [name_of(obj), family, first_of(ports, 3) or UNSET, first_of(addresses, 3) or UNSET, created(obj)]
+
+
+def _port(port: Obj) -> str:
+    """The port of an EndpointSlice: its number, its name where it has none, all ports where it has neither."""
+    number = port.get("port")
+    return str(port.get("name", "*") if number is None else number)
 
 
 def _endpoints(obj: Obj) -> list[Any]:
-    found = [
-        f"{address.get('ip')}:{port.get('port')}"
-        for subset in obj.get("subsets") or []
-        for address in subset.get("addresses") or []
-        for port in subset.get("ports") or []
-    ]
-    return [name_of(obj), _some(found, NONE), created(obj)]
+    subsets = obj.get("subsets") or []
+    found = [address for subset in subsets for address in _subset(subset)]
+    return [name_of(obj), first_of(found, 3) if subsets else NONE, created(obj)]
 
 
-def _some(values: list[str], empty: str) -> str:
-    """The first three, and how many more there are."""
-    more = f" + {len(values) - 3} more..." if len(values) > 3 else ""
-    return joined(values[:3], empty) + more
+def _subset(subset: Obj) -> list[str]:
+    """The ready addresses of a subset, with each of its ports if it has any."""
+    addresses, ports = [str(item.get("ip")) for item in subset.get("addresses") or []], subset.get("ports")
+    if not ports:
+        return addresses
+    hosts = [f"[{address}]" if ":" in address else address for address in addresses]
+    return [f"{host}:{port.get('port')}" for port in ports for host in hosts]
 
 
 def _signing_request(obj: Obj) -> list[Any]:
@@ -123,7 +136,7 @@ def _signing_request(obj: Obj) -> list[Any]:
         *(["Issued"] if dig(obj, "status", "certificate") else []),
     ]
     seconds = spec.get("expirationSeconds")
-    wanted = f"{seconds}s" if seconds else NONE
+    wanted = human_duration(seconds) if seconds else NONE
     return [
         name_of(obj),
         created(obj),
@@ -172,7 +185,7 @@ PRINTERS: dict[str, Printer] = {
         columns("Name|Desired:integer|Current:integer|Ready:integer|Age", wide=_WIDE), _controller
     ),
     "cronjobs.batch": Printer(
-        columns("Name|Schedule|Timezone|Suspend|Active:integer|Last Schedule|Age", wide=_WIDE), _cronjob
+        columns("Name|Schedule|Timezone|Suspend:boolean|Active:integer|Last Schedule|Age", wide=_WIDE), _cronjob
     ),
     "poddisruptionbudgets.policy": Printer(
         columns("Name|Min Available|Max Unavailable|Allowed Disruptions:integer|Age"), _budget
@@ -187,9 +200,9 @@ PRINTERS: dict[str, Printer] = {
     "certificatesigningrequests.certificates.k8s.io": Printer(
         columns("Name|Age|SignerName|Requestor|RequestedDuration|Condition"), _signing_request
     ),
-    "controllerrevisions.apps": Printer(columns("Name|Controller|Revision:integer|Age"), _revision),
+    "controllerrevisions.apps": Printer(columns("Name|Controller|Revision|Age"), _revision),
     "flowschemas.flowcontrol.apiserver.k8s.io": Printer(
-        columns("Name|PriorityLevel|MatchingPrecedence:integer|DistinguisherMethod|Age|MissingPL"), _flow_schema
+        columns("Name|PriorityLevel|MatchingPrecedence|DistinguisherMethod|Age|MissingPL"), _flow_schema
     ),
     "runtimeclasses.node.k8s.io": Printer(columns("Name|Handler|Age"), _runtime_class),
 }

@@ -11,6 +11,8 @@ Obj = dict[str, Any]
 
 POD_COLUMNS = columns("Name|Ready|Status|Restarts|Age", wide="IP|Node|Nominated Node|Readiness Gates")
 _TERMINAL = ("Succeeded", "Failed")
+_GATED = "SchedulingGated"
+_ENDS = {"Succeeded": "The pod has completed successfully.", "Failed": "The pod failed."}
 
 
 def pod_cells(obj: Obj) -> list[Any]:
@@ -26,7 +28,6 @@ def pod_cells(obj: Obj) -> list[Any]:
         default="",
     )
     shown = f"{restarts} ({age(last)} ago)" if restarts and last else str(restarts)
-    gates = spec.get("readinessGates") or []
     return [
         name_of(obj),
         f"{ready}/{len(sidecars) + len(spec.get('containers') or [])}",
@@ -36,15 +37,25 @@ def pod_cells(obj: Obj) -> list[Any]:
         status.get("podIP") or NONE,
         spec.get("nodeName") or NONE,
         status.get("nominatedNodeName") or NONE,
-        str(len(gates)) if gates else NONE,
+        _gates(obj),
     ]
+
+
+def pod_conditions(obj: Obj) -> list[Obj]:
+    """What tells a client that it may leave the row out: the pod has run to its end."""
+    phase = dig(obj, "status", "phase")
+    if phase not in _ENDS:
+        return []
+    return [{"type": "Completed", "status": "True", "reason": phase, "message": _ENDS[phase]}]
 
 
 def pod_status(obj: Obj) -> str:
     """The STATUS column."""
     status = obj.get("status") or {}
     text = str(status.get("reason") or status.get("phase") or "Unknown")
-    text = _init_reason(obj) or _container_reason(status, text)
+    if _condition(obj, "PodScheduled").get("reason") == _GATED:
+        text = _GATED
+    text = _init_reason(obj) or _container_reason(obj, text)
     if dig(obj, "metadata", "deletionTimestamp"):
         if status.get("reason") == "NodeLost":
             return "Unknown"
@@ -53,14 +64,26 @@ def pod_status(obj: Obj) -> str:
     return text
 
 
+def _condition(obj: Obj, type_: str) -> Obj:
+    """The first condition of a type, empty if there is none."""
+    found: Obj = next((each for each in dig(obj, "status", "conditions") or [] if each.get("type") == type_), {})
+    return found
+
+
+def _gates(obj: Obj) -> str:
+    """How many of the conditions that a pod's readiness needs are true."""
+    gates = dig(obj, "spec", "readinessGates") or []
+    passed = sum(_condition(obj, gate.get("conditionType")).get("status") == "True" for gate in gates)
+    return f"{passed}/{len(gates)}" if gates else NONE
+
+
 def _sidecars(obj: Obj) -> set[str]:
     """The init containers that go on running: they count as the ordinary ones do."""
     return {each["name"] for each in dig(obj, "spec", "initContainers") or [] if each.get("restartPolicy") == "Always"}
 
 
 def _init_reason(obj: Obj) -> str:
-    conditions = dig(obj, "status", "conditions") or []
-    if any(each.get("type") == "Initialized" and each.get("status") == "True" for each in conditions):
+    if _condition(obj, "Initialized").get("status") == "True":
         return ""
     sidecars = _sidecars(obj)
     statuses = dig(obj, "status", "initContainerStatuses") or []
@@ -81,9 +104,9 @@ def _init_reason(obj: Obj) -> str:
     return ""
 
 
-def _container_reason(status: Obj, text: str) -> str:
+def _container_reason(obj: Obj, text: str) -> str:
     running = False
-    for item in reversed(status.get("containerStatuses") or []):
+    for item in reversed(dig(obj, "status", "containerStatuses") or []):
         state = item.get("state") or {}
         if dig(state, "waiting", "reason"):
             text = state["waiting"]["reason"]
@@ -92,11 +115,7 @@ def _container_reason(status: Obj, text: str) -> str:
         elif item.get("ready") and "running" in state:
             running = True
     if text == "Completed" and running:
-        ready = any(
-            condition.get("type") == "Ready" and condition.get("status") == "True"
-            for condition in status.get("conditions") or []
-        )
-        return "Running" if ready else "NotReady"
+        return "Running" if _condition(obj, "Ready").get("status") == "True" else "NotReady"
     return text
 
 

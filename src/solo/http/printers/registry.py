@@ -9,6 +9,7 @@ from kube.machinery.durations import human_duration, parse_rfc3339
 from solo.http.printers.columns import (
     NONE,
     UNKNOWN,
+    UNSET,
     Column,
     Printer,
     age,
@@ -18,10 +19,12 @@ from solo.http.printers.columns import (
     joined,
     labels_text,
     name_of,
+    points_of,
     selector_text,
 )
 from solo.http.printers.more import PRINTERS as MORE
-from solo.http.printers.pods import POD_COLUMNS, pod_cells
+from solo.http.printers.pods import POD_COLUMNS, pod_cells, pod_conditions
+from solo.http.printers.policies import PRINTERS as POLICIES
 from solo.http.printers.resources import PRINTERS as RESOURCES
 from solo.http.printers.resources import access_modes
 from solo.registry.objects import dig
@@ -61,8 +64,7 @@ def _service(obj: Obj) -> list[Any]:
     )
     outside = list(spec.get("externalIPs") or [])
     if spec.get("type") == "LoadBalancer":
-        points = dig(obj, "status", "loadBalancer", "ingress") or []
-        outside = [point.get("ip") or point.get("hostname") or "" for point in points] + outside
+        outside = points_of(obj) + outside
     external = joined(outside, "<pending>" if spec.get("type") == "LoadBalancer" else NONE)
     if spec.get("type") == "ExternalName":
         external = spec.get("externalName") or ""
@@ -98,18 +100,19 @@ def _node(obj: Obj) -> list[Any]:
 
 def _event(obj: Obj) -> list[Any]:
     about = obj.get("involvedObject") or {}
-    target = f"{(about.get('kind') or '').lower()}/{about.get('name') or ''}"
+    target = "/".join(part for part in ((about.get("kind") or "").lower(), about.get("name")) if part)
     first = obj.get("firstTimestamp") or obj.get("eventTime")
     last = dig(obj, "series", "lastObservedTime") or obj.get("lastTimestamp") or first
     source = obj.get("source") or {}
     component = source.get("component") or obj.get("reportingComponent") or ""
+    instance = source.get("host") or obj.get("reportingInstance")
     return [
         age(last),
         obj.get("type") or "",
         obj.get("reason") or "",
         target,
         about.get("fieldPath") or "",
-        joined([part for part in (component, source.get("host")) if part], ""),
+        f"{component}, {instance}" if instance else component,
         (obj.get("message") or "").strip(),
         age(first),
         dig(obj, "series", "count") or obj.get("count") or 1,
@@ -187,32 +190,11 @@ def _binding(obj: Obj) -> list[Any]:
         else:
             accounts.append(f"{subject.get('namespace') or ''}/{subject.get('name')}")
     role = f"{reference.get('kind')}/{reference.get('name')}"
-    return [name_of(obj), role, created(obj), joined(users, ""), joined(groups, ""), joined(accounts, "")]
+    return [name_of(obj), role, created(obj), *(", ".join(names) for names in (users, groups, accounts))]
 
 
 def _lease(obj: Obj) -> list[Any]:
     return [name_of(obj), dig(obj, "spec", "holderIdentity") or "", created(obj)]
-
-
-def _policy(obj: Obj) -> list[Any]:
-    spec = obj.get("spec") or {}
-    kind = spec.get("paramKind") or {}
-    param = f"{kind.get('apiVersion')}/{kind.get('kind')}" if kind else "<unset>"
-    return [name_of(obj), len(spec.get("validations") or []), param, created(obj)]
-
-
-def _policy_binding(obj: Obj) -> list[Any]:
-    spec = obj.get("spec") or {}
-    reference = spec.get("paramRef") or {}
-    param = "<unset>"
-    if reference:
-        place = f"{reference['namespace']}/" if reference.get("namespace") else ""
-        param = f"{place}{reference.get('name') or '*'}"
-    return [name_of(obj), spec.get("policyName") or "", param, created(obj)]
-
-
-def _webhooks(obj: Obj) -> list[Any]:
-    return [name_of(obj), len(obj.get("webhooks") or []), created(obj)]
 
 
 def _duration(status: Obj) -> str:
@@ -227,15 +209,10 @@ def _duration(status: Obj) -> str:
 def _job(obj: Obj) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     names, images = containers_of(dig(spec, "template", "spec") or {})
-    state = "Running"
-    for condition in status.get("conditions") or []:
-        if condition.get("status") == "True" and condition.get("type") in ("Complete", "Failed", "Suspended"):
-            state = condition["type"]
-    done = f"{status.get('succeeded') or 0}/{spec.get('completions') or 1}"
     return [
         name_of(obj),
-        state,
-        done,
+        _job_state(obj),
+        _completions(spec, status),
         _duration(status),
         created(obj),
         names,
@@ -244,21 +221,39 @@ def _job(obj: Obj) -> list[Any]:
     ]
 
 
+def _job_state(obj: Obj) -> str:
+    true = [each.get("type") for each in dig(obj, "status", "conditions") or [] if each.get("status") == "True"]
+    states = {
+        "Complete": "Complete" in true,
+        "Failed": "Failed" in true,
+        "Terminating": bool(dig(obj, "metadata", "deletionTimestamp")),
+        "Suspended": "Suspended" in true,
+        "FailureTarget": "FailureTarget" in true,
+    }
+    return next((state for state, given in states.items() if given), "Running")
+
+
+def _completions(spec: Obj, status: Obj) -> str:
+    """How many pods have succeeded of how many; without a number of completions one is enough, of those at work."""
+    succeeded, wanted, parallel = status.get("succeeded") or 0, spec.get("completions"), spec.get("parallelism") or 0
+    if wanted is not None:
+        return f"{succeeded}/{wanted}"
+    return f"{succeeded}/1 of {parallel}" if parallel > 1 else f"{succeeded}/1"
+
+
 def _claim(obj: Obj) -> list[Any]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
-    capacity = dig(status, "capacity", "storage") or ""
-    modes = access_modes(status.get("accessModes"))
-    attributes = spec.get("volumeAttributesClassName") or "<unset>"
+    bound = bool(spec.get("volumeName"))
     return [
         name_of(obj),
-        status.get("phase") or "",
+        "Terminating" if dig(obj, "metadata", "deletionTimestamp") else status.get("phase") or "",
         spec.get("volumeName") or "",
-        capacity,
-        modes,
+        (dig(status, "capacity", "storage") or "") if bound else "",
+        access_modes(status.get("accessModes")) if bound else "",
         spec.get("storageClassName") or "",
-        attributes,
+        spec.get("volumeAttributesClassName") or UNSET,
         created(obj),
-        spec.get("volumeMode") or "",
+        spec.get("volumeMode") or UNSET,
     ]
 
 
@@ -282,7 +277,6 @@ def _priorityclass(obj: Obj) -> list[Any]:
 
 
 _RBAC = "rbac.authorization.k8s.io"
-_ADMISSION = "admissionregistration.k8s.io"
 _TEMPLATE_WIDE = "Containers|Images|Selector"
 _BINDING = Printer(columns("Name|Role|Age", wide="Users|Groups|ServiceAccounts"), _binding)
 _ROLE = Printer(columns("Name|Created At"), _created_at)
@@ -290,14 +284,16 @@ _EVENT_COLUMNS = (
     *columns("Last Seen|Type|Reason|Object"),
     *(Column(name, priority=1) for name in ("Subobject", "Source")),
     Column("Message"),
-    *(Column(name, priority=1) for name in ("First Seen", "Count", "Name")),
+    *(Column(name, priority=1) for name in ("First Seen", "Count")),
+    Column("Name", format="name", priority=1),
 )
 
 _PRINTERS: dict[str, Printer] = {
     **MORE,
     **RESOURCES,
+    **POLICIES,
     "namespaces": Printer(columns("Name|Status|Age"), _namespace),
-    "pods": Printer(POD_COLUMNS, pod_cells),
+    "pods": Printer(POD_COLUMNS, pod_cells, pod_conditions),
     "configmaps": Printer(columns("Name|Data|Age"), _configmap),
     "secrets": Printer(columns("Name|Type|Data|Age"), _secret),
     "serviceaccounts": Printer(columns("Name|Secrets|Age"), _serviceaccount),
@@ -340,10 +336,4 @@ _PRINTERS: dict[str, Printer] = {
     f"clusterrolebindings.{_RBAC}": _BINDING,
     f"rolebindings.{_RBAC}": _BINDING,
     "customresourcedefinitions.apiextensions.k8s.io": Printer(columns("Name|Created At"), _created_at),
-    f"validatingadmissionpolicies.{_ADMISSION}": Printer(columns("Name|Validations:integer|ParamKind|Age"), _policy),
-    f"validatingadmissionpolicybindings.{_ADMISSION}": Printer(
-        columns("Name|PolicyName|ParamRef|Age"), _policy_binding
-    ),
-    f"validatingwebhookconfigurations.{_ADMISSION}": Printer(columns("Name|Webhooks:integer|Age"), _webhooks),
-    f"mutatingwebhookconfigurations.{_ADMISSION}": Printer(columns("Name|Webhooks:integer|Age"), _webhooks),
 }

@@ -6,10 +6,12 @@ from typing import Any
 
 from solo.http.printers.columns import (
     NONE,
+    UNSET,
     Printer,
     columns,
     containers_of,
     created,
+    first_of,
     joined,
     labels_text,
     name_of,
@@ -18,7 +20,6 @@ from solo.registry.objects import dig
 
 Obj = dict[str, Any]
 
-UNSET = "<unset>"
 _MODES = {
     "ReadWriteOnce": "RWO",
     "ReadOnlyMany": "ROX",
@@ -28,8 +29,8 @@ _MODES = {
 
 
 def access_modes(modes: list[str] | None) -> str:
-    """Access modes of volumes in short."""
-    return joined((_MODES.get(mode, mode) for mode in modes or []), "")
+    """Access modes of volumes in short, always in the same order."""
+    return joined((short for mode, short in _MODES.items() if mode in (modes or [])), "")
 
 
 def _volume(obj: Obj) -> list[Any]:
@@ -65,7 +66,7 @@ def _node_drivers(obj: Obj) -> list[Any]:
 
 
 def _capacity(obj: Obj) -> list[Any]:
-    return [name_of(obj), obj.get("storageClassName") or "", obj.get("capacity") or UNSET, created(obj)]
+    return [name_of(obj), obj.get("storageClassName") or "", obj.get("capacity") or UNSET]
 
 
 def _attachment(obj: Obj) -> list[Any]:
@@ -80,13 +81,15 @@ def _attributes_class(obj: Obj) -> list[Any]:
 
 
 def _claim(obj: Obj) -> list[Any]:
-    status = obj.get("status") or {}
-    states = ["allocated"] if status.get("allocation") else ["pending"]
-    if dig(obj, "metadata", "deletionTimestamp"):
-        states.append("deleted")
-    if status.get("reservedFor"):
-        states.append("reserved")
-    return [name_of(obj), ",".join(states), created(obj)]
+    status, deleted = obj.get("status") or {}, bool(dig(obj, "metadata", "deletionTimestamp"))
+    allocated = status.get("allocation") is not None
+    states = {
+        "deleted": deleted,
+        "pending": not allocated and not deleted,
+        "allocated": allocated,
+        "reserved": allocated and bool(status.get("reservedFor")),
+    }
+    return [name_of(obj), ",".join(state for state, given in states.items() if given), created(obj)]
 
 
 def _slice(obj: Obj) -> list[Any]:
@@ -107,7 +110,7 @@ def _template(obj: Obj) -> list[Any]:
 
 def _priority_level(obj: Obj) -> list[Any]:
     spec = obj.get("spec") or {}
-    part = spec.get("limited") or spec.get("exempt") or {}
+    part = spec.get("limited") or {}
     queuing = dig(part, "limitResponse", "queuing") or {}
     shares = part.get("nominalConcurrencyShares")
     lengths = [queuing.get(key, NONE) for key in ("queues", "handSize", "queueLengthLimit")]
@@ -120,7 +123,7 @@ def _autoscaler(obj: Obj) -> list[Any]:
     return [
         name_of(obj),
         f"{reference.get('kind')}/{reference.get('name')}",
-        joined(map(_target, spec.get("metrics") or []), NONE).replace(",", ", "),
+        first_of([_target(metric) for metric in spec.get("metrics") or []], 2, ", ") or NONE,
         str(spec["minReplicas"]) if spec.get("minReplicas") is not None else UNSET,
         spec.get("maxReplicas") or 0,
         status.get("currentReplicas") or 0,
@@ -134,9 +137,11 @@ def _target(metric: Obj) -> str:
     part = metric.get(type_[:1].lower() + type_[1:]) or {}
     target = part.get("target") or {}
     wanted = next((target[key] for key in ("averageValue", "value") if target.get(key)), "<auto>")
+    if type_ in ("External", "Object") and target.get("averageValue"):
+        wanted += " (avg)"
     if target.get("averageUtilization") is not None:
         wanted = f"{target['averageUtilization']}%"
-    name = f"{part['name']}: " if type_ == "Resource" and part.get("name") else ""
+    name = f"{part.get('name')}: " if type_ in ("Resource", "ContainerResource") else ""
     return f"{name}<unknown>/{wanted}"
 
 
@@ -158,7 +163,7 @@ PRINTERS: dict[str, Printer] = {
         _driver,
     ),
     f"csinodes.{_STORAGE}": Printer(columns("Name|Drivers:integer|Age"), _node_drivers),
-    f"csistoragecapacities.{_STORAGE}": Printer(columns("Name|StorageClassName|Capacity|Age"), _capacity),
+    f"csistoragecapacities.{_STORAGE}": Printer(columns("Name|StorageClassName|Capacity"), _capacity),
     f"volumeattachments.{_STORAGE}": Printer(columns("Name|Attacher|PV|Node|Attached:boolean|Age"), _attachment),
     f"volumeattributesclasses.{_STORAGE}": Printer(columns("Name|DriverName|Age"), _attributes_class),
     f"resourceclaims.{_DEVICES}": Printer(columns("Name|State|Age"), _claim),
@@ -169,6 +174,6 @@ PRINTERS: dict[str, Printer] = {
         columns("Name|Type|NominalConcurrencyShares|Queues|HandSize|QueueLengthLimit|Age"), _priority_level
     ),
     "horizontalpodautoscalers.autoscaling": Printer(
-        columns("Name|Reference|Targets|MinPods|MaxPods:integer|Replicas:integer|Age"), _autoscaler
+        columns("Name|Reference|Targets|MinPods|MaxPods|Replicas|Age"), _autoscaler
     ),
 }
