@@ -115,5 +115,7 @@ def test_reviews(cluster, namespace):
 def test_scale(cluster, namespace):
     cluster.kubectl("create", "deployment", "d", "--image=host", "--replicas=0", "-n", namespace, "--", "sleep", "9")
     cluster.kubectl("scale", "deployment", "d", "--replicas=2", "--current-replicas=0", "-n", namespace)
+    header, row = cluster.kubectl("get", "deployment/d", "--subresource=scale", "-n", namespace).splitlines()
+    assert (header.split(), row.split()[:2]) == (["NAME", "DESIRED", "AVAILABLE", "AGE"], ["d", "2"])
     assert cluster.get("deployment", "d", "-n", namespace)["spec"]["replicas"] == 2
     cluster.kubectl("scale", "deployment", "d", "--replicas=0", "-n", namespace)

@@ -108,6 +108,8 @@ def test_status_and_wait_for_condition(gadgets):
 def test_scale(gadgets):
     gadgets.apply(gadget("sc", color="red"))
     gadgets.kubectl("scale", "gd/sc", "--replicas=4")
+    header, row = gadgets.kubectl("get", "gd/sc", "--subresource=scale").splitlines()
+    assert (header.split(), row.split()[:3]) == (["NAME", "DESIRED", "AVAILABLE", "AGE"], ["sc", "4", "0"])
     assert gadgets.get("gd", "sc")["spec"]["replicas"] == 4
 
 

@@ -134,6 +134,15 @@ def one(
     return value(tables.partial(obj, output.api_version), output, status, warnings)
 
 
+def scale(kind: Kind, obj: Obj, output: Output, include: str, warnings: Sequence[str] = ()) -> web.Response:
+    """The Scale of an object of a kind."""
+    if output.transform == TABLE:
+        obj = tables.scale_table(kind, obj, include, output.api_version)
+    elif output.transform:
+        obj = tables.partial(obj, output.api_version)
+    return value(obj, output, 200, warnings)
+
+
 def many(
     kind: Kind,
     items: Iterable[Stored],

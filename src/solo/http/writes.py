@@ -210,7 +210,7 @@ class Writer:
             subresource="scale",
         )
         shown = scale.read(kind, responses.served_object(kind, result))
-        return responses.value(shown, call.output, 200, context.warnings)
+        return responses.scale(kind, shown, call.output, call.include, context.warnings)
 
     def _patcher(self, call: Call, body: bytes, context: RequestContext) -> Change:
         """The function that a patch request stands for. It works on a value of its own."""
@@ -291,7 +291,7 @@ class Writer:
             raise errors.not_found(kind.resource.group_resource, info.name)
         shown = await self._registry.views.one(kind, stored)
         scale.check_readable(kind, shown.obj)
-        return responses.value(scale.read(kind, shown.obj), call.output)
+        return responses.scale(kind, scale.read(kind, shown.obj), call.output, call.include)
 
 
 def _replacement(call: Call, obj: Obj, body: bytes) -> Change:
