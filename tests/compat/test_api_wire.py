@@ -181,3 +181,43 @@ def test_what_is_no_http_gets_a_status_and_no_traceback(request_bytes, wire, clu
     status = json.loads(body)
     assert (status["kind"], status["reason"], status["code"]) == ("Status", "BadRequest", 400)
     assert "Traceback" not in log.read_text()[before:]
+
+
+@pytest.mark.parametrize(
+    ("query", "agent", "indented"),
+    [
+        ("", "curl/8.5.0", True),
+        ("", "Wget/1.21", True),
+        ("", "Mozilla/5.0 (X11)", True),
+        ("", "kubectl/v1.36.0", False),
+        ("?pretty=true", "kubectl/v1.36.0", True),
+        ("?pretty=1", "", True),
+        ("?pretty=yes", "curl/8.5.0", False),
+        ("?pretty=false", "curl/8.5.0", False),
+        ("?pretty=", "curl/8.5.0", True),
+    ],
+)
+def test_people_have_their_json_indented(wire, query, agent, indented):
+    for path, status in (("/api/v1/namespaces/default", 200), ("/api/v1/namespaces/none", 404), ("/apis", 200)):
+        found, _, text = wire.headers("GET", path + query, headers={"User-Agent": agent})
+        assert (found, text.startswith('{\n  "'), "\n" in text) == (status, indented, indented)
+
+
+def test_what_is_not_indented(wire, namespace):
+    path, people = f"/api/v1/namespaces/{namespace}/secrets", {"User-Agent": "curl/8.5.0"}
+    wire("POST", path, {"metadata": {"name": "a"}})
+    _, _, text = wire.headers("GET", f"{path}?watch=1&timeoutSeconds=1", headers=people)
+    assert [json.loads(line)["type"] for line in text.splitlines()] == ["ADDED"]
+    assert "\n" not in wire.headers("GET", "/openapi/v3", headers=people)[2]
+    assert "kind: SecretList" in wire.headers("GET", path, headers={**people, "Accept": "application/yaml"})[2]
+    assert wire.headers("GET", "/version")[2].startswith('{\n  "major": "1"')
+
+
+def test_a_long_list_is_indented(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    for number in range(3):
+        wire("POST", path, {"metadata": {"name": f"c{number}"}, "data": {"k": "eHh4" * 25_000}})
+    status, headers, text = wire.headers("GET", f"{path}?pretty=true")
+    assert (status, headers["Content-Type"].partition(";")[0]) == (200, "application/json")
+    assert [len(item["data"]["k"]) for item in json.loads(text)["items"]] == [100_000] * 3
+    assert '\n  "items": [\n    {\n      "metadata": {\n' in text

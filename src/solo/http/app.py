@@ -22,6 +22,7 @@ from solo.http.connections import Connection
 from solo.http.deadlines import wanted_seconds, within
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
+from solo.http.indentation import indented, wants_indented
 from solo.http.lists import Lister
 from solo.http.negotiation import JSON, Output, choose_output, media_type_of
 from solo.http.openapi import OpenApi
@@ -77,7 +78,12 @@ class Api:
         self._watcher.stop()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; errors become a `Status`."""
+        """Answer one request."""
+        answer = await self._answer(request)
+        return await indented(answer) if wants_indented(request) else answer
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What a request is answered; errors become a `Status`."""
         try:
             path = request.raw_path.partition("?")[0]
             info = paths.parse(request.method, path)
@@ -142,7 +148,7 @@ class Api:
         path = request.raw_path.partition("?")[0]
         parts = [part for part in path.split("/") if part]
         if not parts:
-            return responses.value({"paths": self._index()}, Output())
+            return responses.document({"paths": self._index()})
         if parts[0] in ("api", "apis"):
             try:
                 return self._discovery.answer(request, parts)
@@ -151,7 +157,7 @@ class Api:
                     raise
                 return _not_found_page()
         if parts == ["version"]:
-            return responses.value(version_info(), Output())
+            return responses.document(version_info())
         if parts[0] in health.ENDPOINTS:
             return self._health.answer(request, parts)
         if parts == [".well-known", "openid-configuration"]:

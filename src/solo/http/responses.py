@@ -10,6 +10,7 @@ from aiohttp import web
 
 from kube.machinery.errors import StatusError
 from solo.http import tables
+from solo.http.indentation import indent
 from solo.http.negotiation import JSON, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Output
 from solo.registry.kinds import Kind
 from solo.registry.registry import Result
@@ -73,6 +74,11 @@ def _quoted(text: str) -> str:
 def value(obj: Any, output: Output, status: int = 200, warnings: Sequence[str] = ()) -> web.Response:
     """An answer from a value."""
     return _finish(_encode(obj), output, status, warnings)
+
+
+def document(obj: Any) -> web.Response:
+    """An answer that is no API object, which is indented for everybody."""
+    return raw_json(indent(_encode(obj)))
 
 
 def _finish(body: bytes, output: Output, status: int, warnings: Sequence[str]) -> web.Response:
