@@ -33,6 +33,16 @@ def test_aggregated_discovery_has_a_tag(wire):
     assert '"kind":"APIGroupList"' in fetch(wire, "/apis", Accept="application/json")[2]
 
 
+def test_groups_of_reviews_have_their_place(gears, wire):
+    """Clients take the first group that has a resource: what is built in comes before definitions' groups."""
+    aggregated = [item["metadata"]["name"] for item in wire("GET", "/apis", headers={"Accept": AGGREGATED})[1]["items"]]
+    for names in (aggregated, [group["name"] for group in wire("GET", "/apis")[1]["groups"]]):
+        start = names.index("apps")
+        wanted = ["apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling"]
+        assert names[start : start + 5] == wanted
+        assert gears.partition(".")[2] in names[names.index("resource.k8s.io") + 1 :]
+
+
 def test_discovery_in_other_representations(wire):
     status, headers, text = fetch(wire, "/apis/apps", Accept="application/yaml")
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "application/yaml")

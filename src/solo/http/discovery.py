@@ -15,6 +15,7 @@ from kube.machinery import errors
 from kube.machinery.resources import Resource
 from solo.http.negotiation import JSON, choose_output
 from solo.http.responses import raw_json, value
+from solo.registry.builtins import GROUP_ORDER
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind, Subresource
 
@@ -95,10 +96,12 @@ class Discovery:
         raise errors.path_not_found()
 
     def _groups(self) -> dict[str, dict[str, list[Kind]]]:
+        """The catalog's groups with those of reviews, which store nothing, at their places."""
         groups = self._catalog.groups()
         for item in REVIEWS:
             groups.setdefault(item.group, {}).setdefault(item.version, [])
-        return groups
+        known = [group for group in GROUP_ORDER if group in groups]
+        return {group: groups[group] for group in dict.fromkeys([*known, *groups])}
 
     def _aggregated(self, request: web.BaseRequest, root: str, version: str) -> web.Response:
         body, tag = self._document(f"{root};{version}", lambda: self._build_aggregated(root, version))
