@@ -138,3 +138,24 @@ def test_what_is_exposed_can_be_seen(cluster, namespace):
     cluster.kubectl("create", "service", "loadbalancer", "lb", "--tcp=1:1", "-n", namespace)
     table = cluster.kubectl("get", "services", "-n", namespace)
     assert "127.32." in table and "<pending>" in table
+
+
+def test_endpoints_are_deprecated(wire, namespace):
+    """Every answer about Endpoints warns, also errors and watches; those about their successors do not."""
+    base = f"/api/v1/namespaces/{namespace}/endpoints"
+    text = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    for method, path, body, wanted in (
+        ("GET", f"{base}/e", None, 404),
+        ("POST", base, {"metadata": {"name": "e"}}, 201),
+        ("POST", base, {"metadata": {"name": "e"}}, 409),
+        ("GET", f"{base}/e", None, 200),
+        ("GET", base, None, 200),
+        ("GET", f"{base}?watch=1&timeoutSeconds=1", None, 200),
+        ("PUT", f"{base}/e", {"metadata": {"name": "e"}}, 200),
+        ("DELETE", f"{base}/e", None, 200),
+        ("DELETE", base, None, 200),
+    ):
+        status, headers, _ = wire.headers(method, path, body)
+        assert (status, headers.get_all("Warning")) == (wanted, [text])
+    newer = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+    assert wire.headers("GET", newer)[1].get_all("Warning") is None

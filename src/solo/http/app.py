@@ -199,6 +199,7 @@ class Api:
     ) -> web.StreamResponse:
         if info.subresource in ("log", "exec", "attach", "portforward") and kind.store_resource == PODS.group_resource:
             return await self._stream(request, info, kind, user)
+        request["warnings"] = kind.warnings  # for an error
         output = choose_output(request.headers.get("Accept") or "", protobuf=not kind.custom)
         call = Call(request, info, kind, user, output)
         if info.subresource:
@@ -226,9 +227,8 @@ class Api:
         stored = self._store.get(Key(kind.store_resource, info.namespace, info.name))
         if stored is None:
             raise errors.not_found(kind.resource.group_resource, info.name)
-        warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
         shown = await self._views.one(kind, stored)
-        return responses.one(kind, shown, call.output, call.include, 200, warnings)
+        return responses.one(kind, shown, call.output, call.include, 200, kind.warnings)
 
     def _selection(self, call: Call) -> Selection:
         query, info = call.request.query, call.info
@@ -246,8 +246,7 @@ class Api:
             options = WatchOptions.read(query)
             return await self._watcher.serve(call.request, kind, namespace, selection, call.output, options)
         page, meta = await self._lister.page(kind, namespace, selection, query)
-        warnings = [kind.deprecation_warning] if kind.deprecation_warning else []
-        return responses.many(kind, page, meta, call.output, call.include, warnings)
+        return responses.many(kind, page, meta, call.output, call.include, kind.warnings)
 
     async def _stream(self, request: web.BaseRequest, info: RequestInfo, kind: Kind, user: User) -> web.StreamResponse:
         place, subresource = (info.namespace, info.name), info.subresource

@@ -47,9 +47,14 @@ def raw_json(body: bytes | AsyncIterator[bytes], status: int = 200, warnings: Se
     """A JSON answer from bytes, at once or piece by piece."""
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
+    add_warnings(response, warnings)
+    return response
+
+
+def add_warnings(response: web.StreamResponse, warnings: Sequence[str]) -> None:
+    """Warn the client (RFC 7234, section 5.5)."""
     for text in _told(warnings):
         response.headers.add("Warning", f"299 - {_quoted(text)}")
-    return response
 
 
 def _told(warnings: Sequence[str]) -> Iterator[str]:

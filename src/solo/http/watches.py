@@ -113,7 +113,7 @@ class Watcher:
     ) -> web.StreamResponse:
         """Stream events until the time is up, the client is gone or the server stops."""
         encoder = _Encoder(kind, output, tables.included(output, request.query))
-        stream = stream_for(request, output.media_type)
+        stream = stream_for(request, output.media_type, kind.warnings)
         await stream.begin()
         try:
             backlog, watch = await self._begin(kind, namespace, selection, options)

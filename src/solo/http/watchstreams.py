@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from aiohttp import web
@@ -27,10 +27,11 @@ class WatchStream:
 
     content_type = JSON
 
-    def __init__(self, request: web.BaseRequest) -> None:
+    def __init__(self, request: web.BaseRequest, warnings: Sequence[str] = ()) -> None:
         self._request = request
         headers = {"Content-Type": self.content_type, "Cache-Control": "no-cache, private"}
         self._response = web.StreamResponse(headers=headers)
+        responses.add_warnings(self._response, warnings)
 
     async def begin(self) -> None:
         self._response.enable_chunked_encoding()
@@ -105,8 +106,8 @@ class SocketStream(WatchStream):
         return self._socket
 
 
-def stream_for(request: web.BaseRequest, media_type: str) -> WatchStream:
+def stream_for(request: web.BaseRequest, media_type: str, warnings: Sequence[str]) -> WatchStream:
     """What the client asks for, not begun."""
     if is_websocket(request):
         return SocketStream(request)
-    return ProtobufStream(request) if media_type == PROTOBUF else WatchStream(request)
+    return ProtobufStream(request, warnings) if media_type == PROTOBUF else WatchStream(request, warnings)

@@ -74,7 +74,7 @@ class Call:
         query = self.request.query
         manager = query.get("fieldManager") or ""
         check_field_manager(manager, options_kind, required=self.applies)
-        warnings = [self.kind.deprecation_warning] if self.kind.deprecation_warning else []
+        warnings = list(self.kind.warnings)
         self.request["warnings"] = warnings  # an error has them, too
         return RequestContext(
             self.user,
@@ -291,7 +291,7 @@ class Writer:
             raise errors.not_found(kind.resource.group_resource, info.name)
         shown = await self._registry.views.one(kind, stored)
         scale.check_readable(kind, shown.obj)
-        return responses.scale(kind, scale.read(kind, shown.obj), call.output, call.include)
+        return responses.scale(kind, scale.read(kind, shown.obj), call.output, call.include, kind.warnings)
 
 
 def _replacement(call: Call, obj: Obj, body: bytes) -> Change:

@@ -62,6 +62,7 @@ _TOKEN = Subresource("token", ("create",), group="authentication.k8s.io", versio
 _FINALIZE = Subresource("finalize", ("update",))
 _APPROVAL = Subresource("approval")
 _VERSIONS = {"autoscaling": "v2"}
+_DEPRECATED = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
 # (group, plural, Kind, namespaced, strategy, short names, categories, subresources); the version is v1 unless
 # _VERSIONS says otherwise.
@@ -232,4 +233,5 @@ def _kind(
         categories=tuple(categories.split(",")) if categories else (),
         subresources=subresources,
         definition=definition,
+        deprecation_warning=_DEPRECATED.get(resource.group_resource, ""),
     )

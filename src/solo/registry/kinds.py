@@ -91,6 +91,11 @@ class Kind:
         """The first part of the store's keys."""
         return self.stored_as or self.resource.group_resource
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What every answer about the kind warns of."""
+        return (self.deprecation_warning,) if self.deprecation_warning else ()
+
     def subresource(self, name: str) -> Subresource | None:
         return next((sub for sub in self.subresources if sub.name == name), None)
 
