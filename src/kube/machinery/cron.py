@@ -1,4 +1,7 @@
-"""Cron schedules as CronJobs have them: five fields, names, ranges, steps, `@hourly` and its kin, and a time zone."""
+"""Cron schedules as CronJobs have them: five fields, names, ranges, steps, `@hourly` and its kin, and a time zone.
+
+Or `@every 90m`, which has nothing to do with the clock.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from kube.machinery.durations import parse_duration
 
 _MACROS = {
     "@yearly": "0 0 1 1 *",
@@ -31,6 +36,9 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("day of week", 0, 7, _DAYS),
 )
 _HORIZON = timedelta(days=366 * 5)
+_EVERY = "@every "
+_LONGEST = 2**63 / 1e9
+"""Seconds that a duration may have in Go."""
 
 
 class CronError(ValueError):
@@ -77,21 +85,54 @@ class Schedule:
         return by_date or by_weekday if self.either_day else by_date and by_weekday
 
 
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The schedule `@every`: it fires whole seconds after it did before."""
+
+    seconds: int
+
+    def following(self, moment: datetime) -> datetime:
+        """The time after one of its times, in UTC."""
+        return moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=self.seconds)
+
+    def latest(self, moment: datetime, now: datetime) -> datetime | None:
+        """The last of the times after one of its times that has come by now; None when none has."""
+        first = self.following(moment)
+        if first > now:
+            return None
+        passed = int((now - first).total_seconds()) // self.seconds
+        return first + timedelta(seconds=passed * self.seconds)
+
+
 @lru_cache(maxsize=256)
-def parse_cron(text: str, zone: str | None = None) -> Schedule:
+def parse_cron(text: str, zone: str | None = None) -> Schedule | Interval:
     """Read a schedule; `zone` is an IANA name, UTC when there is none. Raises CronError."""
     if "TZ=" in text:
         raise CronError("cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
+    if text.startswith(_EVERY):
+        return _interval(text)
     fields = _MACROS.get(text.strip(), text).split()
     if len(fields) != len(_FIELDS):
         raise CronError(f"expected exactly 5 fields, found {len(fields)}: {fields}")
     parsed = [_field(given, *rule) for given, rule in zip(fields, _FIELDS, strict=True)]
     weekdays = frozenset(day % 7 for day in parsed[4])
     either = not fields[2].startswith(("*", "?")) and not fields[4].startswith(("*", "?"))
-    return Schedule(parsed[0], parsed[1], parsed[2], parsed[3], weekdays, either, _zone(zone))
+    return Schedule(parsed[0], parsed[1], parsed[2], parsed[3], weekdays, either, time_zone(zone))
 
 
-def _zone(name: str | None) -> tzinfo:
+def _interval(text: str) -> Interval:
+    wanted = text.removeprefix(_EVERY)
+    try:
+        seconds = parse_duration(wanted)
+    except ValueError:
+        seconds = _LONGEST
+    if not -_LONGEST <= seconds < _LONGEST:
+        raise CronError(f'failed to parse duration {text}: time: invalid duration "{wanted}"')
+    return Interval(max(1, int(seconds)))
+
+
+def time_zone(name: str | None) -> tzinfo:
+    """The zone of an IANA name, UTC when there is none. Raises CronError."""
     if not name:
         return UTC
     try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
-from kube.machinery.cron import CronError, Schedule, parse_cron
+from kube.machinery.cron import CronError, Interval, Schedule, parse_cron
 from kube.machinery.durations import parse_rfc3339, rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CRONJOBS, JOBS
@@ -73,8 +73,7 @@ class CronJobController:
         except CronError as problem:
             await self._events.event(cron, "Warning", "UnparseableSchedule", f"unparseable schedule: {problem}")
             return None
-        due = _latest_due(schedule, _begin(cron, now), now)
-        following = schedule.following(now)
+        due, following = _times(schedule, cron, now)
         wait = (following - now).total_seconds() if following is not None else None
         if due is None:
             return wait
@@ -169,12 +168,16 @@ def _is_expected(job: Obj, known: dict[str, str]) -> bool:
     return job["metadata"]["uid"] in known or SCHEDULED_AT in (job["metadata"].get("annotations") or {})
 
 
-def _begin(cron: Obj, now: datetime) -> datetime:
-    """The time after which a schedule may have been missed."""
-    last = (cron.get("status") or {}).get("lastScheduleTime") or cron["metadata"]["creationTimestamp"]
-    begin = parse_rfc3339(last)
+def _times(schedule: Schedule | Interval, cron: Obj, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """The latest time that has come and may still be made up for, and the next one."""
+    last = parse_rfc3339((cron.get("status") or {}).get("lastScheduleTime") or cron["metadata"]["creationTimestamp"])
     late = cron["spec"].get("startingDeadlineSeconds")
-    return max(begin, now - timedelta(seconds=late)) if late is not None else begin
+    earliest = now - timedelta(seconds=late) if late is not None else last
+    if isinstance(schedule, Interval):
+        # Its times follow from the last one, however long ago that was.
+        due = schedule.latest(last, now)
+        return due if due is not None and due >= earliest else None, schedule.following(due or last)
+    return _latest_due(schedule, max(last, earliest), now), schedule.following(now)
 
 
 def _latest_due(schedule: Schedule, begin: datetime, now: datetime) -> datetime | None:

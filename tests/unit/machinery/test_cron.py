@@ -22,6 +22,9 @@ def at(text):
         ("0 0 * * 7", "2026-01-01T00:00:00", "2026-01-04T00:00:00"),
         ("0 0 13 * fri", "2026-01-01T00:00:00", "2026-01-02T00:00:00"),  # either day is enough
         ("0 0 29 feb *", "2026-01-01T00:00:00", "2028-02-29T00:00:00"),
+        ("@every 1h30m", "2026-01-01T00:00:07.5", "2026-01-01T01:30:07"),
+        ("@every 2.9s", "2026-01-01T00:00:00", "2026-01-01T00:00:02"),
+        ("@every -1h", "2026-01-01T00:00:00", "2026-01-01T00:00:01"),
     ],
 )
 def test_next_time(schedule, after, next_time):
@@ -39,8 +42,9 @@ def test_time_zones_and_the_hour_that_is_skipped():
 
 
 @pytest.mark.parametrize(
-    "schedule", ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "*/0 * * * *", "5-1 * * * *"]
-)
+    "schedule", ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "*/0 * * * *", "5-1 * * * *",
+                 "@every", "@every 1", "@every 1d", "@every  1h", "@every 99999999999h", "@EVERY 1h"]
+)  # fmt: skip
 def test_refused(schedule):
     with pytest.raises(CronError):
         parse_cron(schedule)
