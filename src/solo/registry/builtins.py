@@ -10,6 +10,7 @@ from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
 from solo.registry.rules import (
     admission,
     autoscaling,
+    budgets,
     cluster,
     config,
     core,
@@ -69,7 +70,6 @@ _DEPRECATED = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery
 _Row = tuple[str, str, str, bool, type[BuiltinStrategy], str, str, tuple[Subresource, ...]]
 _PLAIN = BuiltinStrategy
 _WITH_STATUS = core.StatusObjectStrategy
-_APPS = workloads.WorkloadStrategy
 _RETURNING = cluster.ReturningStrategy
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
@@ -92,9 +92,9 @@ _ROWS: tuple[_Row, ...] = (
     ("", "serviceaccounts", "ServiceAccount", True, core.ServiceAccountStrategy, "sa", "", (_TOKEN,)),
     ("", "services", "Service", True, services.ServiceStrategy, "svc", "all", (STATUS,)),
     ("apps", "controllerrevisions", "ControllerRevision", True, core.RevisionStrategy, "", "", ()),
-    ("apps", "daemonsets", "DaemonSet", True, _APPS, "ds", "all", (STATUS,)),
-    ("apps", "deployments", "Deployment", True, _APPS, "deploy", "all", (SCALE, STATUS)),
-    ("apps", "replicasets", "ReplicaSet", True, _APPS, "rs", "all", (SCALE, STATUS)),
+    ("apps", "daemonsets", "DaemonSet", True, workloads.DaemonSetStrategy, "ds", "all", (STATUS,)),
+    ("apps", "deployments", "Deployment", True, workloads.DeploymentStrategy, "deploy", "all", (SCALE, STATUS)),
+    ("apps", "replicasets", "ReplicaSet", True, workloads.ReplicaSetStrategy, "rs", "all", (SCALE, STATUS)),
     ("apps", "statefulsets", "StatefulSet", True, workloads.StatefulSetStrategy, "sts", "all", (SCALE, STATUS)),
     ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, autoscaling.AutoscalerStrategy, "hpa",
      "all", (STATUS,)),
@@ -113,7 +113,7 @@ _ROWS: tuple[_Row, ...] = (
     ("networking.k8s.io", "networkpolicies", "NetworkPolicy", True, network.NetworkPolicyStrategy, "netpol", "", ()),
     ("networking.k8s.io", "servicecidrs", "ServiceCIDR", False, services.ServiceCIDRStrategy, "", "", (STATUS,)),
     ("node.k8s.io", "runtimeclasses", "RuntimeClass", False, cluster.RuntimeClassStrategy, "", "", ()),
-    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, core.BudgetStrategy, "pdb", "", (STATUS,)),
+    ("policy", "poddisruptionbudgets", "PodDisruptionBudget", True, budgets.BudgetStrategy, "pdb", "", (STATUS,)),
     ("resource.k8s.io", "deviceclasses", "DeviceClass", False, devices.DeviceClassStrategy, "", "", ()),
     ("resource.k8s.io", "resourceclaims", "ResourceClaim", True, devices.ClaimStrategy, "", "", (STATUS,)),
     ("resource.k8s.io", "resourceclaimtemplates", "ResourceClaimTemplate", True, devices.TemplateStrategy, "", "", ()),

@@ -217,19 +217,6 @@ class SpecStrategy(BuiltinStrategy):
     tracks_generation = True
 
 
-class BudgetStrategy(GenerationStrategy):
-    """PodDisruptionBudgets."""
-
-    allow_unconditional_update = False
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-            detail = "minAvailable and maxUnavailable cannot be both set"
-            return [cause("FieldValueInvalid", "spec", detail, quote_json(spec))]
-        return []
-
-
 class RevisionStrategy(BuiltinStrategy):
     """ControllerRevisions: history, which cannot change."""
 

@@ -8,8 +8,11 @@ from typing import Any
 from kube.machinery import objectmeta
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
-from solo.registry.objects import child, dig, quote, quote_json, without
+from solo.registry.objects import child, dig, quote_json, without
+from solo.registry.rules.amounts import negative, not_one_of
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
+from solo.registry.rules.replicas import status_causes
+from solo.registry.rules.rollouts import daemonset_causes, deployment_causes, statefulset_causes
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -26,11 +29,14 @@ _STATEFUL_CHANGES = (
 
 
 class WorkloadStrategy(BuiltinStrategy):
-    """Deployment, ReplicaSet and DaemonSet; the base of StatefulSet and ReplicationController."""
+    """What the kinds have in common that keep pods running."""
 
     has_status = True
     tracks_generation = True
     fields: Mapping[str, tuple[str, ...]] = {**METADATA_FIELDS, "status.replicas": ("status", "replicas")}
+    pods_of = ""
+    """The kind of which messages say that it has no deadline: a Deployment's pods are its ReplicaSets'."""
+    empty_selector = "empty selector is invalid for deployment"
 
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
@@ -42,28 +48,31 @@ class WorkloadStrategy(BuiltinStrategy):
         obj["status"] = {}
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        if old is not None and spec == old["spec"]:
+        if old is not None and obj["spec"] == old["spec"]:
             return []  # So that metadata can be written of what an older version let pass.
-        causes = validate_template(spec["template"], "spec.template")
-        if int(spec.get("replicas") or 0) < 0:
-            causes.append(
-                cause("FieldValueInvalid", "spec.replicas", "must be greater than or equal to 0", str(spec["replicas"]))
-            )
-        causes += self._selector_causes(spec)
-        if spec["template"]["spec"].get("restartPolicy") != "Always":
-            causes.append(
-                cause(
-                    "FieldValueNotSupported",
-                    "spec.template.spec.restartPolicy",
-                    'supported values: "Always"',
-                    quote(str(spec["template"]["spec"].get("restartPolicy"))),
-                )
-            )
-        return causes + (self._frozen_causes(obj, old) if old is not None else [])
+        return self._spec_causes(obj["spec"]) + (self._frozen_causes(obj, old) if old is not None else [])
 
-    def _selector_causes(self, spec: Obj) -> list[Cause]:
-        return _validate_selector(spec)
+    def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
+        return status_causes(self.kind, obj.get("status") or {}, old.get("status") or {})
+
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        """What is wrong with the spec, in Kubernetes' order."""
+        raise NotImplementedError
+
+    def _template_causes(self, spec: Obj) -> list[Cause]:
+        """The selector, and the template that has to suit it."""
+        causes = _validate_selector(spec, self.empty_selector) + validate_template(spec["template"], "spec.template")
+        return causes + self._pod_causes(spec["template"]["spec"], "spec.template.spec")
+
+    def _pod_causes(self, pod: Obj, field: str) -> list[Cause]:
+        """Pods that are kept running do not end."""
+        causes = []
+        if pod.get("restartPolicy") != "Always":
+            causes.append(not_one_of(str(pod.get("restartPolicy")), ("Always",), f"{field}.restartPolicy"))
+        if pod.get("activeDeadlineSeconds") is not None:
+            detail = f"activeDeadlineSeconds in {self.pods_of or self.kind} is not Supported"
+            causes.append(cause("FieldValueForbidden", f"{field}.activeDeadlineSeconds", detail))
+        return causes
 
     def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
         """What an update must not touch."""
@@ -72,6 +81,40 @@ class WorkloadStrategy(BuiltinStrategy):
         return [
             cause("FieldValueInvalid", "spec.selector", "field is immutable", quote_json(obj["spec"].get("selector")))
         ]
+
+
+class DeploymentStrategy(WorkloadStrategy):
+    """Deployments (`ValidateDeploymentSpec`)."""
+
+    pods_of = "ReplicaSet"
+
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        causes = negative(spec, ("replicas",), "spec") + self._template_causes(spec)
+        causes += deployment_causes(spec)
+        causes += negative(spec, ("minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"), "spec")
+        deadline = spec["progressDeadlineSeconds"]
+        if deadline <= (spec.get("minReadySeconds") or 0):
+            detail = "must be greater than minReadySeconds"
+            causes.append(cause("FieldValueInvalid", "spec.progressDeadlineSeconds", detail, str(deadline)))
+        return causes
+
+
+class ReplicaSetStrategy(WorkloadStrategy):
+    """ReplicaSets (`ValidateReplicaSetSpec`)."""
+
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        return negative(spec, ("replicas", "minReadySeconds"), "spec") + self._template_causes(spec)
+
+
+class DaemonSetStrategy(WorkloadStrategy):
+    """DaemonSets (`ValidateDaemonSetSpec`)."""
+
+    empty_selector = "empty selector is invalid for daemonset"
+
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        causes = self._template_causes(spec) + negative(spec, ("minReadySeconds",), "spec")
+        causes += daemonset_causes(spec)
+        return causes + negative(spec, ("revisionHistoryLimit",), "spec")
 
 
 class ReplicationStrategy(WorkloadStrategy):
@@ -92,22 +135,32 @@ class ReplicationStrategy(WorkloadStrategy):
                 child(obj, "metadata")["labels"] = dict(labels)
         super().default(obj)
 
-    def _selector_causes(self, spec: Obj) -> list[Cause]:
-        selector = spec.get("selector")
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        selector, template = spec.get("selector"), spec["template"]
+        causes = negative(spec, ("minReadySeconds",), "spec")
         if not selector:
-            return [cause("FieldValueRequired", "spec.selector")]
-        labels = dig(spec, "template", "metadata", "labels") or {}
-        if not selector.items() <= labels.items():
+            causes.append(cause("FieldValueRequired", "spec.selector"))
+        causes += negative(spec, ("replicas",), "spec")
+        labels = dig(template, "metadata", "labels") or {}
+        if selector and not selector.items() <= labels.items():
             detail = "`selector` does not match template `labels`"
-            return [cause("FieldValueInvalid", "spec.template.metadata.labels", detail, quote_json(labels))]
-        return []
+            causes.append(cause("FieldValueInvalid", "spec.template.metadata.labels", detail, quote_json(labels)))
+        causes += validate_template(template, "spec.template")
+        return causes + self._pod_causes(template["spec"], "spec.template.spec")
 
     def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
         return []
 
 
 class StatefulSetStrategy(WorkloadStrategy):
-    """StatefulSets: only some fields may change."""
+    """StatefulSets (`ValidateStatefulSetSpec`): only some fields may change."""
+
+    empty_selector = "empty selector is invalid for statefulset"
+
+    def _spec_causes(self, spec: Obj) -> list[Cause]:
+        causes = [*statefulset_causes(spec), *negative(spec, ("replicas", "minReadySeconds"), "spec")]
+        causes += negative(spec.get("ordinals") or {}, ("start",), "spec.ordinals")
+        return causes + self._template_causes(spec)
 
     def _frozen_causes(self, obj: Obj, old: Obj) -> list[Cause]:
         if without(obj["spec"], *_STATEFUL_CHANGES) == without(old["spec"], *_STATEFUL_CHANGES):
@@ -140,7 +193,7 @@ def validate_template(template: Obj, field: str) -> list[Cause]:
     )
 
 
-def _validate_selector(spec: Obj) -> list[Cause]:
+def _validate_selector(spec: Obj, empty: str) -> list[Cause]:
     if not spec.get("selector"):
         return [cause("FieldValueRequired", "spec.selector")]
     try:
@@ -148,7 +201,7 @@ def _validate_selector(spec: Obj) -> list[Cause]:
     except ValueError as problem:
         return [cause("FieldValueInvalid", "spec.selector", str(problem), quote_json(spec["selector"]))]
     if not (spec["selector"].get("matchLabels") or spec["selector"].get("matchExpressions")):
-        return [cause("FieldValueInvalid", "spec.selector", "empty selector is invalid for deployment", "{}")]
+        return [cause("FieldValueInvalid", "spec.selector", empty, "{}")]
     labels = dig(spec, "template", "metadata", "labels") or {}
     if not selector.matches(labels):
         detail = "`selector` does not match template `labels`"
@@ -156,12 +209,19 @@ def _validate_selector(spec: Obj) -> list[Cause]:
     return []
 
 
+def _chosen(part: Obj, key: str, default: str) -> Any:
+    """A choice, with the default for the empty string, too: Go cannot tell that from an absent one."""
+    if not part.get(key):
+        part[key] = default
+    return part[key]
+
+
 def _deployment(spec: Obj) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     spec.setdefault("progressDeadlineSeconds", 600)
     strategy = child(spec, "strategy")
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+    if _chosen(strategy, "type", "RollingUpdate") == "RollingUpdate":
         rolling = child(strategy, "rollingUpdate")
         rolling.setdefault("maxSurge", "25%")
         rolling.setdefault("maxUnavailable", "25%")
@@ -174,7 +234,7 @@ def _replicaset(spec: Obj) -> None:
 def _daemonset(spec: Obj) -> None:
     spec.setdefault("revisionHistoryLimit", 10)
     strategy = child(spec, "updateStrategy")
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+    if _chosen(strategy, "type", "RollingUpdate") == "RollingUpdate":
         rolling = child(strategy, "rollingUpdate")
         rolling.setdefault("maxSurge", 0)
         rolling.setdefault("maxUnavailable", 1)
@@ -183,14 +243,14 @@ def _daemonset(spec: Obj) -> None:
 def _statefulset(spec: Obj) -> None:
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", 10)
-    spec.setdefault("podManagementPolicy", "OrderedReady")
+    _chosen(spec, "podManagementPolicy", "OrderedReady")
     retention = child(spec, "persistentVolumeClaimRetentionPolicy")
-    retention.setdefault("whenDeleted", "Retain")
-    retention.setdefault("whenScaled", "Retain")
+    _chosen(retention, "whenDeleted", "Retain")
+    _chosen(retention, "whenScaled", "Retain")
     for claim in spec.get("volumeClaimTemplates") or []:
         child(claim, "spec").setdefault("volumeMode", "Filesystem")
     strategy = child(spec, "updateStrategy")
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+    if _chosen(strategy, "type", "RollingUpdate") == "RollingUpdate":
         child(strategy, "rollingUpdate").setdefault("partition", 0)
 
 
