@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from kube.machinery.errors import StatusError
 from solo.registry.builtins import builtin_kinds
+from solo.registry.context import RequestContext
 from solo.registry.objects import copy
+from solo.registry.registry import Applied
+from unit.solo.conftest import ADMIN
 
 KINDS = {kind.resource.plural: kind.strategy for kind in builtin_kinds(lambda: ("node", {}))}
 LABELS = {"app": "x"}
@@ -225,3 +229,28 @@ def test_strange_amounts_are_refused(value):
     assert ROLLING + ".maxUnavailable" in [
         each.split(": ")[0] for each in refused("deployments", rolling(maxUnavailable=value))
     ]
+
+
+async def test_a_strategy_is_not_changed_by_half(world):
+    """What was filled in for the one strategy stands in the way of the other until it is taken away."""
+    made = {**workload("deployments", {}), "apiVersion": "apps/v1", "kind": "Deployment"}
+    await world.create("deployments", made, "ns", group="apps")
+
+    def change(strategy):
+        return lambda present: {**copy(present), "spec": {**copy(present["spec"]), "strategy": strategy(present)}}
+
+    with pytest.raises(StatusError) as problem:
+        half = change(lambda present: {**present["spec"]["strategy"], "type": "Recreate"})
+        await world.change("deployments", "x", half, "ns", group="apps")
+    text = "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"
+    assert problem.value.code == 422 and text in problem.value.message
+    applied = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
+    applied["spec"] = {"strategy": {"type": "Recreate"}}
+    with pytest.raises(StatusError) as problem:
+        configuration = Applied(applied, True, "", lambda: None)
+        kind = world.catalog.by_kind("apps/v1", "Deployment")
+        await world.registry.apply(kind, "ns", "x", configuration, RequestContext(ADMIN, manager="m"))
+    assert text in problem.value.message
+    whole = change(lambda present: {"type": "Recreate"})
+    changed = await world.change("deployments", "x", whole, "ns", group="apps")
+    assert changed["spec"]["strategy"] == {"type": "Recreate"}
