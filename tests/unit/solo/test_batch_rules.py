@@ -213,6 +213,15 @@ def test_changes_of_jobs(before, after, found):
     assert texts(KINDS["jobs"].validate({**old, "spec": {**old["spec"], **after}}, old)) == found
 
 
+def test_what_an_older_version_did_not_fill_in_is_no_change():
+    new = job(failing(onPodConditions=[{"type": "DisruptionTarget"}]))
+    old = copy(new)
+    del old["spec"]["podFailurePolicy"]["rules"][0]["onPodConditions"][0]["status"]
+    assert KINDS["jobs"].validate(new, old) == []
+    new["spec"]["suspend"] = True
+    assert KINDS["jobs"].validate(new, old) == []
+
+
 def test_the_status_of_jobs():
     status = {"active": 0, "failed": -1, "ready": -1}
     found = KINDS["jobs"].validate_status({"status": status}, {"status": {}})

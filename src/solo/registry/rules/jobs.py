@@ -9,7 +9,7 @@ from typing import Any
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
-from solo.registry.objects import child, dig, quote, quote_json
+from solo.registry.objects import child, copy, dig, quote, quote_json
 from solo.registry.rules.amounts import negative, not_one_of
 from solo.registry.rules.jobpolicies import default_failure_policy, failure_policy_causes, success_policy_causes
 from solo.registry.rules.podspec import default_pod_spec
@@ -61,11 +61,12 @@ class JobStrategy(BuiltinStrategy):
         return super().selectable(obj, field) or ("0" if field == "status.successful" else "")
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        if old is not None and obj["spec"] == old["spec"]:
+        before = _defaulted(old["spec"]) if old is not None else None
+        if obj["spec"] == before:
             return []  # So that metadata can be written of what an older version let pass.
-        causes = [*_generated(obj, old), *validate_job_spec(obj["spec"], "spec"), *_selector(obj["spec"])]
+        causes = [*_generated(obj, before), *validate_job_spec(obj["spec"], "spec"), *_selector(obj["spec"])]
         causes += _hostname(obj)
-        return causes + (_unchanged(obj["spec"], old["spec"]) if old is not None else [])
+        return causes + (_unchanged(obj["spec"], before) if before is not None else [])
 
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
         return negative(obj.get("status") or {}, _STATUS_COUNTS, "status")
@@ -83,6 +84,14 @@ def default_job_spec(spec: Obj) -> None:
     spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
     default_failure_policy(spec)
     default_pod_spec(child(child(spec, "template"), "spec"))
+
+
+def _defaulted(spec: Obj) -> Obj:
+    """A stored spec with the defaults that an older version did not fill in."""
+    if spec.get("podFailurePolicy"):
+        spec = copy(spec)
+        default_failure_policy(spec)
+    return spec
 
 
 def _own_labels(obj: Obj) -> dict[str, str]:
@@ -105,13 +114,13 @@ def _select_own(obj: Obj) -> None:
     obj["spec"] = {**spec, "template": template, "selector": selector}
 
 
-def _generated(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+def _generated(obj: Obj, before: Obj | None) -> Iterator[Cause]:
     """A selector of the Job's own must be just that (`validateGeneratedSelector`)."""
     spec, own = obj["spec"], _own_labels(obj)
     if spec.get("manualSelector") or not spec.get("selector"):
         return
-    before = dig(old, "spec", "template", "metadata", "labels") or {}
-    if old is not None and not (UID_LABEL in before and NAME_LABEL in before):
+    labels = dig(before, "template", "metadata", "labels") or {}
+    if before is not None and not (UID_LABEL in labels and NAME_LABEL in labels):
         own = {key: value for key, value in own.items() if key not in (UID_LABEL, NAME_LABEL)}
     labels = dig(spec, "template", "metadata", "labels") or {}
     for key, value in own.items():
