@@ -201,3 +201,24 @@ def test_a_cron_job(cluster, namespace):
     cluster.kubectl("wait", "-n", namespace, "--for=condition=Complete", "job/now", "--timeout=20s")
     cron["spec"]["schedule"] = "61 * * * *"
     assert "spec.schedule" in cluster.fails("apply", "-n", namespace, "-f", "-", stdin=json.dumps(cron))
+
+
+def test_an_annotation_is_a_new_generation_of_a_deployment(wire, namespace):
+    """They are copied to the ReplicaSets; the revision, which the controller notes, is none."""
+    url = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    wire("POST", url, {"metadata": {"name": "annotated"}, "spec": spec})
+
+    def rolled_out():
+        found = wire("GET", f"{url}/annotated")[1]
+        return found if found["metadata"].get("annotations") and found["status"].get("observedGeneration") else None
+
+    assert until(rolled_out)["metadata"]["generation"] == 1
+    patch = {"metadata": {"annotations": {"x": "y"}}}
+    assert (
+        wire("PATCH", f"{url}/annotated", patch, {"Content-Type": "application/merge-patch+json"})[1]["metadata"][
+            "generation"
+        ]
+        == 2
+    )

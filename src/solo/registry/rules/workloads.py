@@ -88,6 +88,10 @@ class DeploymentStrategy(WorkloadStrategy):
 
     pods_of = "ReplicaSet"
 
+    def desired(self, obj: Obj) -> Obj:
+        """Annotations, too, as they are copied to the ReplicaSets."""
+        return {**super().desired(obj), "annotations": obj["metadata"].get("annotations")}
+
     def _spec_causes(self, spec: Obj) -> list[Cause]:
         causes = negative(spec, ("replicas",), "spec") + self._template_causes(spec)
         causes += deployment_causes(spec)
