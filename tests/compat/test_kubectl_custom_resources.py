@@ -173,15 +173,29 @@ def test_admission_policy_with_a_custom_parameter(gadgets, namespace):
         gadgets.kubectl("delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "few-keys")
 
 
-def test_a_watch_ends_with_its_definition(cluster):
-    crd = json.loads(json.dumps(CRD).replace("gadgets", "gizmos").replace("Gadget", "Gizmo").replace('"gd"', '"gz"'))
-    cluster.kubectl("create", "-f", "-", stdin=json.dumps(crd))
+def test_a_watch_ends_with_its_definition_and_after_its_objects(cluster):
+    names = {"gadgets": "gizmos", "Gadget": "Gizmo", '"gd"': '"gz"'}
+    crd, plain, held = json.dumps(CRD), gadget("plain", color="red"), gadget("held", color="red")
+    held["metadata"]["finalizers"] = ["x.example.com/y"]
+    for before, after in names.items():
+        crd = crd.replace(before, after)
+    cluster.kubectl("create", "-f", "-", stdin=crd)
+    cluster.apply({**plain, "kind": "Gizmo"}, {**held, "kind": "Gizmo"})
     path = "/apis/test.example.com/v1/gizmos?watch=1&timeoutSeconds=60"
     path += "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     with subprocess.Popen([*cluster.command, "get", "--raw", path], stdout=subprocess.PIPE) as watching:
-        assert b"BOOKMARK" in watching.stdout.readline()
-        cluster.kubectl("delete", "crd", "gizmos.test.example.com", "--wait=true")
-        assert watching.wait(10) == 0
+        assert [event_of(watching)[0] for _ in range(3)] == ["ADDED", "ADDED", "BOOKMARK"]
+        cluster.kubectl("delete", "crd", "gizmos.test.example.com", "--wait=false")
+        assert {event_of(watching) for _ in range(2)} == {("DELETED", "plain"), ("MODIFIED", "held")}
+        cluster.kubectl("patch", "gizmo", "held", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]')
+        assert event_of(watching) == ("DELETED", "held")
+        assert watching.stdout.read() == b"" and watching.wait(10) == 0
+
+
+def event_of(watching):
+    """Type and name of the next event that a watching process prints."""
+    event = json.loads(watching.stdout.readline())
+    return event["type"], event["object"]["metadata"].get("name")
 
 
 def test_the_server_is_a_service(cluster):

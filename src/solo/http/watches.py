@@ -21,7 +21,7 @@ from solo.http.lists import invalid_options, parse_version
 from solo.http.negotiation import TABLE, Output
 from solo.http.selection import Selection
 from solo.http.watchstreams import WatchStream, stream_for
-from solo.registry.catalog import same_service
+from solo.registry.catalog import same_storage
 from solo.registry.kinds import Kind
 from solo.registry.views import Views, current
 from solo.store import Event, Store, Stored, Watch
@@ -78,8 +78,8 @@ class WatchOptions:
 class Watcher:
     """Serves watches; `stop` ends all of them, so that the server can go.
 
-    Those of a custom resource end when its definition is changed or goes: kube-apiserver ends them then, too, and who
-    watches comes back for what is served now.
+    Those of a custom resource end when its definition is changed or has gone: kube-apiserver ends them then, too, and
+    who watches comes back for what is served now. A definition goes after its objects, so their ends have been told.
     """
 
     def __init__(self, store: Store, views: Views) -> None:
@@ -90,7 +90,7 @@ class Watcher:
         store.add_listener(CRDS.group_resource, self._definition_changed)
 
     def _definition_changed(self, event: Event) -> None:
-        if event.type == "MODIFIED" and event.prev is not None and same_service(event.prev.obj, event.stored.obj):
+        if event.type == "MODIFIED" and event.prev is not None and same_storage(event.prev.obj, event.stored.obj):
             return
         for watch in tuple(self._open):
             if watch.resource == event.stored.key.name:

@@ -106,6 +106,16 @@ def same_service(before: dict[str, Any], after: dict[str, Any]) -> bool:
     return _service(before) == _service(after)
 
 
+def same_storage(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether the objects of a CRD are read alike in two of its states: one that begins to end has them until they are
+    gone (apiextensions `updateCustomResourceDefinition`)."""
+    return _storage(before) == _storage(after)
+
+
 def _service(crd: dict[str, Any]) -> tuple[object, ...]:
     deleted = bool(dig(crd, "metadata", "deletionTimestamp"))
-    return established(crd), deleted, crd["spec"], dig(crd, "status", "acceptedNames")
+    return established(crd), deleted, *_storage(crd)
+
+
+def _storage(crd: dict[str, Any]) -> tuple[object, ...]:
+    return crd["spec"], dig(crd, "status", "acceptedNames")
