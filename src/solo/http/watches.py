@@ -24,7 +24,7 @@ from solo.http.watchstreams import WatchStream, stream_for
 from solo.registry.catalog import same_storage
 from solo.registry.kinds import Kind
 from solo.registry.views import Views, current
-from solo.store import Event, Store, Stored, Watch
+from solo.store import Event, Store, Stored, Watch, with_revision
 
 Obj = dict[str, Any]
 
@@ -210,10 +210,16 @@ def _select(event: Event, selection: Selection, encoder: _Encoder) -> bytes:
         return encoder.event(event) if now else b""
     before = selection.matches(event.prev) if event.prev is not None else now
     if event.type == "DELETED":
-        return encoder.event(event) if before or now else b""
+        return encoder.event(event) if before else b""
     if now:
         return encoder.event(event) if before else encoder.line("ADDED", event.stored)
-    return encoder.line("DELETED", event.stored) if before else b""
+    return encoder.line("DELETED", _last_selected(event)) if before else b""
+
+
+def _last_selected(event: Event) -> Stored:
+    """What was selected until this event, at the revision of the event: from there the watch can be resumed."""
+    assert event.prev is not None
+    return with_revision(event.prev.key, event.prev.obj, event.rv)
 
 
 def _line(type_: str, obj: Obj) -> bytes:

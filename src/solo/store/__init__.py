@@ -5,8 +5,8 @@ readers and watchers. So nothing that anybody has seen can be lost by `kill -9` 
 """
 
 from solo.store.database import StoreError
-from solo.store.model import Event, Key, Stored
+from solo.store.model import Event, Key, Stored, with_revision
 from solo.store.store import Overtaken, Store
 from solo.store.watch import Watch
 
-__all__ = ["Event", "Key", "Overtaken", "Store", "StoreError", "Stored", "Watch"]
+__all__ = ["Event", "Key", "Overtaken", "Store", "StoreError", "Stored", "Watch", "with_revision"]

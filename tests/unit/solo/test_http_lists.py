@@ -177,10 +177,21 @@ async def test_what_a_selecting_watcher_sees(store):
         ("MODIFIED", outside, outside): None,
         ("DELETED", inside, inside): "DELETED",
         ("DELETED", outside, outside): None,
+        ("DELETED", inside, outside): None,
     }
     for (type_, stored, prev), wanted in seen.items():
         line = _select(Event(type_, stored, prev), selection, encoder)
         assert (msgspec.json.decode(line)["type"] if line else None) == wanted
+
+
+async def test_what_leaves_a_selection_is_shown_as_it_was_in_it(store):
+    inside = await add(store, "w", "it", {"n": "1"})
+    outside = await store.update(inside.key, {**inside.obj, "metadata": {"name": "it", "labels": {"n": "2"}}}, None)
+    selection = read_selection(CONFIGMAPS, "n=1", "")
+    line = _select(Event("MODIFIED", outside, inside), selection, _Encoder(CONFIGMAPS, Output(), "Metadata"))
+    meta = msgspec.json.decode(line)["object"]["metadata"]
+    assert (meta["labels"], meta["resourceVersion"]) == ({"n": "1"}, str(outside.rv))
+    assert inside.obj["metadata"]["resourceVersion"] == str(inside.rv)
 
 
 async def test_lists_are_put_together_from_stored_bytes(store):
