@@ -168,15 +168,7 @@ def test_private_files(cluster):
 def test_what_is_no_http_gets_a_status_and_no_traceback(request_bytes, wire, cluster):
     log = cluster.directory / "solo.log"
     before = len(log.read_text())
-    host = wire.address.hostname
-    with (
-        socket.create_connection((host, wire.address.port)) as plain,
-        wire.context.wrap_socket(plain, server_hostname=host) as connection,
-        connection.makefile("rb") as answers,
-    ):
-        connection.sendall(request_bytes)
-        answer = answers.read()
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, body = exchange(wire, request_bytes)
     assert head.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
     status = json.loads(body)
     assert (status["kind"], status["reason"], status["code"]) == ("Status", "BadRequest", 400)
@@ -221,3 +213,29 @@ def test_a_long_list_is_indented(wire, namespace):
     assert (status, headers["Content-Type"].partition(";")[0]) == (200, "application/json")
     assert [len(item["data"]["k"]) for item in json.loads(text)["items"]] == [100_000] * 3
     assert '\n  "items": [\n    {\n      "metadata": {\n' in text
+
+
+def test_a_client_of_http_1_0_reads_until_the_connection_ends(wire, namespace):
+    """Be the answer a watch or a list in pieces."""
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    for index in range(8):
+        wire("POST", path, {"metadata": {"name": f"old-{index}"}, "stringData": {"filling": "x" * 20_000}})
+    rest = " HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    head, body = exchange(wire, f"GET {path}?watch=true&timeoutSeconds=1{rest}".encode())
+    assert head.startswith(b"HTTP/1.0 200 ") and b"Transfer-Encoding" not in head
+    assert [json.loads(line)["type"] for line in body.splitlines()] == ["ADDED"] * 8
+    head, body = exchange(wire, f"GET {path}{rest}".encode())
+    assert head.startswith(b"HTTP/1.0 200 ") and len(json.loads(body)["items"]) == 8
+
+
+def exchange(wire, request_bytes):
+    """Head and body of what is answered to these bytes until the server closes the connection."""
+    host = wire.address.hostname
+    with (
+        socket.create_connection((host, wire.address.port), timeout=20) as plain,
+        wire.context.wrap_socket(plain, server_hostname=host) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        connection.sendall(request_bytes)
+        head, _, body = answers.read().partition(b"\r\n\r\n")
+    return head, body

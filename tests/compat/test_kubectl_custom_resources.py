@@ -187,7 +187,9 @@ def test_a_watch_ends_with_its_definition_and_after_its_objects(cluster):
         assert [event_of(watching)[0] for _ in range(3)] == ["ADDED", "ADDED", "BOOKMARK"]
         cluster.kubectl("delete", "crd", "gizmos.test.example.com", "--wait=false")
         assert {event_of(watching) for _ in range(2)} == {("DELETED", "plain"), ("MODIFIED", "held")}
-        cluster.kubectl("patch", "gizmo", "held", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]')
+        cluster.kubectl(
+            "patch", "gizmo", "held", "--type=json", "-p", '[{"op":"remove","path":"/metadata/finalizers"}]'
+        )
         assert event_of(watching) == ("DELETED", "held")
         assert watching.stdout.read() == b"" and watching.wait(10) == 0
 

@@ -80,7 +80,6 @@ class PodHandlers:
         if is_websocket(request):
             return await _log_over_websocket(request, chunks)
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        response.enable_chunked_encoding()
         try:
             await response.prepare(request)
             async for chunk in chunks:

@@ -1,5 +1,5 @@
-"""The way to one watcher: a chunked answer with a line for each event or, after an upgrade, a WebSocket with a message
-for each. Every write has a deadline: a watcher that does not read must not keep memory for ever.
+"""The way to one watcher: an answer with a line for each event or, after an upgrade, a WebSocket with a message for
+each. Every write has a deadline: a watcher that does not read must not keep memory for ever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WRITE_SECONDS = 30.0
 
 
 class WatchStream:
-    """Lines of a chunked answer. A client that goes away ends the whole handler (see `connections.Runner`)."""
+    """Lines of an answer. A client that goes away ends the whole handler (see `connections.Runner`)."""
 
     content_type = JSON
 
@@ -34,7 +34,6 @@ class WatchStream:
         responses.add_warnings(self._response, warnings)
 
     async def begin(self) -> None:
-        self._response.enable_chunked_encoding()
         await self._response.prepare(self._request)
 
     def when_left(self, call: Callable[[], None]) -> None:

@@ -15,6 +15,7 @@ from solo.http.connections import Runner
 from solo.http.logoptions import log_options
 from solo.http.negotiation import JSON, TABLE, YAML, Output, choose_output, media_type_of
 from solo.http.paths import parse
+from solo.http.pods import PodHandlers
 from solo.http.streams import Excerpt
 from solo.http.writes import read_body
 
@@ -256,6 +257,24 @@ def test_log_options():
     options = log_options(query, "p")
     assert options.excerpt == Excerpt(tail_lines=0, since=1_000_000_000, timestamps=True)
     assert not options.follow and not options.previous
+
+
+async def test_a_client_of_http_1_0_has_a_log_until_the_connection_ends():
+    class Streams:
+        async def open_log(self, namespace, name, options):
+            return pieces()
+
+    async def pieces():
+        yield b"one\n"
+        yield b"two\n"
+
+    pods = PodHandlers()
+    pods.streams = Streams()
+    async with connection(lambda request: pods.log(request, "ns", "p")) as (reader, writer):
+        writer.write(b"GET /log HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        head, _, log = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert log == b"one\ntwo\n"
 
 
 async def test_a_client_that_leaves_within_an_answer_is_no_news(caplog):
