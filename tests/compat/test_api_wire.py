@@ -50,6 +50,23 @@ def test_a_version_from_the_future_ends_in_the_stream(wire, namespace):
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
 
 
+@pytest.mark.parametrize("subresource", ["", "/status", "/scale"])
+def test_an_object_is_read_as_fresh_as_asked_for(wire, namespace, subresource):
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/a{subresource}?resourceVersion="
+    labels = {"app": "a"}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "host"}]}}
+    body = {"metadata": {"name": "a"}, "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": pods}}
+    _, made = wire("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", body)
+    for version in ("", "0", made["metadata"]["resourceVersion"]):
+        assert wire("GET", path + version)[0] == 200
+    status, problem = wire("GET", path + "99999999")
+    assert (status, problem["reason"]) == (504, "Timeout")
+    assert problem["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+    status, problem = wire("GET", path + "abc")
+    assert (status, problem.get("reason", "")) == (500, "")
+    assert problem["message"].startswith('resourceVersion: Invalid value: "abc": strconv.ParseUint')
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "headers", "code"),
     [

@@ -23,7 +23,7 @@ from solo.http.deadlines import wanted_seconds, within
 from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.indentation import indented, wants_indented
-from solo.http.lists import Lister
+from solo.http.lists import Lister, parse_version, require_reached
 from solo.http.negotiation import JSON, Output, choose_output, media_type_of
 from solo.http.openapi import OpenApi
 from solo.http.paths import RequestInfo
@@ -214,13 +214,20 @@ class Api:
         if info.verb not in ("create", "get") and not info.name:
             raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
         handlers: dict[str, Callable[[Call], Awaitable[web.StreamResponse]]] = {
-            "get": self._get,
+            "get": self._read,
             "create": self._writer.create,
             "update": self._writer.update,
             "patch": self._writer.patch,
             "delete": self._writer.delete,
         }
         return await handlers[info.verb](call)
+
+    async def _read(self, call: Call) -> web.Response:
+        """An object, or the scale that it has, at least as fresh as the query wants it."""
+        version = call.request.query.get("resourceVersion")
+        if version:
+            require_reached(self._store, parse_version(version))
+        return await (self._writer.read_scale(call) if call.info.subresource == "scale" else self._get(call))
 
     async def _get(self, call: Call) -> web.Response:
         info, kind = call.info, call.kind
@@ -280,7 +287,7 @@ class Api:
         if info.subresource == "binding":
             return await self._writer.bind(call)
         if info.verb == "get":
-            return await (self._writer.read_scale(call) if info.subresource == "scale" else self._get(call))
+            return await self._read(call)
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))
 
     async def _token(self, call: Call) -> web.Response:

@@ -153,6 +153,20 @@ def parse_version(text: str) -> int:
     raise StatusError(500, "", f"resourceVersion: {detail}")
 
 
+def require_reached(store: Store, version: int) -> None:
+    """Raises 504 for a resourceVersion of the future: what is asked for is at least as fresh."""
+    if version > store.revision:
+        raise StatusError(
+            504,
+            "Timeout",
+            f"Timeout: Too large resource version: {version}, current: {store.revision}",
+            {
+                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+                "retryAfterSeconds": 1,
+            },
+        )
+
+
 def _check_versions(store: Store, query: Mapping[str, str]) -> None:
     version, match = query.get("resourceVersion") or "", query.get("resourceVersionMatch") or ""
     forbidden = "FieldValueForbidden"
@@ -181,13 +195,4 @@ def _check_versions(store: Store, query: Mapping[str, str]) -> None:
         wanted = parse_version(version or "0")
     except StatusError as problem:
         raise errors.bad_request(f"invalid resource version: {problem.message}") from None
-    if wanted > store.revision:
-        raise StatusError(
-            504,
-            "Timeout",
-            f"Timeout: Too large resource version: {version}, current: {store.revision}",
-            {
-                "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
-                "retryAfterSeconds": 1,
-            },
-        )
+    require_reached(store, wanted)
