@@ -34,6 +34,14 @@ def test_watch_from_the_present_and_from_a_version(wire, namespace):
     assert int(seen[0]["object"]["metadata"]["resourceVersion"]) > int(version)
 
 
+def test_a_watch_is_asked_for_by_any_word_but_no(wire, namespace):
+    path = f"/api/v1/namespaces/{namespace}/secrets?timeoutSeconds=1&allowWatchBookmarks&"
+    for query in ("watch", "watch=yes"):
+        assert events(wire, path + query)[-1]["type"] == "BOOKMARK"
+    for query in ("watch=False", "watch=0"):
+        assert wire("GET", path + query)[1]["kind"] == "SecretList"
+
+
 def test_bookmarks(wire, namespace):
     path = f"/api/v1/namespaces/{namespace}/secrets?watch=1&allowWatchBookmarks=true&timeoutSeconds=1"
     last = events(wire, path)[-1]

@@ -185,7 +185,7 @@ def _check_versions(store: Store, query: Mapping[str, str]) -> None:
             problems.append(
                 cause(forbidden, field, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
             )
-    if query.get("sendInitialEvents"):
+    if "sendInitialEvents" in query:
         problems.append(cause(forbidden, "sendInitialEvents", "sendInitialEvents is forbidden for list"))
     if problems:
         raise invalid_options(problems)

@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from kube.machinery import errors
 from kube.machinery.durations import parse_rfc3339
 from kube.machinery.errors import Cause, cause
+from kube.machinery.queries import flag
 from solo.http.streams import Excerpt, LogOptions
 
 _STREAMS = ("All", "Stderr", "Stdout")
-
-
-def flag(query: Mapping[str, str], name: str) -> bool:
-    """Whether a parameter is set to true."""
-    return (query.get(name) or "").lower() in ("1", "true")
 
 
 def log_options(query: Mapping[str, str], pod: str) -> LogOptions:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from kube.machinery.queries import flag
+
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
 # What stands behind /namespaces/NAME/ and belongs to the namespace itself.
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
@@ -27,7 +29,7 @@ class RequestInfo:
 
 def asks_to_watch(query: Mapping[str, str]) -> bool:
     """Whether the query of a list makes a watch of it."""
-    return (query.get("watch") or "").lower() in ("true", "1")
+    return flag(query, "watch")
 
 
 def parse(method: str, raw_path: str) -> RequestInfo | None:

@@ -17,7 +17,8 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from kube.machinery import errors
-from solo.http.logoptions import flag, log_options
+from kube.machinery.queries import flag
+from solo.http.logoptions import log_options
 from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, PodStreams
 from solo.http.websockets import (
     BASE64,

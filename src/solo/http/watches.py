@@ -15,6 +15,7 @@ from aiohttp import web
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError, cause
+from kube.machinery.queries import flag
 from kube.machinery.resources import CRDS
 from solo.http import tables
 from solo.http.lists import invalid_options, parse_version
@@ -49,8 +50,7 @@ class WatchOptions:
         version = query.get("resourceVersion") or ""
         if version:
             parse_version(version)
-        initial_text = query.get("sendInitialEvents")
-        initial = None if initial_text in (None, "") else initial_text in ("true", "1")
+        initial = flag(query, "sendInitialEvents") if "sendInitialEvents" in query else None
         match = query.get("resourceVersionMatch") or ""
         problems = []
         if initial is not None and match != "NotOlderThan":
@@ -71,7 +71,7 @@ class WatchOptions:
             timeout = float(query.get("timeoutSeconds") or 0)
         except ValueError:
             raise errors.bad_request("timeoutSeconds is not a number") from None
-        bookmarks = query.get("allowWatchBookmarks") in ("true", "1")
+        bookmarks = flag(query, "allowWatchBookmarks")
         return cls(version, timeout or _MIN_TIMEOUT * (1 + random.random()), bookmarks, initial)
 
 

@@ -13,6 +13,7 @@ from kube.machinery import errors
 from kube.machinery.apply.options import check_field_manager, check_force, manager_name
 from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch, merge_patch, strategic_merge_patch
+from kube.machinery.queries import flag
 from kube.machinery.resources import NAMESPACES
 from kube.machinery.schema.numbers import write_whole
 from solo.auth.user import User
@@ -38,7 +39,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
-_FALSE = ("false", "0")
 _DELETE_OPTIONS = BuiltinSchema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "DeleteOptions", "v1")
 _EVICTION = BuiltinSchema("io.k8s.api.policy.v1.Eviction", "Eviction", "v1")
 _BINDING = BuiltinSchema("io.k8s.api.core.v1.Binding", "Binding", "v1")
@@ -183,7 +183,7 @@ class Writer:
             text = "\n  ".join(["yaml: unmarshal errors:", *repeated])
             raise errors.bad_request(f"error strict decoding YAML: error converting YAML to JSON: {text}")
         context.warn(repeated if context.field_validation == "Warn" else ())
-        force = (call.request.query.get("force") or "false").lower() not in _FALSE
+        force = flag(call.request.query, "force")
         key = Key(kind.store_resource, info.namespace, info.name)
         status = 200 if self._registry.store.get(key) is not None else 201
         wanted = Applied(

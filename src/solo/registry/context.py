@@ -8,6 +8,7 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.errors import StatusError, cause
+from kube.machinery.queries import flag
 from solo.auth.authn import User
 
 
@@ -102,8 +103,10 @@ class DeleteOptions:
         propagation = body.get("propagationPolicy") or query.get("propagationPolicy")
         if propagation is None:
             orphan = body.get("orphanDependents")
-            asked = query.get("orphanDependents") if orphan is None else str(orphan).lower()
-            propagation = {"true": "Orphan", "false": "Background"}.get(asked or "")
+            if orphan is None and "orphanDependents" in query:
+                orphan = flag(query, "orphanDependents")
+            if orphan is not None:
+                propagation = "Orphan" if orphan else "Background"
         if propagation is not None and propagation not in ("Background", "Foreground", "Orphan"):
             problem = cause(
                 "FieldValueNotSupported",

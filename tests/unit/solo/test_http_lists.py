@@ -115,6 +115,7 @@ async def test_an_exact_list_before_the_history(tmp_path):
         ({"resourceVersionMatch": "Odd", "resourceVersion": "1"}, 422),
         ({"resourceVersionMatch": "Exact", "resourceVersion": "0"}, 422),
         ({"sendInitialEvents": "true"}, 422),
+        ({"sendInitialEvents": ""}, 422),
         ({"resourceVersion": "999999"}, 504),
         ({"continue": "!"}, 400),
         ({"limit": "x"}, 400),
@@ -153,6 +154,7 @@ def test_bad_label_selector():
     "query",
     [
         {"sendInitialEvents": "true"},
+        {"sendInitialEvents": ""},
         {"resourceVersionMatch": "NotOlderThan"},
         {"timeoutSeconds": "soon"},
         {"resourceVersion": "-1"},

@@ -253,8 +253,8 @@ def test_log_options_that_are_refused(query, code, problem):
 
 
 def test_log_options():
-    query = {"stream": "All", "sinceTime": "2001-09-09T01:46:40Z", "tailLines": "0", "timestamps": "true"}
-    options = log_options(query, "p")
+    query = {"stream": "All", "sinceTime": "2001-09-09T01:46:40Z", "tailLines": "0", "timestamps": ""}
+    options = log_options({**query, "previous": "False"}, "p")
     assert options.excerpt == Excerpt(tail_lines=0, since=1_000_000_000, timestamps=True)
     assert not options.follow and not options.previous
 

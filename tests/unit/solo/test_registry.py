@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from kube.machinery.errors import StatusError
-from solo.registry.context import RequestContext
+from solo.registry.context import DeleteOptions, RequestContext
 from unit.solo.conftest import ADMIN, meta, with_
 
 
@@ -144,6 +144,19 @@ async def test_propagation_policies(world, policy, finalizers):
     assert outcome.gone is (finalizers is None)
     if finalizers:
         assert world.get("configmaps", "a", "ns")["metadata"]["finalizers"] == finalizers
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "policy"),
+    [
+        ({}, {}, None),
+        ({}, {"orphanDependents": ""}, "Orphan"),
+        ({}, {"orphanDependents": "0"}, "Background"),
+        ({"orphanDependents": False}, {"orphanDependents": "true"}, "Background"),
+    ],
+)
+def test_what_orphan_dependents_stands_for(body, query, policy):
+    assert DeleteOptions.read(body, query).propagation == policy
 
 
 async def test_preconditions(world):
