@@ -56,6 +56,9 @@ def test_a_version_from_the_future_ends_in_the_stream(wire, namespace):
     path = f"/api/v1/namespaces/{namespace}/secrets?watch=1&resourceVersion=99999999&timeoutSeconds=1"
     (event,) = events(wire, path)
     assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+    (event,) = events(wire, f"{path}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan")
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 504, "Timeout")
+    assert event["object"]["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
 @pytest.mark.parametrize("subresource", ["", "/status", "/scale"])

@@ -18,7 +18,7 @@ from kube.machinery.errors import StatusError, cause
 from kube.machinery.queries import flag
 from kube.machinery.resources import CRDS
 from solo.http import tables
-from solo.http.lists import invalid_options, parse_version
+from solo.http.lists import invalid_options, parse_version, require_reached
 from solo.http.negotiation import TABLE, Output
 from solo.http.selection import Selection
 from solo.http.watchstreams import WatchStream, stream_for
@@ -140,15 +140,15 @@ class Watcher:
     ) -> tuple[list[Stored] | None, Watch]:
         """The present state to begin with (None: nothing to begin with) and the subscription that follows it.
 
-        Raises 410 when the history does not reach back, 500 when an object cannot be converted.
+        Raises 410 when the history does not reach back, 504 when the state is to be of the future, 500 when an object
+        cannot be converted.
         """
         resource = kind.store_resource
         wants = None if selection.everything else _Concerns(selection)
         from_start = options.version in ("", "0") and options.initial is not False
         if from_start or options.initial:
             items, revision = self._store.list(resource, namespace)
-            if options.version and int(options.version) > revision:
-                raise errors.expired(f"Too large resource version: {options.version}, current: {revision}")
+            require_reached(self._store, int(options.version or "0"))
             watch = self._store.watch(resource, namespace, revision, wants)
             try:
                 items = await self._views.all(kind, items)
