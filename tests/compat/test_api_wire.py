@@ -107,6 +107,33 @@ def test_refusals(wire, namespace, method, path, body, headers, code):
     assert status == code
 
 
+@pytest.mark.parametrize(
+    ("path", "shown_as", "text"),
+    [
+        (
+            "configmaps/kube-root-ca.crt",
+            "PartialObjectMetadataList",
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)",
+        ),
+        (
+            "configmaps",
+            "PartialObjectMetadata",
+            "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)",
+        ),
+    ],
+)
+def test_one_object_is_no_list(wire, path, shown_as, text):
+    accept = {"Accept": f"application/json;as={shown_as};v=v1;g=meta.k8s.io"}
+    status, problem = wire("GET", f"/api/v1/namespaces/default/{path}", headers=accept)
+    assert (status, problem["reason"], problem["message"]) == (406, "NotAcceptable", text)
+
+
+def test_a_watch_in_yaml_is_refused(wire):
+    status, problem = wire("GET", "/api/v1/configmaps?watch=true", headers={"Accept": "application/yaml"})
+    text = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    assert (status, problem["message"]) == (406, f"only the following media types are accepted: {text}")
+
+
 def test_yaml_in_and_out(wire, namespace):
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     body = "metadata:\n  name: from-yaml\ndata: {a: 'x'}\n"

@@ -24,7 +24,7 @@ from solo.http.discovery import REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.indentation import indented, wants_indented
 from solo.http.lists import Lister, parse_version, require_reached
-from solo.http.negotiation import JSON, Output, choose_output, media_type_of
+from solo.http.negotiation import JSON, Output, choose_output, media_type_of, require_stream
 from solo.http.openapi import OpenApi
 from solo.http.paths import RequestInfo
 from solo.http.pods import PodHandlers, connect_options
@@ -251,6 +251,7 @@ class Api:
         namespace = call.info.namespace or None
         if call.info.verb == "watch":
             options = WatchOptions.read(query)
+            require_stream(call.output)
             return await self._watcher.serve(call.request, kind, namespace, selection, call.output, options)
         page, meta = await self._lister.page(kind, namespace, selection, query)
         return responses.many(kind, page, meta, call.output, call.include, kind.warnings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,6 +12,7 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 OFFERED = (JSON, YAML, PROTOBUF)
+_STREAMED = (JSON, PROTOBUF)
 
 TABLE = "Table"
 PARTIAL = "PartialObjectMetadata"
@@ -54,8 +56,34 @@ def choose_output(accept: str, *, transforms: bool = True, protobuf: bool = Fals
             return Output(YAML, transform, api_version)
     if protobuf and any(media_type == PROTOBUF and "as" not in params for media_type, params in _ranges(accept)):
         return Output(PROTOBUF)
-    text = f"only the following media types are accepted: {', '.join(OFFERED)}"
-    raise StatusError(406, "NotAcceptable", text)
+    raise _only(OFFERED)
+
+
+def require_stream(output: Output) -> None:
+    """Raises 406 for a representation in which objects cannot follow each other, as in a watch they do."""
+    if output.media_type not in _STREAMED:
+        raise _only([f"{media_type};stream=watch" for media_type in _STREAMED])
+
+
+def require_one(output: Output, go_type: str) -> None:
+    """Raises 406 where one object is to be shown as a list; `go_type` is what the message calls the object."""
+    if output.transform == PARTIAL_LIST:
+        raise _not_acceptable(f"you requested {PARTIAL_LIST}, but the requested object is not a list ({go_type})")
+
+
+def require_many(output: Output, go_type: str) -> None:
+    """Raises 406 where a list is to be shown as one object; `go_type` is what the message calls the list."""
+    if output.transform == PARTIAL:
+        raise _not_acceptable(f"you requested {PARTIAL}, but the requested object is a list ({go_type})")
+
+
+def _not_acceptable(text: str) -> StatusError:
+    """The refusal of a representation."""
+    return StatusError(406, "NotAcceptable", text)
+
+
+def _only(media_types: Sequence[str]) -> StatusError:
+    return _not_acceptable(f"only the following media types are accepted: {', '.join(media_types)}")
 
 
 def _ranges(accept: str) -> list[tuple[str, dict[str, str]]]:

@@ -11,7 +11,7 @@ from aiohttp import web
 from kube.machinery.errors import StatusError
 from solo.http import tables
 from solo.http.indentation import indent
-from solo.http.negotiation import JSON, PARTIAL, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Output
+from solo.http.negotiation import JSON, PARTIAL_LIST, PROTOBUF, TABLE, YAML, Output, require_many, require_one
 from solo.registry.kinds import Kind
 from solo.registry.registry import Result
 from solo.store import Stored
@@ -132,12 +132,21 @@ def served_object(kind: Kind, result: Result) -> Obj:
     return kind.served(result.obj if isinstance(result, Stored) else result)
 
 
+def _go_type(kind: Kind) -> str:
+    """What kube-apiserver's messages call an object: the type that it has inside of it."""
+    if kind.custom:
+        return "*unstructured.Unstructured"
+    group = kind.store_resource.partition(".")[2].partition(".")[0]
+    return f"*{group or 'core'}.{kind.resource.kind}"
+
+
 def one(
     kind: Kind, result: Result, output: Output, include: str, status: int = 200, warnings: Sequence[str] = ()
 ) -> web.Response:
     """One object."""
     if not output.transform:
         return _finish(served_bytes(kind, result), output, status, warnings)
+    require_one(output, _go_type(kind))
     obj = served_object(kind, result)
     if output.transform == TABLE:
         meta = {"resourceVersion": (obj.get("metadata") or {}).get("resourceVersion") or ""}
@@ -163,12 +172,13 @@ def many(
     warnings: Sequence[str] = (),
 ) -> web.Response:
     """A list; plain JSON is put together from the stored bytes, and sent in pieces where it is long."""
+    require_many(output, f"{_go_type(kind)}List")
     if output.transform and not list_meta.get("continue"):
         list_meta = {key: item for key, item in list_meta.items() if key != "continue"}
     if output.transform == TABLE:
         objects = (kind.served(stored.look()) for stored in items)
         return value(tables.table(kind, objects, list_meta, include, output.api_version), output, 200, warnings)
-    if output.transform in (PARTIAL, PARTIAL_LIST):
+    if output.transform == PARTIAL_LIST:
         partial = {
             "kind": PARTIAL_LIST,
             "apiVersion": output.api_version,
