@@ -119,5 +119,5 @@ def _denial(policy: str, binding: str, failure: Failure, attributes: Attributes)
     problem = errors.forbidden(attributes.kind.resource.group_resource, name, text)
     problem.reason = failure.reason
     problem.code = _CODES.get(failure.reason, 422)
-    problem.details = {**(problem.details or {}), "causes": [{"message": failure.message}]}
+    problem.details = {**(problem.details or {}), "causes": [{"message": text}]}
     return problem

@@ -62,9 +62,9 @@ async def refused(action) -> StatusError:
 async def test_denial_in_kubernetes_words(world):
     await world.policy([{"expression": "has(object.data)", "message": "data is needed"}])
     problem = await refused(world.configmap())
-    assert problem.message == (
-        "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: data is needed"
-    )
+    denial = "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: data is needed"
+    assert problem.message == f'configmaps "a" is forbidden: {denial}'
+    assert problem.details["causes"] == [{"message": denial}]
     assert (problem.code, problem.reason) == (422, "Invalid")
     await world.configmap(data={"k": "v"})
 
