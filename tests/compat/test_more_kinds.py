@@ -179,3 +179,12 @@ def test_secrets_of_service_accounts_are_filled_and_go_with_them(cluster, namesp
         with pytest.raises(StatusError) as caught:
             robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
         assert caught.value.code == 401
+
+
+def test_namespaces_are_deleted_one_by_one(wire):
+    code, refused = wire("DELETE", "/api/v1/namespaces?labelSelector=none%3Dhere")
+    assert (code, refused["reason"]) == (405, "MethodNotAllowed")
+    verbs = {each["name"]: each["verbs"] for each in wire("GET", "/api/v1")[1]["resources"]}
+    assert "deletecollection" not in verbs["namespaces"] and "deletecollection" in verbs["nodes"]
+    paths = wire("GET", "/openapi/v3/api/v1")[1]["paths"]
+    assert "delete" not in paths["/api/v1/namespaces"] and "delete" in paths["/api/v1/nodes"]

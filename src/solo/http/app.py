@@ -204,6 +204,8 @@ class Api:
         call = Call(request, info, kind, user, output)
         if info.subresource:
             return await self._subresource(call)
+        if info.verb not in kind.verbs:
+            raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
         if info.verb == "list" or info.verb == "watch":
             return await self._collection(call)
         if info.verb == "deletecollection":

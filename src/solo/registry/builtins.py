@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from kube.machinery.resources import Resource
+from kube.machinery.resources import ALL_VERBS, Resource
 from solo.registry.crds import CrdStrategy
 from solo.registry.kinds import SCALE, STATUS, Kind, Subresource
 from solo.registry.rules import (
@@ -65,6 +65,8 @@ _FINALIZE = Subresource("finalize", ("update",))
 _APPROVAL = Subresource("approval")
 _VERSIONS = {"autoscaling": "v2"}
 _DEPRECATED = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
+# Nobody empties a cluster by one request.
+_VERBS = {"namespaces": tuple(verb for verb in ALL_VERBS if verb != "deletecollection")}
 
 # (group, plural, Kind, namespaced, strategy, short names, categories, subresources); the version is v1 unless
 # _VERSIONS says otherwise.
@@ -233,6 +235,7 @@ def _kind(
         short_names=tuple(short.split(",")) if short else (),
         categories=tuple(categories.split(",")) if categories else (),
         subresources=subresources,
+        verbs=_VERBS.get(resource.group_resource, ALL_VERBS),
         definition=definition,
         deprecation_warning=_DEPRECATED.get(resource.group_resource, ""),
     )
