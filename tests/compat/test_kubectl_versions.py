@@ -163,6 +163,10 @@ def test_streams(kube, namespace, tmp_path):
         end(following)
     assert kube.kubectl("exec", "-i", "p", *inside, "--", "tr", "a-z", "A-Z", stdin="shout") == "SHOUT"
     assert kube.run("exec", "p", *inside, "--", "sh", "-c", "exit 7").returncode == 7
+    # It asks over SPDY after each refusal, and shows what it hears then.
+    assert "no-such-program': executable file not found" in kube.fails("exec", "p", *inside, "--", "no-such-program")
+    for refused in (("exec", "p", "-c", "nope", *inside, "--", "true"), ("attach", "p", "-c", "nope", *inside)):
+        assert "nope" in kube.fails(*refused)
     (tmp_path / "in").write_text("carried" * 50_000)
     kube.kubectl("cp", str(tmp_path / "in"), f"{namespace}/p:{tmp_path}/there")
     kube.kubectl("cp", f"{namespace}/p:{tmp_path}/there", str(tmp_path / "back"))

@@ -6,6 +6,7 @@ from compat.conftest import sleeping_pod
 from compat.test_services import until
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
+SPDY = {"Upgrade": "SPDY/3.1", "Connection": "Upgrade"}
 STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
 
 
@@ -61,6 +62,36 @@ def test_gates_and_other_schedulers_hold_a_pod(wire, namespace):
     code, refused = wire("POST", f"{pods}/other/binding", binding)
     assert code == 409 and 'already assigned to node "here"' in refused["message"]
     until(lambda: wire("GET", f"{pods}/other")[1]["status"]["phase"] == "Running")
+
+
+def test_a_pod_without_a_node_has_no_streams(wire, namespace):
+    gated = f"/api/v1/namespaces/{namespace}/pods/gated"
+    wire("POST", f"/api/v1/namespaces/{namespace}/pods", pod("gated", schedulingGates=[{"name": "a"}]))
+    assert wire("GET", f"{gated}/log?follow=true") == (204, "")
+    code, refused = wire("GET", f"{gated}/log?container=nope")
+    assert (code, refused["message"]) == (400, "container nope is not valid for pod gated")
+    assert wire("GET", f"{gated}/log?tailLines=-1")[0] == 422
+    for subresource in ("exec?command=true", "attach", "portforward?ports=80"):
+        code, refused = wire("POST", f"{gated}/{subresource}", None, SPDY)
+        assert (code, refused["message"]) == (400, "pod gated does not have a host assigned")
+    assert wire("POST", f"{gated}/attach?container=nope", None, SPDY)[1]["message"].startswith("container nope")
+
+
+def test_spdy_is_refused_last(wire, namespace):
+    """What kubectl shows of a failed exec or attach is the answer to its second attempt, over SPDY."""
+    here = f"/api/v1/namespaces/{namespace}/pods/here"
+    wire("POST", f"/api/v1/namespaces/{namespace}/pods", pod("here"))
+    until(lambda: wire("GET", here)[1]["status"]["phase"] == "Running")
+    for subresource, code, message in (
+        ("exec?command=true&container=nope", 400, "container nope is not valid for pod here"),
+        ("exec?container=nope", 400, "you must specify at least one command for the container"),
+        ("attach?container=nope", 400, "container nope is not valid for pod here"),
+        ("attach?stdin=1", 400, "containers have no standard input here"),
+        ("exec?command=no-such-program", 400, "this server streams over WebSocket only"),
+        ("attach", 400, "this server streams over WebSocket only"),
+    ):
+        answer = wire("POST", f"{here}/{subresource}", None, SPDY)
+        assert (answer[0], answer[1]["message"][: len(message)]) == (code, message)
 
 
 def test_a_runtime_class_is_admitted(wire, namespace):

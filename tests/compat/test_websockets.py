@@ -75,6 +75,17 @@ async def test_exec_in_bytes(client, pod, protocol):
         assert json.loads(ending[1:])["details"]["causes"] == [{"reason": "ExitCode", "message": "3"}]
 
 
+async def test_a_command_that_cannot_be_started(client, pod):
+    _, pieces = await messages(client, f"{pod}/exec?command=no-such-program&stdout=1", "v5.channel.k8s.io")
+    (ending,) = pieces
+    status = json.loads(ending[1:])
+    assert (ending[0], status["reason"], status["code"]) == (3, "InternalError", 500)
+    assert "error executing command in container" in status["message"]
+    assert "executable file not found" in status["message"]
+    _, (ending,) = await messages(client, f"{pod}/exec?command=no-such-program&stdout=1", "channel.k8s.io")
+    assert ending[1:].decode() == status["message"]
+
+
 @pytest.mark.parametrize("protocol", ["base64.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_exec_in_base64(client, pod, protocol):
     socket = await client.websocket(f"{pod}/exec?command=head&command=-n1&stdin=1&stdout=1", (protocol,), HEARTBEAT)

@@ -263,7 +263,8 @@ class Api:
         # The verb that was authorized has to be that of what happens: a DELETE of pods/exec must not run anything.
         if info.verb != ("get" if subresource == "log" else "create"):
             raise errors.method_not_allowed(info.verb, PODS.group_resource)
-        if self._store.get(Key("pods", *place)) is None:
+        pod = self._store.get(Key("pods", *place))
+        if pod is None:
             raise errors.not_found("pods", info.name)
         if subresource != "log":
             options = connect_options(subresource, request.query)
@@ -274,7 +275,7 @@ class Api:
             "attach": self.pods.attach,
             "portforward": self.pods.port_forward,
         }
-        return await handlers[subresource](request, *place)
+        return await handlers[subresource](request, pod.obj)
 
     async def _subresource(self, call: Call) -> web.StreamResponse:
         info, kind = call.info, call.kind

@@ -1,7 +1,8 @@
 """Streams of pods over HTTP: logs, and exec, attach and port-forward over WebSocket (`v4`/`v5.channel.k8s.io`, and the
 first version, `channel.k8s.io`; each also in base64).
 
-An upgrade to SPDY, which kubectl before 1.31 tries first, is refused with an answer that says what is spoken.
+An upgrade to SPDY, which kubectl before 1.31 tries first, is refused with an answer that says what is spoken. That
+comes last: kubectl 1.31 and newer asks again over SPDY after any refusal, and shows what it hears then.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aiohttp import web
 from multidict import MultiMapping
 
 from kube.machinery import errors
+from kube.machinery.errors import StatusError
 from kube.machinery.queries import flag
 from solo.http.logoptions import log_options
 from solo.http.streams import ERROR, RESIZE, STDIN, ExecSession, PodStreams
@@ -74,9 +76,13 @@ class PodHandlers:
             raise errors.service_unavailable("the node agent is not running yet")
         return self.streams
 
-    async def log(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
-        """GET pods/log."""
+    async def log(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
+        """GET pods/log. A pod that has no node yet has no log yet: 204."""
+        namespace, name = _place(pod)
         options = log_options(request.query, name)
+        if not pod["spec"].get("nodeName"):
+            _check_container(pod, options.container)
+            return web.Response(status=204)
         chunks = await self._source().open_log(namespace, name, options)
         if is_websocket(request):
             return await _log_over_websocket(request, chunks)
@@ -90,33 +96,55 @@ class PodHandlers:
         await response.write_eof()
         return response
 
-    async def exec(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
-        """GET or POST pods/exec."""
-        query = request.query
+    async def exec(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
+        """GET or POST pods/exec. A command that cannot be started is told of on the stream, as kubelets do."""
+        query, container = request.query, request.query.get("container") or ""
         command = query.getall("command", [])
         if not command:
             raise errors.bad_request("you must specify at least one command for the container")
+        _check_node(pod, container)
+        source, place = self._source(), _place(pod)
+        source.check_running(*place, container)
         require_websocket(request, _CHANNELS)
         tty, stdin = flag(query, "tty"), flag(query, "stdin")
-        session = await self._source().exec(
-            namespace, name, query.get("container") or "", command, tty=tty, stdin=stdin
-        )
+        try:
+            session = await source.exec(*place, container, command, tty=tty, stdin=stdin)
+        except StatusError as problem:
+            return await _serve_failure(request, problem)
         return await _serve_session(request, session, stdin=stdin)
 
-    async def attach(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
+    async def attach(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
         """GET or POST pods/attach."""
-        require_websocket(request, _CHANNELS)
-        query = request.query
+        query, container = request.query, request.query.get("container") or ""
+        _check_node(pod, container)
         tty, stdin = flag(query, "tty"), flag(query, "stdin")
-        session = await self._source().attach(namespace, name, query.get("container") or "", tty=tty, stdin=stdin)
+        session = await self._source().attach(*_place(pod), container, tty=tty, stdin=stdin)
         return await _serve_session(request, session, stdin=stdin)
 
-    async def port_forward(self, request: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
+    async def port_forward(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
         """GET or POST pods/portforward."""
         from solo.http.portforward import serve_port_forward
 
-        source = self._source()
-        return await serve_port_forward(request, lambda port: source.port_forward(namespace, name, port))
+        _check_node(pod, "")
+        source, place = self._source(), _place(pod)
+        return await serve_port_forward(request, lambda port: source.port_forward(*place, port))
+
+
+def _place(pod: Obj) -> tuple[str, str]:
+    return pod["metadata"]["namespace"], pod["metadata"]["name"]
+
+
+def _check_node(pod: Obj, container: str) -> None:
+    """Raise 400 for a pod that has no node yet, as kube-apiserver does, which looks for the container first."""
+    if not pod["spec"].get("nodeName"):
+        _check_container(pod, container)
+        raise errors.bad_request(f"pod {pod['metadata']['name']} does not have a host assigned")
+
+
+def _check_container(pod: Obj, name: str) -> None:
+    spec = pod["spec"]
+    if name and all(each["name"] != name for each in [*spec["containers"], *(spec.get("initContainers") or ())]):
+        raise errors.bad_request(f"container {name} is not valid for pod {pod['metadata']['name']}")
 
 
 async def _close(chunks: AsyncIterator[bytes]) -> None:
@@ -156,8 +184,18 @@ async def _either(*work: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def _serve_failure(request: web.BaseRequest, problem: StatusError) -> web.StreamResponse:
+    """A stream that only says why there is nothing to hear."""
+    socket = await accept(request, tuple(filter(None, _CHANNELS)))
+    with contextlib.suppress(ConnectionError, RuntimeError):
+        await _send_status(socket, problem.to_status())
+        await socket.close()
+    return socket
+
+
 async def _serve_session(request: web.BaseRequest, session: ExecSession, *, stdin: bool) -> web.StreamResponse:
     try:
+        require_websocket(request, _CHANNELS)
         socket = await accept(request, tuple(filter(None, _CHANNELS)))
     except BaseException:
         await session.close()

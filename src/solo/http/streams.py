@@ -66,6 +66,9 @@ class PodStreams(Protocol):
         Errors are raised by the call itself, before the first chunk.
         """
 
+    def check_running(self, namespace: str, pod: str, container: str) -> None:
+        """Raise what is in the way of a command beside the container, whichever command that may be."""
+
     async def exec(
         self, namespace: str, pod: str, container: str, command: Sequence[str], *, tty: bool, stdin: bool
     ) -> ExecSession:

@@ -44,6 +44,10 @@ class NodeStreams:
             raise bad_request(f'the log of container "{container.name}" in pod "{pod}" is no longer there') from None
         return reader.stream(container.ended.wait if follow else None)
 
+    def check_running(self, namespace: str, pod: str, container: str) -> None:
+        """Raises 404 or 400 unless the container is there and runs."""
+        self._running(namespace, pod, container)
+
     async def exec(
         self, namespace: str, pod: str, container: str, command: Sequence[str], *, tty: bool, stdin: bool
     ) -> ExecSession:
