@@ -64,6 +64,29 @@ def test_gates_and_other_schedulers_hold_a_pod(wire, namespace):
     until(lambda: wire("GET", f"{pods}/other")[1]["status"]["phase"] == "Running")
 
 
+def test_a_binding_is_a_resource_of_its_own(wire, namespace):
+    """It names its pod itself; nothing of it is stored."""
+    inside = f"/api/v1/namespaces/{namespace}"
+    wire("POST", f"{inside}/pods", pod("bound", schedulerName="mine"))
+    binding = {"metadata": {"name": "bound"}, "target": {"kind": "Node", "name": "here"}}
+    assert wire("POST", f"{inside}/pods/other/binding", binding)[1]["message"].startswith("name in URL does not match")
+    for changed in ({"name": "bound", "namespace": "default"}, {}):
+        assert wire("POST", f"{inside}/bindings", {**binding, "metadata": changed})[0] == 400
+    assert wire("POST", f"{inside}/bindings", {**binding, "metadata": {"name": "none"}})[0] == 404
+    code, done = wire("POST", f"{inside}/bindings", binding)
+    assert (code, done["kind"], done["status"]) == (201, "Status", "Success")
+    assert wire("GET", f"{inside}/pods/bound")[1]["spec"]["nodeName"] == "here"
+    assert wire("POST", f"{inside}/bindings", binding)[0] == 409
+    assert wire("GET", f"{inside}/bindings")[0] == wire("DELETE", f"{inside}/bindings/bound")[0] == 405
+    assert wire("POST", "/api/v1/bindings", binding)[0] == 404
+    first = wire("GET", "/api/v1")[1]["resources"][0]
+    assert (first["name"], first["kind"], first["namespaced"], first["verbs"]) == (
+        "bindings", "Binding", True, ["create"]
+    )  # fmt: skip
+    paths = wire("GET", "/openapi/v3/api/v1")[1]["paths"]
+    assert paths["/api/v1/namespaces/{namespace}/bindings"]["post"]["operationId"] == "createCoreV1NamespacedBinding"
+
+
 def test_a_pod_without_a_node_has_no_streams(wire, namespace):
     gated = f"/api/v1/namespaces/{namespace}/pods/gated"
     wire("POST", f"/api/v1/namespaces/{namespace}/pods", pod("gated", schedulingGates=[{"name": "a"}]))

@@ -20,7 +20,7 @@ from solo.auth.tokens import ISSUER
 from solo.http import bodies, health, paths, responses
 from solo.http.connections import Connection
 from solo.http.deadlines import wanted_seconds, within
-from solo.http.discovery import REVIEWS, Discovery, version_info
+from solo.http.discovery import BINDINGS, REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.indentation import indented, wants_indented
 from solo.http.lists import Lister, parse_version, require_reached
@@ -40,6 +40,7 @@ from solo.store import Key, Store
 
 logger = logging.getLogger(__name__)
 
+_BINDINGS = (BINDINGS.group, BINDINGS.version, BINDINGS.plural)
 _REVIEW_KINDS = {(item.group, item.version, item.plural): item for item in REVIEWS}
 
 
@@ -114,6 +115,8 @@ class Api:
         if review is not None:
             return await self._review(request, info, user)
         kind = self._catalog.lookup(info.group, info.version, info.resource)
+        if kind is None and (info.group, info.version, info.resource) == _BINDINGS and info.namespace:
+            return await self._bind(request, info, user)
         if kind is None or not _placed(kind, info):
             return _not_found_page()
         if not kind.resource.namespaced:
@@ -191,6 +194,15 @@ class Api:
         output = choose_output(request.headers.get("Accept") or "", transforms=False, protobuf=True)
         answer = self._reviews.answer(review.plural, obj, info.namespace, user)
         return responses.value(answer, Output(output.media_type), 201)
+
+    async def _bind(self, request: web.BaseRequest, info: RequestInfo, user: User) -> web.Response:
+        """POST of a Binding, which names its pod itself."""
+        if info.verb != "create" or info.name:
+            raise errors.method_not_allowed(info.verb, info.resource)
+        pods = self._catalog.lookup(PODS.group, PODS.version, PODS.plural)
+        assert pods is not None
+        output = choose_output(request.headers.get("Accept") or "", protobuf=True)
+        return await self._writer.bind(Call(request, info, pods, user, output))
 
     # ---- resources
 

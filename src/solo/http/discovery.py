@@ -6,6 +6,7 @@ import base64
 import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -24,7 +25,6 @@ Obj = dict[str, Any]
 GIT_VERSION = "v1.36.0+solo"
 _encode = msgspec.json.Encoder().encode
 
-# Kinds that only answer a POST and store nothing.
 REVIEWS: tuple[Resource, ...] = (
     Resource("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False),
     Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False),
@@ -33,6 +33,9 @@ REVIEWS: tuple[Resource, ...] = (
     Resource("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", namespaced=False),
     Resource("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False),
 )
+BINDINGS = Resource("", "v1", "bindings", "Binding")
+POSTED = (BINDINGS, *REVIEWS)
+"""Kinds that only answer a POST and store nothing."""
 
 
 def version_info() -> Obj:
@@ -98,7 +101,7 @@ class Discovery:
     def _groups(self) -> dict[str, dict[str, list[Kind]]]:
         """The catalog's groups with those of reviews, which store nothing, at their places."""
         groups = self._catalog.groups()
-        for item in REVIEWS:
+        for item in POSTED:
             groups.setdefault(item.group, {}).setdefault(item.version, [])
         known = [group for group in GROUP_ORDER if group in groups]
         return {group: groups[group] for group in dict.fromkeys([*known, *groups])}
@@ -119,7 +122,8 @@ class Discovery:
             listed = []
             for name, kinds in versions.items():
                 resources = [_entry(kind) for kind in kinds]
-                resources += [_review_entry(item) for item in REVIEWS if (item.group, item.version) == (group, name)]
+                resources += [_posted_entry(item) for item in POSTED if (item.group, item.version) == (group, name)]
+                resources.sort(key=itemgetter("resource"))
                 listed.append({"version": name, "resources": resources, "freshness": "Current"})
             meta: Obj = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
             items.append({"metadata": meta, "versions": listed})
@@ -149,7 +153,8 @@ def _resources(group: str, version: str, versions: Mapping[str, Iterable[Kind]])
     if version not in versions:
         raise errors.path_not_found()
     found = [entry for kind in versions[version] for entry in _legacy(kind)]
-    found += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
+    found += [_posted(item) for item in POSTED if (item.group, item.version) == (group, version)]
+    found.sort(key=itemgetter("name"))
     group_version = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 
@@ -191,7 +196,7 @@ def _legacy_subresource(kind: Kind, item: Subresource) -> Obj:
     return entry
 
 
-def _review(item: Resource) -> Obj:
+def _posted(item: Resource) -> Obj:
     return {
         "name": item.plural,
         "singularName": item.kind.lower(),
@@ -230,7 +235,7 @@ def _entry(kind: Kind) -> Obj:
     return entry
 
 
-def _review_entry(item: Resource) -> Obj:
+def _posted_entry(item: Resource) -> Obj:
     return {
         "resource": item.plural,
         "responseKind": {"group": item.group, "version": item.version, "kind": item.kind},

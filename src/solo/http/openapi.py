@@ -12,7 +12,7 @@ from aiohttp import web
 
 from kube.machinery import builtin, errors
 from kube.machinery.resources import Resource
-from solo.http.discovery import GIT_VERSION, REVIEWS
+from solo.http.discovery import GIT_VERSION, POSTED
 from solo.http.negotiation import JSON
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
@@ -80,7 +80,7 @@ class OpenApi:
         else:
             raise errors.path_not_found()
         found = [_served(kind) for kind in self._catalog.groups().get(group, {}).get(version, [])]
-        found += [_review(item) for item in REVIEWS if (item.group, item.version) == (group, version)]
+        found += [_posted(item) for item in POSTED if (item.group, item.version) == (group, version)]
         if not found:
             raise errors.path_not_found()
         return f"{group}/{version}" if group else version, found
@@ -109,7 +109,7 @@ class OpenApi:
         from kube.machinery.openapi import openapi_v2_document
 
         # One version a kind: the definitions of further versions of a custom resource have names of their own.
-        everything = [*map(_served, self._catalog), *map(_review, REVIEWS)]
+        everything = [*map(_served, self._catalog), *map(_posted, POSTED)]
         return openapi_v2_document(everything, GIT_VERSION)
 
     def _v2_in_protobuf(self) -> bytes:
@@ -119,7 +119,7 @@ class OpenApi:
 
     def _index(self) -> Obj:
         versions = {(group, version) for group, listed in self._catalog.groups().items() for version in listed}
-        versions |= {(item.group, item.version) for item in REVIEWS}
+        versions |= {(item.group, item.version) for item in POSTED}
         paths = [f"apis/{group}/{version}" if group else f"api/{version}" for group, version in sorted(versions)]
         return {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={self._digest(path.split('/'))}"} for path in paths
@@ -140,7 +140,7 @@ def _served(kind: Kind) -> ServedResource:
     )
 
 
-def _review(resource: Resource) -> ServedResource:
+def _posted(resource: Resource) -> ServedResource:
     from kube.machinery.openapi_schemas import ServedResource
 
     return ServedResource(resource, definition=builtin.definition_for(resource), verbs=("create",))

@@ -29,6 +29,7 @@ from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
+from solo.registry.meta import check_identity
 from solo.registry.registry import Applied, Change, Registry, Result
 from solo.store import Key, Stored
 
@@ -275,11 +276,18 @@ class Writer:
         return responses.value(done, Output(), 201, context.warnings)
 
     async def bind(self, call: Call) -> web.Response:
-        """POST pods/binding: a scheduler says on which node a pod is to run."""
+        """POST pods/binding or bindings: a scheduler says on which node a pod is to run."""
         given = bodies.decode_object(await read_body(call.request), call.media_type, "Binding")
         _BINDING.decode(given)
         context, info = call.context("CreateOptions"), call.info
-        await bind(self._registry, call.kind, info.namespace, info.name, given, context)
+        metadata = given.get("metadata") or {}
+        name = metadata.get("name") or info.name
+        if not name:
+            raise errors.bad_request("Name parameter required.")
+        if name != (info.name or name):
+            raise errors.bad_request("name in URL does not match name in Binding object")
+        check_identity(metadata, name, info.namespace)
+        await bind(self._registry, call.kind, info.namespace, name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 
