@@ -68,6 +68,16 @@ def test_openapi_is_immutable_under_its_hash(wire):
     assert (status, headers["Location"]) == (301, place)
 
 
+def test_openapi_has_what_discovery_has(wire):
+    """Each subresource that is served can be called by generated clients."""
+    paths = wire("GET", "/openapi/v3/api/v1")[1]["paths"]
+    for each in wire("GET", "/api/v1")[1]["resources"]:
+        plural, _, subresource = each["name"].partition("/")
+        scope = "/namespaces/{namespace}" if each["namespaced"] else ""
+        path = f"/api/v1{scope}/{plural}" + (f"/{{name}}/{subresource}" if subresource else "")
+        assert path in paths
+
+
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/v3/api", "/v3/apis/none/v1", "/v2/more"])
 def test_there_is_no_openapi_document(wire, path):
     assert fetch(wire, f"/openapi{path}")[0] == 404

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from kube.machinery import builtin
 from kube.machinery.openapi_schemas import (
-    SCALE,
+    SPOKEN,
     V2_REF,
     V3_REF,
     Json,
@@ -28,6 +28,7 @@ from kube.machinery.resources import ALL_VERBS
 _PATCH_TYPES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _STRATEGIC = "application/strategic-merge-patch+json"
 _JSON = "application/json"
+_TEXT: Json = {"type": "string"}
 
 
 def openapi_v3_document(group_version: str, resources: Sequence[ServedResource], version: str = "") -> Json:
@@ -65,14 +66,14 @@ class _V2:
     def parameter(self, name: str, where: str, kind: str, text: str) -> Json:
         return {"name": name, "in": where, "type": kind, "description": text, "uniqueItems": True}
 
-    def operation(self, base: Json, body: str | None, media: Sequence[str], result: str, code: str) -> Json:
+    def operation(self, base: Json, verb: _Verb, body: str | None, media: Sequence[str], result: str | None) -> Json:
         operation = {
             **base,
             "consumes": list(media) if body else ["*/*"],
-            "produces": [_JSON, "application/yaml"],
+            "produces": list(verb.produces),
             "schemes": ["https"],
             "responses": {
-                code: {"description": "OK", "schema": {"$ref": V2_REF + result}},
+                verb.code: {"description": "OK", "schema": {"$ref": V2_REF + result} if result else _TEXT},
                 "401": {"description": "Unauthorized"},
             },
         }
@@ -88,12 +89,12 @@ class _V3:
     def parameter(self, name: str, where: str, kind: str, text: str) -> Json:
         return {"name": name, "in": where, "description": text, "schema": {"type": kind, "uniqueItems": True}}
 
-    def operation(self, base: Json, body: str | None, media: Sequence[str], result: str, code: str) -> Json:
-        content = {"schema": {"$ref": V3_REF + result}}
+    def operation(self, base: Json, verb: _Verb, body: str | None, media: Sequence[str], result: str | None) -> Json:
+        content = {"schema": {"$ref": V3_REF + result} if result else _TEXT}
         operation = {
             **base,
             "responses": {
-                code: {"description": "OK", "content": {_JSON: content, "application/yaml": content}},
+                verb.code: {"description": "OK", "content": dict.fromkeys(verb.produces, content)},
                 "401": {"description": "Unauthorized"},
             },
         }
@@ -127,6 +128,21 @@ _QUERY: Mapping[str, tuple[str, str]] = {
     "force": ("boolean", 'Force is going to "force" Apply requests.'),
     "gracePeriodSeconds": ("integer", "The duration in seconds before the object should be deleted."),
     "propagationPolicy": ("string", "Whether and how garbage collection will be performed."),
+    "command": ("string", "The remote command to execute, an argument each. Not executed within a shell."),
+    "container": ("string", "The container that is meant. Defaults to the only one of the pod."),
+    "stdin": ("boolean", "Redirect the standard input stream of the pod for this call."),
+    "stdout": ("boolean", "Redirect the standard output stream of the pod for this call."),
+    "stderr": ("boolean", "Redirect the standard error stream of the pod for this call."),
+    "tty": ("boolean", "Whether a terminal will be allocated for the call."),
+    "ports": ("integer", "List of ports to forward. Required when using WebSockets."),
+    "follow": ("boolean", "Follow the log stream of the pod."),
+    "insecureSkipTLSVerifyBackend": ("boolean", "Do not confirm the certificate of the node that has the log."),
+    "limitBytes": ("integer", "The number of bytes to read before the log output ends."),
+    "previous": ("boolean", "Return the log of the previous, terminated container."),
+    "sinceSeconds": ("integer", "A relative time in seconds before the current time from which to show logs."),
+    "stream": ("string", 'Which log stream to return: "All", "Stdout" or "Stderr".'),
+    "tailLines": ("integer", "The number of lines from the end of the logs to show."),
+    "timestamps": ("boolean", "Add a timestamp at the beginning of every line of log output."),
 }
 _LIST_QUERY = (
     "labelSelector",
@@ -141,12 +157,27 @@ _LIST_QUERY = (
     "sendInitialEvents",
 )
 _WRITE_QUERY = ("dryRun", "fieldManager", "fieldValidation")
+_ATTACH_QUERY = ("container", "stdin", "stdout", "stderr", "tty")
+_LOG_QUERY = (
+    "container",
+    "follow",
+    "insecureSkipTLSVerifyBackend",
+    "limitBytes",
+    "previous",
+    "sinceSeconds",
+    "stream",
+    "tailLines",
+    "timestamps",
+)
 _DELETE_QUERY = ("dryRun", "gracePeriodSeconds", "propagationPolicy")
 
 
 @dataclass(frozen=True)
 class _Verb:
-    """One kind of operation: API verb, HTTP method, the action's names, query parameters, what goes in and out."""
+    """One kind of operation: API verb, HTTP method, the action's names, query parameters, what goes in and out.
+
+    `infix` stands behind the version in the operation's name.
+    """
 
     verb: str
     method: str
@@ -156,12 +187,23 @@ class _Verb:
     body: str = ""
     result: str = "object"
     code: str = "200"
+    produces: Sequence[str] = (_JSON, "application/yaml")
+    infix: str = ""
 
 
 _COLLECTION = (
     _Verb("list", "get", "list", "list", _LIST_QUERY, result="list"),
     _Verb("create", "post", "post", "create", _WRITE_QUERY, body="object", code="201"),
-    _Verb("deletecollection", "delete", "deletecollection", "deleteCollection", _DELETE_QUERY, "options", "status"),
+    _Verb(
+        "deletecollection",
+        "delete",
+        "deletecollection",
+        "delete",
+        _DELETE_QUERY,
+        body="options",
+        result="status",
+        infix="Collection",
+    ),
 )
 _ITEM = (
     _Verb("get", "get", "get", "read", ()),
@@ -169,6 +211,30 @@ _ITEM = (
     _Verb("patch", "patch", "patch", "patch", (*_WRITE_QUERY, "force"), body="patch"),
     _Verb("delete", "delete", "delete", "delete", _DELETE_QUERY, body="options", result="status"),
 )
+
+
+def _connect(query: Sequence[str]) -> Sequence[_Verb]:
+    """The operations of a stream, which has one for each method that can begin it."""
+    names = (("get", "get", "Get"), ("create", "post", "Post"))
+    return [
+        _Verb(verb, method, "connect", "connect", query, result="text", produces=("*/*",), infix=infix)
+        for verb, method, infix in names
+    ]
+
+
+_SUBRESOURCES: Mapping[str, Sequence[_Verb]] = {
+    "approval": _ITEM[:3],
+    "attach": _connect(_ATTACH_QUERY),
+    "binding": _COLLECTION[1:2],
+    "eviction": _COLLECTION[1:2],
+    "exec": _connect(("command", *_ATTACH_QUERY)),
+    "finalize": _ITEM[1:2],
+    "log": (_Verb("get", "get", "get", "read", _LOG_QUERY, result="text", produces=("text/plain",)),),
+    "portforward": _connect(("ports",)),
+    "scale": _ITEM[:3],
+    "status": _ITEM[:3],
+    "token": _COLLECTION[1:2],
+}
 
 
 def _paths(resources: Iterable[ServedResource], dialect: _Dialect) -> Json:
@@ -182,10 +248,9 @@ def _paths(resources: Iterable[ServedResource], dialect: _Dialect) -> Json:
         if resource.namespaced and "list" in item.verbs:
             _add(paths, f"{root}/{resource.plural}", item, _COLLECTION[:1], dialect, suffix="ForAllNamespaces")
         _add(paths, f"{collection}/{{name}}", item, _ITEM, dialect)
-        for name in ("status", "scale"):
-            if name in item.subresources:
-                place = f"{collection}/{{name}}/{name}"
-                _add(paths, place, item, _ITEM[:3], dialect, suffix=name.capitalize(), verbs=ALL_VERBS)
+        for name in item.subresources:
+            place, operations = f"{collection}/{{name}}/{name}", _SUBRESOURCES.get(name, ())
+            _add(paths, place, item, operations, dialect, suffix=name.capitalize(), verbs=ALL_VERBS)
     return dict(sorted(paths.items()))
 
 
@@ -220,8 +285,9 @@ def _query(dialect: _Dialect, name: str) -> Json:
 
 
 def _operation(path: str, item: ServedResource, verb: _Verb, dialect: _Dialect, suffix: str) -> Json:
-    resource = SCALE if suffix == "Scale" else item.resource
-    own = str(builtin.definition_for(SCALE)) if suffix == "Scale" else item.name
+    spoken = SPOKEN.get(suffix.lower())
+    resource = spoken or item.resource
+    own = str(builtin.definition_for(spoken)) if spoken else item.name
     names = {
         "object": own,
         "list": item.list_name,
@@ -232,7 +298,7 @@ def _operation(path: str, item: ServedResource, verb: _Verb, dialect: _Dialect, 
     scope = "Namespaced" if "{namespace}" in path else ""
     tag = _camel(item.resource.group or "core") + _camel(item.resource.version)
     base = {
-        "operationId": f"{verb.operation}{tag}{scope}{item.resource.kind}{suffix}",
+        "operationId": f"{verb.operation}{tag}{verb.infix}{scope}{item.resource.kind}{suffix}",
         "tags": [tag[0].lower() + tag[1:]],
         "parameters": [_query(dialect, name) for name in verb.query],
         "x-kubernetes-action": verb.action,
@@ -241,7 +307,7 @@ def _operation(path: str, item: ServedResource, verb: _Verb, dialect: _Dialect, 
     media: Sequence[str] = (_JSON,)
     if verb.body == "patch":
         media = (*_PATCH_TYPES, _STRATEGIC) if item.schema is None else _PATCH_TYPES
-    return dialect.operation(base, names.get(verb.body), media, names[verb.result], verb.code)
+    return dialect.operation(base, verb, names.get(verb.body), media, names.get(verb.result))
 
 
 def _camel(text: str) -> str:

@@ -4,7 +4,7 @@ structural schema, each in the words of Swagger 2 or OpenAPI 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,16 @@ from kube.machinery.resources import ALL_VERBS, Resource
 
 Json = dict[str, Any]
 
-SCALE = Resource("autoscaling", "v1", "scales", "Scale")
+SPOKEN: Mapping[str, Resource] = {
+    "attach": Resource("", "v1", "", "PodAttachOptions"),
+    "binding": Resource("", "v1", "bindings", "Binding"),
+    "eviction": Resource("policy", "v1", "evictions", "Eviction"),
+    "exec": Resource("", "v1", "", "PodExecOptions"),
+    "portforward": Resource("", "v1", "", "PodPortForwardOptions"),
+    "scale": Resource("autoscaling", "v1", "scales", "Scale"),
+    "token": Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest"),
+}
+"""Subresources that speak a kind of their own. Those that are streams have options, which are no object."""
 V2_REF = "#/definitions/"
 V3_REF = "#/components/schemas/"
 _CONVENTIONS = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"
@@ -63,8 +72,8 @@ def schemas_of(resources: Iterable[ServedResource], custom: Callable[[Json], Jso
             pending += [builtin.OBJECT_META, builtin.LIST_META]
         else:
             pending += [name for name in (item.name, item.list_name) if name in packaged]
-        if "scale" in item.subresources:
-            pending.append(str(builtin.definition_for(SCALE)))
+        spoken = [SPOKEN[name] for name in item.subresources if name in SPOKEN]
+        pending += [name for name in map(builtin.definition_for, spoken) if name is not None]
     while pending:
         name = pending.pop()
         if name not in found:

@@ -93,6 +93,46 @@ def test_actions() -> None:
     assert "application/strategic-merge-patch+json" in patch["requestBody"]["content"]
 
 
+@pytest.mark.parametrize(
+    ("resource", "subresource", "method", "operation", "action", "kind"),
+    [
+        (resources.PODS, "exec", "get", "connectCoreV1GetNamespacedPodExec", "connect", "PodExecOptions"),
+        (resources.PODS, "exec", "post", "connectCoreV1PostNamespacedPodExec", "connect", "PodExecOptions"),
+        (resources.PODS, "attach", "get", "connectCoreV1GetNamespacedPodAttach", "connect", "PodAttachOptions"),
+        (resources.PODS, "portforward", "post", "connectCoreV1PostNamespacedPodPortforward", "connect",
+         "PodPortForwardOptions"),
+        (resources.PODS, "log", "get", "readCoreV1NamespacedPodLog", "get", "Pod"),
+        (resources.PODS, "binding", "post", "createCoreV1NamespacedPodBinding", "post", "Binding"),
+        (resources.PODS, "eviction", "post", "createCoreV1NamespacedPodEviction", "post", "Eviction"),
+        (resources.SERVICEACCOUNTS, "token", "post", "createCoreV1NamespacedServiceAccountToken", "post",
+         "TokenRequest"),
+        (resources.NAMESPACES, "finalize", "put", "replaceCoreV1NamespaceFinalize", "put", "Namespace"),
+    ],
+)  # fmt: skip
+def test_subresources_have_the_operations_of_kubernetes(resource, subresource, method, operation, action, kind) -> None:
+    served = ServedResource(resource, definition=builtin.definition_for(resource), subresources=(subresource,))
+    scope = "/namespaces/{namespace}" if resource.namespaced else ""
+    for document in (openapi_v3_document("v1", [served]), openapi_v2_document([served])):
+        found = document["paths"][f"/api/v1{scope}/{resource.plural}/{{name}}/{subresource}"][method]
+        assert (found["operationId"], found["x-kubernetes-action"]) == (operation, action)
+        assert found["x-kubernetes-group-version-kind"]["kind"] == kind
+        schemas = document.get("definitions") or document["components"]["schemas"]
+        assert {name.rpartition("/")[2] for name in references(found)} <= schemas.keys()
+
+
+def test_a_stream_is_text() -> None:
+    pods = ServedResource(
+        resources.PODS, definition=builtin.definition_for(resources.PODS), subresources=("exec", "log")
+    )
+    item = "/api/v1/namespaces/{namespace}/pods/{name}"
+    paths = openapi_v3_document("v1", [pods])["paths"]
+    assert paths[f"{item}/exec"]["get"]["responses"]["200"]["content"] == {"*/*": {"schema": {"type": "string"}}}
+    assert "text/plain" in paths[f"{item}/log"]["get"]["responses"]["200"]["content"]
+    assert {"command", "container", "tty"} <= {each["name"] for each in paths[f"{item}/exec"]["get"]["parameters"]}
+    older = openapi_v2_document([pods])["paths"][f"{item}/log"]["get"]
+    assert (older["produces"], older["responses"]["200"]["schema"]) == (["text/plain"], {"type": "string"})
+
+
 def test_custom_resources_have_no_strategic_merge_patch() -> None:
     paths = openapi_v3_document("example.com/v1", SERVED)["paths"]
     content = paths["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"]["requestBody"]["content"]
