@@ -8,60 +8,89 @@ from typing import Any
 
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
-from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import dig, quote
-from solo.registry.rules.podchecks import exactly_one, unsupported, user_causes
+from solo.registry.rules.fieldchecks import invalid, one_of, path_below, port_name, port_number
+from solo.registry.rules.podchecks import exactly_one
+from solo.registry.rules.probechecks import forbidden_probes, probe_causes
+from solo.registry.rules.resourcechecks import requirement_causes
+from solo.registry.rules.securitychecks import container_security_causes
 
 Obj = dict[str, Any]
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
-_MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
+_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
+_PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
-_HOOKS = ("exec", "httpGet", "tcpSocket", "sleep")
 _SOURCES = ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef")
-_STANDARD = ("cpu", "memory", "ephemeral-storage", "storage")
 _FIELD = re.compile(
     r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['.+'\]|spec\.(nodeName|serviceAccountName)|"
     r"status\.(hostIP|hostIPs|podIP|podIPs)"
 )
 
 
-def container_causes(container: Obj, field: str, seen: set[str], volumes: set[str]) -> Iterator[Cause]:
-    """All of it. `seen` has the names of the containers before, and gets this one's; `volumes` the names of volumes."""
+def containers_causes(spec: Obj, field: str, volumes: set[str]) -> Iterator[Cause]:
+    """All of a pod spec's containers; `volumes` has the names of volumes that can be mounted."""
+    grace = spec.get("terminationGracePeriodSeconds") or 0
+    containers, place = spec.get("containers") or [], f"{field}.containers"
+    if not containers:
+        yield cause("FieldValueRequired", place)
+    seen: set[str] = set()
+    for index, container in enumerate(containers):
+        yield from _container(container, f"{place}[{index}]", seen, volumes)
+        yield from probe_causes(container, f"{place}[{index}]", grace)
+    yield from _host_ports(containers, place)
+    place = f"{field}.initContainers"
+    for index, container in enumerate(spec.get("initContainers") or []):
+        yield from _container(container, f"{place}[{index}]", seen, volumes)
+        # They run one by one, each with all ports for itself; that the place is always the first one's is so there.
+        yield from _host_ports([container], place)
+        if container.get("restartPolicy") == "Always":
+            yield from probe_causes(container, f"{place}[{index}]", grace)
+        else:
+            yield from forbidden_probes(container, f"{place}[{index}]")
+
+
+def _container(container: Obj, field: str, seen: set[str], volumes: set[str]) -> Iterator[Cause]:
+    """What is common to all. `seen` has the names of the containers before, and gets this one's."""
     yield from _name(container, field, seen)
     if not container.get("image"):
         yield cause("FieldValueRequired", f"{field}.image")
-    for key, allowed in (
-        ("imagePullPolicy", _PULL_POLICIES),
-        ("terminationMessagePolicy", _MESSAGE_POLICIES),
-        ("restartPolicy", _RESTART_POLICIES),
-    ):
-        if key in container and container[key] not in allowed:
-            yield unsupported(f"{field}.{key}", container[key], allowed)
-    yield from _environment(container, field)
+    if (container.get("terminationMessagePolicy") or "File") not in _MESSAGE_POLICIES:
+        yield one_of(f"{field}.terminationMessagePolicy", container["terminationMessagePolicy"], _MESSAGE_POLICIES)
     yield from _ports(container, field)
+    yield from _environment(container, field)
     yield from _mounts(container, field, volumes)
-    yield from _resources(container, field)
-    yield from _handlers(container, field)
-    context = container.get("securityContext") or {}
-    yield from user_causes(context, f"{field}.securityContext")
-    if context.get("privileged") and context.get("allowPrivilegeEscalation") is False:
-        detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-        yield cause("FieldValueInvalid", f"{field}.securityContext", detail, quote("securityContext"))
+    for key, allowed in (("imagePullPolicy", _PULL_POLICIES), ("restartPolicy", _RESTART_POLICIES)):
+        if container.get(key) and container[key] not in allowed:
+            yield one_of(f"{field}.{key}", container[key], allowed)
+    yield from requirement_causes(container.get("resources") or {}, f"{field}.resources")
+    yield from container_security_causes(container.get("securityContext") or {}, f"{field}.securityContext")
 
 
 def _name(container: Obj, field: str, seen: set[str]) -> Iterator[Cause]:
     name = container.get("name") or ""
     if not name:
         yield cause("FieldValueRequired", f"{field}.name")
-    elif name in seen:
+        return
+    for text in names.dns1123_label(name):
+        yield invalid(f"{field}.name", name, text)
+    if name in seen:
         yield cause("FieldValueDuplicate", f"{field}.name", value=quote(name))
-    else:
-        for text in names.dns1123_label(name):
-            yield cause("FieldValueInvalid", f"{field}.name", text, quote(name))
     seen.add(name)
+
+
+def _host_ports(containers: list[Obj], field: str) -> Iterator[Cause]:
+    """No two have the same port of the host."""
+    seen: set[str] = set()
+    for number, container in enumerate(containers):
+        for index, port in enumerate(container.get("ports") or []):
+            if not port.get("hostPort"):
+                continue
+            key = f"{port.get('protocol')}/{port.get('hostIP') or ''}/{port['hostPort']}"
+            if key in seen:
+                yield cause("FieldValueDuplicate", f"{field}[{number}].ports[{index}].hostPort", value=quote(key))
+            seen.add(key)
 
 
 def _environment(container: Obj, field: str) -> Iterator[Cause]:
@@ -96,91 +125,48 @@ def _ports(container: Obj, field: str) -> Iterator[Cause]:
     seen: set[str] = set()
     for index, port in enumerate(container.get("ports") or []):
         place, name, number = f"{field}.ports[{index}]", port.get("name") or "", port.get("containerPort") or 0
-        for text in _port_name(name) if name else ():
-            yield cause("FieldValueInvalid", f"{place}.name", text, quote(name))
-        if name in seen:
-            yield cause("FieldValueDuplicate", f"{place}.name", value=quote(name))
-        seen |= {name} - {""}
+        if name:
+            wrong = list(port_name(name))
+            yield from (invalid(f"{place}.name", name, text) for text in wrong)
+            if not wrong and name in seen:
+                yield cause("FieldValueDuplicate", f"{place}.name", value=quote(name))
+            seen.add(name)
         if not number:
             yield cause("FieldValueRequired", f"{place}.containerPort")
         for key in ("containerPort", "hostPort"):
-            if port.get(key) and not 0 < port[key] < 65536:
-                detail = "must be between 1 and 65535, inclusive"
-                yield cause("FieldValueInvalid", f"{place}.{key}", detail, str(port[key]))
+            if port.get(key):
+                yield from port_number(port[key], f"{place}.{key}")
         if port.get("protocol") not in _PROTOCOLS:
-            yield unsupported(f"{place}.protocol", port.get("protocol"), _PROTOCOLS)
-
-
-def _port_name(name: str) -> Iterator[str]:
-    """What is wrong with an IANA service name (apimachinery `IsValidPortName`)."""
-    if len(name) > 15:
-        yield "must be no more than 15 characters"
-    if not re.fullmatch(r"[-a-z0-9]+", name):
-        yield "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-    if not re.search(r"[a-z]", name):
-        yield "must contain at least one letter (a-z)"
-    if "--" in name:
-        yield "must not contain consecutive hyphens"
-    if name[0] == "-" or name[-1] == "-":
-        yield "must not begin or end with a hyphen"
+            yield one_of(f"{place}.protocol", port.get("protocol"), _PROTOCOLS)
 
 
 def _mounts(container: Obj, field: str, volumes: set[str]) -> Iterator[Cause]:
+    """Where a mount's index is missing from a field, it is missing there."""
     paths: set[str] = set()
+    everywhere = f"{field}.volumeMounts"
     for index, mount in enumerate(container.get("volumeMounts") or []):
-        place, path, below = f"{field}.volumeMounts[{index}]", mount.get("mountPath") or "", mount.get("subPath") or ""
-        if not mount.get("name"):
+        place, name, path = f"{everywhere}[{index}]", mount.get("name") or "", mount.get("mountPath") or ""
+        below, expression = mount.get("subPath") or "", mount.get("subPathExpr") or ""
+        if not name:
             yield cause("FieldValueRequired", f"{place}.name")
-        elif mount["name"] not in volumes:
-            yield cause("FieldValueNotFound", f"{place}.name", value=quote(mount["name"]))
+        if name not in volumes:
+            yield cause("FieldValueNotFound", f"{place}.name", value=quote(name))
         if not path:
             yield cause("FieldValueRequired", f"{place}.mountPath")
-        elif path in paths:
-            yield cause("FieldValueInvalid", f"{place}.mountPath", "must be unique", quote(path))
+        if path in paths:
+            yield invalid(f"{place}.mountPath", path, "must be unique")
         paths.add(path)
-        if below.startswith("/"):
-            yield cause("FieldValueInvalid", f"{place}.subPath", "must be a relative path", quote(below))
-        elif ".." in below.split("/"):
-            yield cause("FieldValueInvalid", f"{place}.subPath", "must not contain '..'", quote(below))
+        yield from path_below(below, f"{everywhere}.subPath")
+        if expression and below:
+            yield invalid(f"{place}.subPathExpr", expression, "subPathExpr and subPath are mutually exclusive")
+        yield from path_below(expression, f"{everywhere}.subPathExpr")
+        yield from _propagation(mount, container, f"{everywhere}.mountPropagation")
 
 
-def _resources(container: Obj, field: str) -> Iterator[Cause]:
-    resources = container.get("resources") or {}
-    parsed: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
-    for part in parsed:
-        for name, value in (resources.get(part) or {}).items():
-            place = f"{field}.resources.{part}"
-            if name not in _STANDARD and "/" not in name and not name.startswith("hugepages-"):
-                yield cause("FieldValueInvalid", place, "must be a standard resource for containers", quote(name))
-            try:
-                parsed[part][name] = parse_quantity(value)
-            except ValueError as problem:
-                yield cause("FieldValueInvalid", f"{place}.{name}", str(problem), quote(str(value)))
-                continue
-            if parsed[part][name] < 0:
-                detail = "must be greater than or equal to 0"
-                yield cause("FieldValueInvalid", f"{place}[{name}]", detail, quote(str(value)))
-    for name, value in parsed["requests"].items():
-        limit = parsed["limits"].get(name)
-        if limit is not None and value > limit:
-            detail = f"must be less than or equal to {name} limit of {resources['limits'][name]}"
-            shown = quote(str(resources["requests"][name]))
-            yield cause("FieldValueInvalid", f"{field}.resources.requests", detail, shown)
-
-
-def _handlers(container: Obj, field: str) -> Iterator[Cause]:
-    for key in ("livenessProbe", "readinessProbe", "startupProbe"):
-        probe, place = container.get(key), f"{field}.{key}"
-        if probe is None:
-            continue
-        yield from exactly_one(probe, _HANDLERS, place, "handler type")
-        for name in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-            if (probe.get(name) or 0) < 0:
-                detail = "must be greater than or equal to 0"
-                yield cause("FieldValueInvalid", f"{place}.{name}", detail, str(probe[name]))
-        if key != "readinessProbe" and probe.get("successThreshold", 1) != 1:
-            yield cause("FieldValueInvalid", f"{place}.successThreshold", "must be 1", str(probe["successThreshold"]))
-    for key in ("postStart", "preStop"):
-        hook = dig(container, "lifecycle", key)
-        if hook is not None:
-            yield from exactly_one(hook, _HOOKS, f"{field}.lifecycle.{key}", "handler type")
+def _propagation(mount: Obj, container: Obj, field: str) -> Iterator[Cause]:
+    kind = mount.get("mountPropagation")
+    if kind is not None and kind not in _PROPAGATIONS:
+        yield one_of(field, kind, _PROPAGATIONS)
+    if kind == "Bidirectional" and not dig(container, "securityContext", "privileged"):
+        detail = "Bidirectional mount propagation is available only to privileged containers"
+        yield cause("FieldValueForbidden", field, detail)

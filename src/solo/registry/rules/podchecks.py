@@ -1,37 +1,26 @@
-"""What is wrong with a pod spec apart from its containers (core `ValidatePodSpec`)."""
+"""What is wrong with a pod spec apart from its containers, volumes and placement (core `ValidatePodSpec`)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from kube.machinery import names, objectmeta
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import dig, quote
+from solo.registry.rules.fieldchecks import invalid, lenient_ip, one_of
 
 Obj = dict[str, Any]
 
 _MAX_INT32 = 2**31 - 1
-_SYSCTL = r"([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
-_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
-_NODE_OPERATORS = ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")
-_DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
-_PREEMPTION = ("Never", "PreemptLowerPriority")
-_HOST_PATHS = (
-    "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket",
-)  # fmt: skip
-
-
-def pod_causes(spec: Obj, field: str) -> list[Cause]:
-    """All of it."""
-    return [found for check in _CHECKS for found in check(spec, field)]
+_DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
+_PREEMPTION = ("PreemptLowerPriority", "Never")
+_MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_TEXT = 3, 32, 2048
 
 
 def unsupported(field: str, value: Any, allowed: tuple[str, ...]) -> Cause:
-    """A value that is none of the few that there are."""
-    listed = ", ".join(f'"{item}"' for item in sorted(allowed))
-    return cause("FieldValueNotSupported", field, f"supported values: {listed}", quote(str(value or "")))
+    """A value that is none of the few that there are, which are named in order of the alphabet."""
+    return one_of(field, value, tuple(sorted(allowed)))
 
 
 def exactly_one(part: Obj, known: tuple[str, ...], field: str, what: str) -> Iterator[Cause]:
@@ -43,174 +32,98 @@ def exactly_one(part: Obj, known: tuple[str, ...], field: str, what: str) -> Ite
         yield cause("FieldValueForbidden", f"{field}.{key}", f"may not specify more than 1 {what}")
 
 
-def user_causes(context: Obj, field: str) -> Iterator[Cause]:
-    """Numbers of users and groups, in the security context of a pod or a container."""
-    for key in ("runAsUser", "runAsGroup", "fsGroup"):
-        number = context.get(key)
-        if number is not None and not 0 <= number <= _MAX_INT32:
-            detail = f"must be between 0 and {_MAX_INT32}, inclusive"
-            yield cause("FieldValueInvalid", f"{field}.{key}", detail, str(number))
+def host_port_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """In the network of the host, a port is the same inside and outside."""
+    if not spec.get("hostNetwork"):
+        return
+    for number, container in enumerate(spec.get("containers") or []):
+        for index, port in enumerate(container.get("ports") or []):
+            # One that is not given is filled in when the pod is made.
+            if port.get("hostPort") and port["hostPort"] != port.get("containerPort"):
+                place = f"{field}.containers[{number}].ports[{index}].hostPort"
+                yield invalid(place, port["hostPort"], "must match `containerPort` when `hostNetwork` is true")
 
 
-def _names(spec: Obj, field: str) -> Iterator[Cause]:
-    checks: dict[str, Callable[[str], list[str]]] = {
-        "hostname": names.dns1123_label,
-        "subdomain": names.dns1123_label,
-        "nodeName": names.dns1123_subdomain,
-        "runtimeClassName": names.dns1123_subdomain,
-        "priorityClassName": names.dns1123_subdomain,
-        "serviceAccountName": names.dns1123_subdomain,
-    }
-    for key, check in checks.items():
-        value = spec.get(key) or ""
-        for text in check(value) if value else ():
-            yield cause("FieldValueInvalid", f"{field}.{key}", text, quote(value))
+def dns_policy_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """Where names are looked up, and on which nodes a pod can run."""
+    if spec.get("dnsPolicy") not in _DNS_POLICIES:
+        yield one_of(f"{field}.dnsPolicy", spec.get("dnsPolicy"), _DNS_POLICIES)
+    yield from objectmeta.validate_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
+
+
+def dns_config_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """Name servers and domains to search."""
+    config, place = spec.get("dnsConfig"), f"{field}.dnsConfig"
+    if spec.get("dnsPolicy") == "None" and not dig(config, "nameservers"):
+        if config is None:
+            yield cause("FieldValueRequired", place, "must provide `dnsConfig` when `dnsPolicy` is None")
+        else:
+            detail = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+            yield cause("FieldValueRequired", f"{place}.nameservers", detail)
+        return
+    if config is None:
+        return
+    servers, searches = config.get("nameservers") or [], config.get("searches") or []
+    if len(servers) > _MAX_NAMESERVERS:
+        yield invalid(f"{place}.nameservers", servers, f"must not have more than {_MAX_NAMESERVERS} nameservers")
+    for index, server in enumerate(servers):
+        yield from lenient_ip(server, f"{place}.nameservers[{index}]")
+    yield from _searches(searches, f"{place}.searches")
+    for index, option in enumerate(config.get("options") or []):
+        if not option.get("name"):
+            yield cause("FieldValueRequired", f"{place}.options[{index}]", "must not be empty")
+
+
+def _searches(searches: list[str], field: str) -> Iterator[Cause]:
+    if len(searches) > _MAX_SEARCHES:
+        yield invalid(field, searches, f"must not have more than {_MAX_SEARCHES} search paths")
+    if len(" ".join(searches).encode("utf-8", "surrogatepass")) > _MAX_SEARCH_TEXT:
+        detail = f"must not have more than {_MAX_SEARCH_TEXT} characters (including spaces) in the search list"
+        yield invalid(field, searches, detail)
+
+
+def gate_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """What has to be true before a pod is ready, and before it gets a node."""
     for index, gate in enumerate(spec.get("readinessGates") or []):
         value = gate.get("conditionType") or ""
         for text in names.qualified_name(value):
-            yield cause("FieldValueInvalid", f"{field}.readinessGates[{index}].conditionType", text, quote(value))
-    for index, alias in enumerate(spec.get("hostAliases") or []):
-        for text in names.ip_address(alias.get("ip") or ""):
-            yield cause("FieldValueInvalid", f"{field}.hostAliases[{index}].ip", text, quote(alias.get("ip") or ""))
-
-
-def _numbers(spec: Obj, field: str) -> Iterator[Cause]:
-    deadline = spec.get("activeDeadlineSeconds")
-    if deadline is not None and not 1 <= deadline <= _MAX_INT32:
-        detail = f"must be between 1 and {_MAX_INT32}, inclusive"
-        yield cause("FieldValueInvalid", f"{field}.activeDeadlineSeconds", detail, str(deadline))
-
-
-def _dns(spec: Obj, field: str) -> Iterator[Cause]:
-    policy = spec.get("dnsPolicy")
-    if policy not in _DNS_POLICIES:
-        yield unsupported(f"{field}.dnsPolicy", policy, _DNS_POLICIES)
-    elif policy == "None" and not spec.get("dnsConfig"):
-        detail = "must provide `dnsConfig` when `dnsPolicy` is None"
-        yield cause("FieldValueRequired", f"{field}.dnsConfig", detail)
-    elif policy == "None" and not dig(spec, "dnsConfig", "nameservers"):
-        detail = "must provide at least one DNS nameserver when `dnsPolicy` is None"
-        yield cause("FieldValueRequired", f"{field}.dnsConfig.nameservers", detail)
-
-
-def _security(spec: Obj, field: str) -> Iterator[Cause]:
-    context = spec.get("securityContext") or {}
-    yield from user_causes(context, f"{field}.securityContext")
-    seen: set[str] = set()
-    for index, item in enumerate(context.get("sysctls") or []):
-        place, name = f"{field}.securityContext.sysctls[{index}].name", item.get("name") or ""
-        if not name:
-            yield cause("FieldValueRequired", place)
-        elif len(name) > 253 or not re.fullmatch(_SYSCTL, name):
-            detail = f"must have at most 253 characters and match regex ^{_SYSCTL}$"
-            yield cause("FieldValueInvalid", place, detail, quote(name))
-        elif name in seen:
-            yield cause("FieldValueDuplicate", place, value=quote(name))
-        seen.add(name)
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        detail = "ShareProcessNamespace and HostPID cannot both be enabled"
-        yield cause("FieldValueInvalid", f"{field}.shareProcessNamespace", detail, "true")
-    if spec.get("preemptionPolicy") not in (None, *_PREEMPTION):
-        yield unsupported(f"{field}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
-
-
-def _placement(spec: Obj, field: str) -> Iterator[Cause]:
-    yield from objectmeta.validate_labels(spec.get("nodeSelector") or {}, f"{field}.nodeSelector")
-    required = dig(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
-    if required is not None:
-        place = f"{field}.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        if not required.get("nodeSelectorTerms"):
-            yield cause("FieldValueRequired", place, "must have at least one node selector term")
-        for index, term in enumerate(required.get("nodeSelectorTerms") or []):
-            yield from _term(term, f"{place}[{index}]")
-    for index, toleration in enumerate(spec.get("tolerations") or []):
-        yield from _toleration(toleration, f"{field}.tolerations[{index}]")
-    for index, spread in enumerate(spec.get("topologySpreadConstraints") or []):
-        yield from _spread(spread, f"{field}.topologySpreadConstraints[{index}]")
+            yield invalid(f"{field}.readinessGates[{index}].conditionType", value, text)
     seen: set[str] = set()
     for index, gate in enumerate(spec.get("schedulingGates") or []):
         name, place = gate.get("name") or "", f"{field}.schedulingGates[{index}]"
         for text in names.qualified_name(name):
-            yield cause("FieldValueInvalid", place, text, quote(name))
+            yield invalid(place, name, text)
         if name in seen:
             yield cause("FieldValueDuplicate", place, value=quote(name))
         seen.add(name)
 
 
-def _term(term: Obj, field: str) -> Iterator[Cause]:
-    for index, item in enumerate(term.get("matchExpressions") or []):
-        place, operator = f"{field}.matchExpressions[{index}]", item.get("operator")
-        if operator not in _NODE_OPERATORS:
-            yield cause(
-                "FieldValueInvalid", f"{place}.operator", "not a valid selector operator", quote(operator or "")
-            )
-        elif operator in ("In", "NotIn") and not item.get("values"):
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            yield cause("FieldValueRequired", f"{place}.values", detail)
-        elif operator in ("Exists", "DoesNotExist") and item.get("values"):
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            yield cause("FieldValueForbidden", f"{place}.values", detail)
-        elif operator in ("Gt", "Lt") and len(item.get("values") or []) != 1:
-            detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-            yield cause("FieldValueRequired", f"{place}.values", detail)
-        for text in names.qualified_name(item.get("key") or ""):
-            yield cause("FieldValueInvalid", f"{place}.key", text, quote(item.get("key") or ""))
+def name_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """The pod's own names, and how long it may take."""
+    yield from _named(spec, field, "serviceAccountName", names.dns1123_subdomain)
+    yield from _named(spec, field, "nodeName", names.dns1123_subdomain)
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= _MAX_INT32:
+        yield invalid(f"{field}.activeDeadlineSeconds", deadline, f"must be between 1 and {_MAX_INT32}, inclusive")
+    yield from _named(spec, field, "hostname", names.dns1123_label)
+    yield from _named(spec, field, "subdomain", names.dns1123_label)
 
 
-def _toleration(item: Obj, field: str) -> Iterator[Cause]:
-    operator, key = item.get("operator") or "Equal", item.get("key") or ""
-    for text in names.qualified_name(key) if key else ():
-        yield cause("FieldValueInvalid", f"{field}.key", text, quote(key))
-    if not key and operator != "Exists":
-        detail = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
-        yield cause("FieldValueInvalid", f"{field}.operator", detail, quote(operator))
-    if operator not in ("Equal", "Exists", "Gt", "Lt"):
-        yield unsupported(f"{field}.operator", operator, ("Equal", "Exists"))
-    elif operator == "Exists" and item.get("value"):
-        detail = "value must be empty when `operator` is 'Exists'"
-        yield cause("FieldValueInvalid", f"{field}.operator", detail, quote(item["value"]))
-    if item.get("effect") and item["effect"] not in _EFFECTS:
-        yield unsupported(f"{field}.effect", item["effect"], _EFFECTS)
-    if item.get("tolerationSeconds") is not None and item.get("effect") != "NoExecute":
-        detail = "effect must be 'NoExecute' when `tolerationSeconds` is set"
-        yield cause("FieldValueInvalid", f"{field}.effect", detail, quote(item.get("effect") or ""))
+def class_causes(spec: Obj, field: str) -> Iterator[Cause]:
+    """Other names of the pod's hosts file, and the classes that a pod is of."""
+    for index, alias in enumerate(spec.get("hostAliases") or []):
+        place = f"{field}.hostAliases[{index}]"
+        yield from lenient_ip(alias.get("ip") or "", f"{place}.ip")
+        for number, name in enumerate(alias.get("hostnames") or []):
+            for text in names.dns1123_subdomain(name):
+                yield invalid(f"{place}.hostnames[{number}]", name, text)
+    yield from _named(spec, field, "priorityClassName", names.dns1123_subdomain)
+    yield from _named(spec, field, "runtimeClassName", names.dns1123_subdomain)
+    if spec.get("preemptionPolicy") not in (None, *_PREEMPTION):
+        yield one_of(f"{field}.preemptionPolicy", spec["preemptionPolicy"], _PREEMPTION)
 
 
-def _spread(item: Obj, field: str) -> Iterator[Cause]:
-    if (item.get("maxSkew") or 0) <= 0:
-        yield cause("FieldValueInvalid", f"{field}.maxSkew", "must be greater than zero", str(item.get("maxSkew") or 0))
-    if not item.get("topologyKey"):
-        yield cause("FieldValueRequired", f"{field}.topologyKey", "can not be empty")
-    if item.get("whenUnsatisfiable") not in ("DoNotSchedule", "ScheduleAnyway"):
-        yield unsupported(
-            f"{field}.whenUnsatisfiable", item.get("whenUnsatisfiable"), ("DoNotSchedule", "ScheduleAnyway")
-        )
-
-
-def _volumes(spec: Obj, field: str) -> Iterator[Cause]:
-    for index, volume in enumerate(spec.get("volumes") or []):
-        place = f"{field}.volumes[{index}]"
-        sources = tuple(key for key in volume if key != "name")
-        yield from exactly_one(volume, sources, place, "volume type")
-        for key, needed in (("configMap", "name"), ("secret", "secretName"), ("hostPath", "path")):
-            if isinstance(volume.get(key), dict) and not volume[key].get(needed):
-                yield cause("FieldValueRequired", f"{place}.{key}.{needed}")
-        if isinstance(volume.get("persistentVolumeClaim"), dict) and not volume["persistentVolumeClaim"].get(
-            "claimName"
-        ):
-            yield cause("FieldValueRequired", f"{place}.persistentVolumeClaim.claimName")
-        if isinstance(volume.get("hostPath"), dict):
-            yield from _host_path(volume["hostPath"], f"{place}.hostPath")
-
-
-def _host_path(source: Obj, field: str) -> Iterator[Cause]:
-    path = source.get("path") or ""
-    if ".." in path.split("/"):
-        yield cause("FieldValueInvalid", f"{field}.path", "must not contain '..'", quote(path))
-    if source.get("type", "") not in _HOST_PATHS:
-        yield unsupported(f"{field}.type", source["type"], _HOST_PATHS)
-
-
-_CHECKS: tuple[Callable[[Obj, str], Iterator[Cause]], ...] = (
-    _names, _numbers, _dns, _security, _placement, _volumes,
-)  # fmt: skip
+def _named(spec: Obj, field: str, key: str, check: Callable[[str], list[str]]) -> Iterator[Cause]:
+    value = spec.get(key) or ""
+    for text in check(value) if value else ():
+        yield invalid(f"{field}.{key}", value, text)

@@ -5,17 +5,28 @@ Shared by pods and by every kind with a pod template.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from kube.machinery import names
-from kube.machinery.errors import Cause, cause
-from solo.registry.objects import child, quote
-from solo.registry.rules.containerchecks import container_causes
-from solo.registry.rules.podchecks import pod_causes, unsupported
+from kube.machinery.errors import Cause
+from solo.registry.objects import child
+from solo.registry.rules.containerchecks import containers_causes
+from solo.registry.rules.fieldchecks import one_of
+from solo.registry.rules.placementchecks import affinity_causes, spread_causes, toleration_causes
+from solo.registry.rules.podchecks import (
+    class_causes,
+    dns_config_causes,
+    dns_policy_causes,
+    gate_causes,
+    host_port_causes,
+    name_causes,
+)
+from solo.registry.rules.probechecks import PROBES
+from solo.registry.rules.securitychecks import pod_security_causes
+from solo.registry.rules.volumechecks import volume_causes
 
 Obj = dict[str, Any]
 
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_DEFAULTS = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 _FILE_MODE = 0o644
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -55,7 +66,7 @@ def _default_container(container: Obj) -> None:
         reference = (variable.get("valueFrom") or {}).get("fieldRef")
         if reference is not None:
             reference.setdefault("apiVersion", "v1")
-    for key in _PROBES:
+    for key in PROBES:
         if key in container:
             _default_probe(container[key])
 
@@ -79,30 +90,16 @@ def _default_volume(volume: Obj) -> None:
 
 
 def validate_pod_spec(spec: Obj, field: str) -> list[Cause]:
-    """What is wrong with a pod spec (core `ValidatePodSpec`)."""
-    causes = []
-    if not spec.get("containers"):
-        causes.append(cause("FieldValueRequired", f"{field}.containers"))
-    volumes = _volumes(spec, field, causes)
-    seen: set[str] = set()
-    for key in ("initContainers", "containers"):
-        for index, container in enumerate(spec.get(key) or []):
-            causes += container_causes(container, f"{field}.{key}[{index}]", seen, volumes)
+    """What is wrong with a pod spec (core `ValidatePodSpec`, in its order)."""
+    volumes, causes = volume_causes(spec.get("volumes") or [], f"{field}.volumes")
+    causes += containers_causes(spec, field, volumes)
+    causes += host_port_causes(spec, field)
     if spec.get("restartPolicy") not in _RESTART_POLICIES:
-        causes.append(unsupported(f"{field}.restartPolicy", spec.get("restartPolicy"), _RESTART_POLICIES))
-    return causes + pod_causes(spec, field)
+        causes.append(one_of(f"{field}.restartPolicy", spec.get("restartPolicy"), _RESTART_POLICIES))
+    return causes + [found for check in _CHECKS for found in check(spec, field)]
 
 
-def _volumes(spec: Obj, field: str, causes: list[Cause]) -> set[str]:
-    found: set[str] = set()
-    for index, volume in enumerate(spec.get("volumes") or []):
-        place = f"{field}.volumes[{index}].name"
-        name = volume.get("name") or ""
-        if not name:
-            causes.append(cause("FieldValueRequired", place))
-        elif name in found:
-            causes.append(cause("FieldValueDuplicate", place, value=quote(name)))
-        else:
-            causes += [cause("FieldValueInvalid", place, text, quote(name)) for text in names.dns1123_label(name)]
-        found.add(name)
-    return found
+_CHECKS: tuple[Callable[[Obj, str], Iterator[Cause]], ...] = (
+    dns_policy_causes, pod_security_causes, affinity_causes, dns_config_causes, gate_causes, spread_causes, name_causes,
+    toleration_causes, class_causes,
+)  # fmt: skip
