@@ -17,7 +17,8 @@ from kube.machinery.errors import Cause, cause
 from kube.machinery.resources import SERVICECIDRS, SERVICES
 from solo.registry.objects import dig, quote_json
 from solo.registry.registry import Attributes
-from solo.registry.rules.services import HEADLESS, needs_address, needs_node_ports, settle
+from solo.registry.rules.servicechecks import HEADLESS
+from solo.registry.rules.services import needs_address, needs_node_ports, settle
 from solo.store import Event, Key, Store
 
 Obj = dict[str, Any]

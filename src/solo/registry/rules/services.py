@@ -1,4 +1,4 @@
-"""Services and what gives them addresses: defaults, validation, and what of an old Service a new state keeps.
+"""Services and what gives them addresses: defaults, and what of an old Service a new state keeps.
 
 Rules of `registry/core/service` (strategy.go, storage/alloc.go) and core/v1 `SetDefaults_Service`.
 """
@@ -13,16 +13,13 @@ from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, copy, dig, quote, quote_json
 from solo.registry.rules.core import GenerationStrategy
+from solo.registry.rules.servicechecks import needs_health_check, service_causes, takes_external_traffic
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
 
 Obj = dict[str, Any]
 
-HEADLESS = "None"
-TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _AFFINITY_SECONDS = 10_800
 _ADDRESS_FIELDS = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
-# Sent in by clients that only know one family; more than one would need addresses of both.
-_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
 
 
 def needs_address(spec: Obj) -> bool:
@@ -65,6 +62,8 @@ def _keep_given_out(spec: Obj, before: Obj) -> None:
             spec["clusterIP"] = before["clusterIP"]
         if not spec.get("clusterIPs") and spec["clusterIP"] == before["clusterIP"]:
             spec["clusterIPs"] = list(before.get("clusterIPs") or [before["clusterIP"]])
+    if needs_health_check(spec) and needs_health_check(before) and before.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = spec.get("healthCheckNodePort") or before["healthCheckNodePort"]
     if needs_node_ports(spec) and needs_node_ports(before):
         ports = spec.get("ports") or []
         taken = {port.get("nodePort") for port in ports}
@@ -82,29 +81,25 @@ def _port_key(port: Obj) -> tuple[str, int]:
 
 def _drop_unused(spec: Obj, before: Obj) -> None:
     """A change of type takes what went with the old one, where the client left it as it was."""
-    if needs_address(before) and not needs_address(spec) and spec.get("clusterIP") == before.get("clusterIP"):
-        for key in _ADDRESS_FIELDS:
-            spec.pop(key, None)
     if needs_node_ports(before) and not needs_node_ports(spec):
         present = [port.get("nodePort") for port in before.get("ports") or []]
         if [port.get("nodePort") for port in spec.get("ports") or []] == present:
             for port in spec.get("ports") or []:
                 port.pop("nodePort", None)
-    gone = []
+    gone: list[str] = []
+    if needs_address(before) and not needs_address(spec):
+        gone += _ADDRESS_FIELDS
+    if needs_health_check(before) and not needs_health_check(spec):
+        gone.append("healthCheckNodePort")
     if before.get("type") == "LoadBalancer" and spec.get("type") != "LoadBalancer":
         gone += ["allocateLoadBalancerNodePorts", "loadBalancerClass"]
-    if not _takes_external_traffic(spec):
+    if not takes_external_traffic(spec):
         gone.append("externalTrafficPolicy")
     if not needs_address(spec):
         gone.append("internalTrafficPolicy")
     for key in gone:
         if spec.get(key) == before.get(key):
             spec.pop(key, None)
-
-
-def _takes_external_traffic(spec: Obj) -> bool:
-    type_ = spec.get("type")
-    return type_ in ("NodePort", "LoadBalancer") or (type_ == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 class ServiceStrategy(BuiltinStrategy):
@@ -133,7 +128,7 @@ class ServiceStrategy(BuiltinStrategy):
             affinity.setdefault("timeoutSeconds", _AFFINITY_SECONDS)
         if needs_address(spec):
             spec.setdefault("internalTrafficPolicy", "Cluster")
-        if _takes_external_traffic(spec):
+        if takes_external_traffic(spec):
             spec.setdefault("externalTrafficPolicy", "Cluster")
         if spec["type"] == "LoadBalancer":
             spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -146,93 +141,9 @@ class ServiceStrategy(BuiltinStrategy):
         obj["status"] = {"loadBalancer": {}}
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = []
-        if spec["type"] not in TYPES:
-            listed = ", ".join(quote(type_) for type_ in TYPES)
-            causes.append(
-                cause("FieldValueNotSupported", "spec.type", f"supported values: {listed}", quote(spec["type"]))
-            )
-        if spec["sessionAffinity"] not in ("ClientIP", "None"):
-            detail = 'supported values: "ClientIP", "None"'
-            causes.append(
-                cause("FieldValueNotSupported", "spec.sessionAffinity", detail, quote(spec["sessionAffinity"]))
-            )
-        causes += _port_causes(spec) + _address_causes(spec)
-        if spec["type"] == "ExternalName" and not spec.get("externalName"):
-            causes.append(cause("FieldValueRequired", "spec.externalName"))
-        if old is not None:
-            causes += _frozen_causes(spec, old["spec"])
-        return causes
-
-
-def _port_causes(spec: Obj) -> list[Cause]:
-    causes = []
-    ports = spec.get("ports") or []
-    if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != HEADLESS:
-        causes.append(cause("FieldValueRequired", "spec.ports"))
-    seen_names: set[str] = set()
-    seen_ports: set[tuple[str, int]] = set()
-    for index, port in enumerate(ports):
-        field = f"spec.ports[{index}]"
-        number, name = port.get("port") or 0, port.get("name") or ""
-        if not 0 < number < 65536:
-            detail = "must be between 1 and 65535, inclusive"
-            causes.append(cause("FieldValueInvalid", f"{field}.port", detail, str(number)))
-        if len(ports) > 1 and not name:
-            causes.append(cause("FieldValueRequired", f"{field}.name"))
-        elif name in seen_names:
-            causes.append(cause("FieldValueDuplicate", f"{field}.name", value=quote(name)))
-        elif name:
-            causes += [
-                cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in names.dns1123_label(name)
-            ]
-        seen_names.add(name)
-        key = _port_key(port)
-        if key in seen_ports:
-            causes.append(cause("FieldValueDuplicate", field, value=quote_json({"port": key[1], "protocol": key[0]})))
-        seen_ports.add(key)
-        if port["protocol"] not in ("SCTP", "TCP", "UDP"):
-            detail = 'supported values: "SCTP", "TCP", "UDP"'
-            causes.append(cause("FieldValueNotSupported", f"{field}.protocol", detail, quote(port["protocol"])))
-        if port.get("nodePort") and spec["type"] not in ("NodePort", "LoadBalancer"):
-            detail = "may not be used when `type` is 'ClusterIP'"
-            causes.append(cause("FieldValueForbidden", f"{field}.nodePort", detail))
-    return causes
-
-
-def _address_causes(spec: Obj) -> list[Cause]:
-    address, addresses = spec.get("clusterIP") or "", spec.get("clusterIPs") or []
-    if not needs_address(spec):
-        field, value = ("spec.clusterIP", address) if address else ("spec.clusterIPs", quote_json(addresses))
-        detail = "may not be set when `type` is 'ExternalName'"
-        return [cause("FieldValueForbidden", field, detail)] if value and (address or addresses) else []
-    if addresses and addresses[0] != address:
-        detail = "first value must match `clusterIP`"
-        return [cause("FieldValueInvalid", "spec.clusterIPs", detail, quote_json(addresses))]
-    if len(addresses) > 1 or spec.get("ipFamilyPolicy") == "RequireDualStack":
-        detail = "this cluster is not configured for dual-stack services"
-        policy = quote(spec.get("ipFamilyPolicy") or "")
-        return [cause("FieldValueInvalid", "spec.ipFamilyPolicy", detail, policy)]
-    if spec.get("ipFamilyPolicy") not in (None, *_FAMILY_POLICIES):
-        listed = ", ".join(quote(policy) for policy in _FAMILY_POLICIES)
-        detail = f"supported values: {listed}"
-        return [cause("FieldValueNotSupported", "spec.ipFamilyPolicy", detail, quote(spec["ipFamilyPolicy"]))]
-    if address == HEADLESS and spec["type"] != "ClusterIP":
-        detail = f"may not be set to 'None' for {spec['type']} services"
-        return [cause("FieldValueInvalid", "spec.clusterIPs[0]", detail, quote(address))]
-    wrong = names.ip_address(address) if address not in ("", HEADLESS) else []
-    return [cause("FieldValueInvalid", "spec.clusterIPs[0]", text, quote(address)) for text in wrong]
-
-
-def _frozen_causes(spec: Obj, before: Obj) -> list[Cause]:
-    """An address cannot be exchanged for another one; only a Service that had none gets one."""
-    if not (needs_address(spec) and needs_address(before) and before.get("clusterIP")):
-        return []
-    if spec.get("clusterIP") == before["clusterIP"]:
-        return []
-    value = quote_json(spec.get("clusterIPs") or [])
-    return [cause("FieldValueInvalid", "spec.clusterIPs[0]", "may not change once set", value)]
+        if old is not None and obj["spec"] == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
+        return list(service_causes(obj["spec"], old["spec"] if old is not None else None))
 
 
 class ServiceCIDRStrategy(GenerationStrategy):
