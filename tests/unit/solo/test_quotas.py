@@ -45,7 +45,9 @@ class World(conftest.World):
         return await self.create("pods", name, spec={"containers": containers, **spec})
 
     async def claim(self, name, size):
-        return await self.create("persistentvolumeclaims", name, spec=claim(size))
+        """A claim with a volume, so that it can grow."""
+        await self.create("persistentvolumeclaims", name, spec=claim(size))
+        await self.change("persistentvolumeclaims", name, "status", status={"phase": "Bound"})
 
     async def change(self, plural, name, subresource="", **parts):
         def change(obj):
@@ -141,7 +143,8 @@ async def test_changes_of_services_and_claims_are_held(world):
     parts = (part.format(1, 2), part.format(1, 2), part.format(1, 3))
     text = "exceeded quota: q, requested: {}, used: {}, limited: {}".format(*parts)
     assert problem.message == f'services "two" is forbidden: {text}'
-    await world.change("services", "one", spec={"type": "ClusterIP"})
+    balanced = {"allocateLoadBalancerNodePorts": None, "externalTrafficPolicy": None}
+    await world.change("services", "one", spec={"type": "ClusterIP", **balanced})
     await world.change("services", "two", spec={"type": "LoadBalancer"})
     await world.claim("c", "1Gi")
     await world.change("persistentvolumeclaims", "c", spec=claim("3Gi"))

@@ -10,6 +10,7 @@ from kube.machinery.errors import Cause, cause
 from kube.machinery.quantity import parse_quantity
 from solo.registry.forms import Renamed
 from solo.registry.objects import child, dig, quote, quote_json
+from solo.registry.rules.placementchecks import taint_causes
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
 
 Obj = dict[str, Any]
@@ -188,6 +189,13 @@ class NodeStrategy(BuiltinStrategy):
     def prepare_create(self, obj: Obj) -> None:
         """The agent registers its node with the first status, so that one is kept."""
         child(obj, "status")
+
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        taints = obj["spec"].get("taints") or []
+        if old is not None and taints == (dig(old, "spec", "taints") or []):
+            return []  # So that other fields can be written of what an older version let pass.
+        # kube-apiserver, too, names this place.
+        return list(taint_causes(taints, "metadata.taints"))
 
     def selectable(self, obj: Obj, field: str) -> str:
         return super().selectable(obj, field) or ("false" if field == "spec.unschedulable" else "")

@@ -6,9 +6,11 @@ Rules of core `ValidatePersistentVolume` and `ValidatePersistentVolumeClaim`, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from kube.machinery.errors import Cause, cause
+from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import dig, quote
 from solo.registry.rules import core
 from solo.registry.rules.podchecks import exactly_one, unsupported
@@ -34,6 +36,9 @@ def _modes(spec: Obj, field: str) -> Iterator[Cause]:
     for mode in spec.get("accessModes") or []:
         if mode not in _ACCESS_MODES:
             yield unsupported(f"{field}.accessModes", mode, _ACCESS_MODES)
+    if {"ReadWriteOncePod"} < set(spec.get("accessModes") or []) & set(_ACCESS_MODES):
+        detail = "may not use ReadWriteOncePod with other access modes"
+        yield cause("FieldValueForbidden", f"{field}.accessModes", detail)
     if spec.get("volumeMode") not in _VOLUME_MODES:
         yield unsupported(f"{field}.volumeMode", spec.get("volumeMode"), _VOLUME_MODES)
 
@@ -78,17 +83,51 @@ class ClaimStrategy(core.ClaimStrategy):
             causes += _modes(spec, "spec")
             if not dig(spec, "resources", "requests", "storage"):
                 causes.append(cause("FieldValueRequired", "spec.resources[storage]"))
-        if old is not None and _frozen(spec, old["spec"]) != _frozen(old["spec"], old["spec"]):
-            detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName"
-            causes.append(cause("FieldValueForbidden", "spec", f"{detail} for bound claims"))
+        if old is not None:
+            causes += _changes(spec, old["spec"], old.get("status") or {})
         return causes
 
 
-def _frozen(spec: Obj, old: Obj) -> Obj:
+def _changes(spec: Obj, before: Obj, status: Obj) -> Iterator[Cause]:
+    """What of a claim must not change; that its volume grows is only possible once it has one."""
+    bound = status.get("phase") == "Bound"
+    if _frozen(spec, before, bound=bound) != _frozen(before, before, bound=bound):
+        detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName"
+        yield cause("FieldValueForbidden", "spec", f"{detail} for bound claims")
+    new, old, given = (
+        _amount(asked)
+        for asked in (
+            dig(spec, "resources", "requests", "storage"),
+            dig(before, "resources", "requests", "storage"),
+            dig(status, "capacity", "storage"),
+        )
+    )
+    if new < old and new <= given:
+        detail = "field can not be less than status.capacity"
+        yield cause("FieldValueForbidden", "spec.resources.requests.storage", detail)
+
+
+def _frozen(spec: Obj, old: Obj, *, bound: bool) -> Obj:
     """The part of a claim that cannot change; what was not set may still be (by who binds it)."""
-    free = {"resources", "volumeAttributesClassName"}
+    free = {"resources"} | ({"volumeAttributesClassName"} if bound else set())
     free |= {key for key in ("volumeName", "storageClassName") if not old.get(key)}
-    return {key: value for key, value in spec.items() if key not in free}
+    frozen: Obj = {key: value for key, value in spec.items() if key not in free}
+    for part in ("limits", "requests"):
+        amounts = dig(spec, "resources", part) or {}
+        frozen[part] = {
+            name: _amount(amount)
+            for name, amount in amounts.items()
+            if not (bound and part == "requests" and name == "storage")
+        }
+    return frozen
+
+
+def _amount(amount: Any) -> Decimal:
+    """An amount as a number, because there are several ways to write it; what is none is named elsewhere."""
+    try:
+        return parse_quantity(amount or "0")
+    except ValueError:
+        return Decimal(0)
 
 
 class StorageClassStrategy(BuiltinStrategy):
