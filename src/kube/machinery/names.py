@@ -16,12 +16,14 @@ SUBDOMAIN_MAX = 253
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_WILDCARD = rf"\*\.{_SUBDOMAIN}"
 _DNS1035 = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = f"({_QUALIFIED})?"
 
 _LABEL_RE = re.compile(_LABEL)
 _SUBDOMAIN_RE = re.compile(_SUBDOMAIN)
+_WILDCARD_RE = re.compile(_WILDCARD)
 _DNS1035_RE = re.compile(_DNS1035)
 _QUALIFIED_RE = re.compile(_QUALIFIED)
 _LABEL_VALUE_RE = re.compile(_LABEL_VALUE)
@@ -58,6 +60,18 @@ def dns1123_subdomain(value: str) -> list[str]:
             "and must start and end with an alphanumeric character"
         )
         errors.append(_regex_error(text, _SUBDOMAIN, "example.com"))
+    return errors
+
+
+def wildcard_subdomain(value: str) -> list[str]:
+    """A host that stands for all that are one level below a domain: `*.` and a subdomain."""
+    errors = _too_long(value, SUBDOMAIN_MAX)
+    if not _WILDCARD_RE.fullmatch(value):
+        text = (
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+            "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
+        )
+        errors.append(_regex_error(text, _WILDCARD, "*.example.com"))
     return errors
 
 

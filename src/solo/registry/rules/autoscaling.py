@@ -13,6 +13,7 @@ from typing import Any
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, without
 from solo.registry.rules.core import GenerationStrategy
+from solo.registry.rules.metricchecks import metric_causes
 from solo.registry.strategy import keep
 
 Obj = dict[str, Any]
@@ -67,6 +68,8 @@ class AutoscalerStrategy(GenerationStrategy):
             for key in ("kind", "name")
             if not reference.get(key)
         ]
+        if old is None or spec.get("metrics") != old["spec"].get("metrics"):
+            causes += metric_causes(spec.get("metrics") or [], "spec.metrics")
         return causes
 
 

@@ -13,6 +13,8 @@ from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.rules.core import GenerationStrategy, SpecStrategy
+from solo.registry.rules.fieldchecks import invalid
+from solo.registry.rules.networkpolicychecks import network_policy_causes
 from solo.registry.rules.podchecks import unsupported
 from solo.registry.strategy import BuiltinStrategy
 
@@ -20,7 +22,8 @@ Obj = dict[str, Any]
 
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _FAMILIES = ("FQDN", "IPv4", "IPv6")
-_MAX_ENDPOINTS = 1000
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_MAX_ENDPOINTS, _MAX_ADDRESSES = 1000, 100
 
 
 class IngressStrategy(GenerationStrategy):
@@ -35,9 +38,18 @@ class IngressStrategy(GenerationStrategy):
         if spec.get("defaultBackend"):
             causes += _backend(spec["defaultBackend"], "spec.defaultBackend")
         for number, rule in enumerate(spec.get("rules") or []):
+            if old is None or rule not in (old["spec"].get("rules") or []):
+                causes += _host(rule.get("host") or "", f"spec.rules[{number}].host")
             for index, path in enumerate(dig(rule, "http", "paths") or []):
                 causes += _path(path, f"spec.rules[{number}].http.paths[{index}]")
         return causes
+
+
+def _host(host: str, field: str) -> Iterator[Cause]:
+    if host and not names.ip_address(host):
+        yield invalid(field, host, "must be a DNS name, not an IP address")
+    check = names.wildcard_subdomain if "*" in host else names.dns1123_subdomain
+    yield from (invalid(field, host, text) for text in (check(host) if host else ()))
 
 
 def _path(path: Obj, field: str) -> Iterator[Cause]:
@@ -101,6 +113,11 @@ class NetworkPolicyStrategy(SpecStrategy):
         if not spec.get("policyTypes"):
             spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
 
+    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
+        if old is not None and obj["spec"] == old["spec"]:
+            return []  # So that metadata can be written of what an older version let pass.
+        return list(network_policy_causes(obj["spec"], old["spec"] if old is not None else {}))
+
 
 class EndpointSliceStrategy(BuiltinStrategy):
     """EndpointSlices: the type of the addresses cannot change."""
@@ -132,12 +149,40 @@ class EndpointSliceStrategy(BuiltinStrategy):
             if not endpoint.get("addresses"):
                 detail = "must contain at least 1 address"
                 causes.append(cause("FieldValueRequired", f"endpoints[{number}].addresses", detail))
+            causes += _endpoint(endpoint, f"endpoints[{number}]")
             for index, address in enumerate(endpoint.get("addresses") or []):
                 text = _wrong_address(address, family)
                 if text:
                     place = f"endpoints[{number}].addresses[{index}]"
                     causes.append(cause("FieldValueInvalid", place, text, quote(address)))
+        if old is None or obj.get("ports") != old.get("ports"):
+            causes += _slice_ports(obj.get("ports") or [])
         return causes
+
+
+def _endpoint(endpoint: Obj, field: str) -> Iterator[Cause]:
+    count = len(endpoint.get("addresses") or [])
+    if count > _MAX_ADDRESSES:
+        detail = f"must have at most {_MAX_ADDRESSES} items"
+        yield cause("FieldValueTooMany", f"{field}.addresses", detail, str(count))
+    if endpoint.get("hostname") is not None:
+        name = endpoint["hostname"]
+        yield from (invalid(f"{field}.hostname", name, text) for text in names.dns1123_label(name))
+
+
+def _slice_ports(ports: list[Obj]) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, port in enumerate(ports):
+        field, name = f"ports[{index}]", port.get("name") or ""
+        yield from (invalid(f"{field}.name", name, text) for text in (names.dns1123_label(name) if name else ()))
+        if name in seen:
+            yield cause("FieldValueDuplicate", f"{field}.name", value=quote(name))
+        seen.add(name)
+        if port.get("protocol") not in _PROTOCOLS:
+            yield unsupported(f"{field}.protocol", port.get("protocol"), _PROTOCOLS)
+        if port.get("appProtocol") is not None:
+            value = port["appProtocol"]
+            yield from (invalid(f"{field}.appProtocol", value, text) for text in names.qualified_name(value))
 
 
 def _wrong_address(address: str, family: str) -> str:
