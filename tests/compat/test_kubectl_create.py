@@ -21,7 +21,7 @@ NAMESPACED = {
     "headless": ["service", "clusterip", "x", "--clusterip=None"],
     "nodeport": ["service", "nodeport", "x", "--tcp=53:dns", "--node-port=30053"],
     "externalname": ["service", "externalname", "x", "--external-name=a.example"],
-    "quota": ["quota", "x", "--hard=pods=1,cpu=500m,memory=1Gi", "--scopes=BestEffort"],
+    "quota": ["quota", "x", "--hard=pods=1,cpu=500m,memory=1Gi", "--scopes=NotBestEffort"],
     "budget": ["pdb", "x", "--selector=a=b", "--min-available=1"],
     "percent": ["pdb", "x", "--selector=a=b", "--max-unavailable=30%"],
     "ingress": ["ingress", "x", "--rule=a.example/b*=c:80,tls=t", "--rule=/=d:http", "--class=k", "--annotation=a=b"],
