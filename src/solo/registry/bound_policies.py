@@ -10,12 +10,11 @@ from kube.machinery.cel.literals import without_types
 from kube.machinery.cel.values import plain
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import ADMISSION_GROUP
-from kube.machinery.selectors import label_selector_from_dict
 from solo.auth.rbac import Authorizer as Access
 from solo.registry.authority import authorizer_of
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
-from solo.registry.matching import Matcher
+from solo.registry.matching import Matcher, SelectorError, read_selector
 from solo.registry.objects import dig
 from solo.registry.registry import Attributes
 from solo.registry.review import admission_request
@@ -29,7 +28,7 @@ OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further
 
 
 class NotConfigured(Exception):
-    """A policy cannot be evaluated for want of its parameters."""
+    """A policy cannot be evaluated for want of its parameters, or because its selectors cannot be read."""
 
 
 class BoundPolicies:
@@ -59,12 +58,15 @@ class BoundPolicies:
                 yield policy, binding
 
     def _applies(self, policy: Obj, binding: Obj, attributes: Attributes) -> bool:
-        return self._matcher.matches(policy["spec"].get("matchConstraints"), attributes) and self._matcher.matches(
-            binding["spec"].get("matchResources"), attributes
-        )
+        """Whether both match; selectors that cannot be read do, since `evaluations` then raises."""
+        try:
+            return all(self._matcher.matches(match, attributes) for match in _matches(policy, binding))
+        except SelectorError:
+            return True
 
     async def evaluations(self, policy: Obj, binding: Obj, attributes: Attributes) -> list[Evaluation]:
         """One evaluation for each parameter object. Raises NotConfigured."""
+        _check_selectors(policy, binding)
         shared = {
             "object": attributes.obj,
             "oldObject": attributes.old,
@@ -108,9 +110,29 @@ class BoundPolicies:
         if reference.get("name"):
             stored = self._store.get(Key(kind.store_resource, namespace, reference["name"]))
             return [stored] if stored else []
-        selector = label_selector_from_dict(reference.get("selector") or {})
+        try:
+            selector = read_selector(reference.get("selector") or {})
+        except SelectorError as problem:
+            raise NotConfigured(f"failed to configure binding: {problem}") from None
         items = self._store.list(kind.store_resource, namespace or None)[0]
         return [item for item in items if selector.matches(dig(item.obj, "metadata", "labels"))]
+
+
+def _matches(policy: Obj, binding: Obj) -> tuple[Obj | None, Obj | None]:
+    """What a policy and its binding are about."""
+    return policy["spec"].get("matchConstraints"), binding["spec"].get("matchResources")
+
+
+def _check_selectors(policy: Obj, binding: Obj) -> None:
+    """Raises NotConfigured for a selector that cannot be read."""
+    for match in _matches(policy, binding):
+        for key in ("namespaceSelector", "objectSelector"):
+            selector = dig(match, key)
+            if selector:
+                try:
+                    read_selector(selector)
+                except SelectorError as problem:
+                    raise NotConfigured(f"failed to configure policy: {problem}") from None
 
 
 class Evaluation:

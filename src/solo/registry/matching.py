@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kube.machinery.selectors import label_selector_from_dict
+from kube.machinery.selectors import LabelSelector, label_selector_from_dict
 from solo.registry.catalog import Catalog
 from solo.registry.kinds import Kind
 from solo.registry.objects import dig
@@ -13,6 +13,10 @@ from solo.registry.registry import Attributes
 from solo.store import Key, Store
 
 Obj = dict[str, Any]
+
+
+class SelectorError(Exception):
+    """A selector that cannot be read. None is accepted; a store may hold some from before they were checked."""
 
 
 class Matcher:
@@ -23,13 +27,19 @@ class Matcher:
         self._catalog = catalog
 
     def matches(self, match: Mapping[str, Any] | None, attributes: Attributes) -> bool:
-        """Whether a request falls under `match`; without rules, or without `match`, any resource does."""
+        """Whether a request falls under `match`; without rules, or without `match`, any resource does.
+
+        Raises SelectorError, for a request of which the rules hold.
+        """
         if not match:
             return True
-        if not self._namespace_matches(match.get("namespaceSelector"), attributes):
-            return False
-        if not _object_matches(match.get("objectSelector"), attributes):
-            return False
+        return (
+            self._rules_match(match, attributes)
+            and self._namespace_matches(match.get("namespaceSelector"), attributes)
+            and _object_matches(match.get("objectSelector"), attributes)
+        )
+
+    def _rules_match(self, match: Mapping[str, Any], attributes: Attributes) -> bool:
         versions = self._versions(match, attributes.kind)
         if any(_rule_matches(rule, attributes, versions) for rule in match.get("excludeResourceRules") or []):
             return False
@@ -51,11 +61,11 @@ class Matcher:
             return True
         if attributes.kind.resource.group_resource == "namespaces":
             shown = attributes.obj or attributes.old or {}
-            return label_selector_from_dict(selector).matches(dig(shown, "metadata", "labels"))
+            return read_selector(selector).matches(dig(shown, "metadata", "labels"))
         if not attributes.namespace:
             return True
         namespace = self.namespace_object(attributes.namespace)
-        return label_selector_from_dict(selector).matches(dig(namespace, "metadata", "labels"))
+        return read_selector(selector).matches(dig(namespace, "metadata", "labels"))
 
     def namespace_object(self, name: str) -> Obj | None:
         """The namespace of a request, None for cluster-scoped ones."""
@@ -63,10 +73,18 @@ class Matcher:
         return stored.obj if stored else None
 
 
+def read_selector(selector: Obj) -> LabelSelector:
+    """A stored selector. Raises SelectorError."""
+    try:
+        return label_selector_from_dict(selector)
+    except ValueError as problem:
+        raise SelectorError(f"invalid label selector: {problem}") from None
+
+
 def _object_matches(selector: Obj | None, attributes: Attributes) -> bool:
     if not selector:
         return True
-    compiled = label_selector_from_dict(selector)
+    compiled = read_selector(selector)
     return any(
         compiled.matches(dig(obj, "metadata", "labels")) for obj in (attributes.obj, attributes.old) if obj is not None
     )

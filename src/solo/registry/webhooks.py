@@ -18,7 +18,7 @@ from solo.auth.rbac import Authorizer
 from solo.registry.authority import authorizer_of
 from solo.registry.calling import Caller, CallError
 from solo.registry.catalog import Catalog
-from solo.registry.matching import Matcher
+from solo.registry.matching import Matcher, SelectorError
 from solo.registry.objects import copy
 from solo.registry.registry import Attributes
 from solo.registry.review import Answer, ReviewError, admission_request, admission_review, read_answer
@@ -64,13 +64,14 @@ class _Dispatcher:
                 yield _Hook(spec["name"], spec)
 
     def _applies(self, hook: _Hook, attributes: Attributes) -> bool:
-        """Whether a webhook is to be called. Raises 403 where its conditions cannot be evaluated and it must be."""
+        """Whether a webhook is to be called. Raises 403 where that cannot be told and it must not be ignored."""
         spec = hook.spec
-        if not spec.get("rules") or not self._matcher.matches({**spec, "resourceRules": spec["rules"]}, attributes):
+        if not spec.get("rules"):
             return False
         try:
-            return _conditions_hold(spec, attributes, self._access)
-        except _ConditionError as problem:
+            about = self._matcher.matches({**spec, "resourceRules": spec["rules"]}, attributes)
+            return about and _conditions_hold(spec, attributes, self._access)
+        except (SelectorError, _ConditionError) as problem:
             if hook.ignores_failure:
                 return False
             name = attributes.name

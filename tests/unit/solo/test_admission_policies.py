@@ -233,3 +233,17 @@ async def test_two_checks_of_rights_in_one_expression(world):
     context = RequestContext(User("jane"))
     problem = await refused(world.registry.create(kind, "ns", "", {"metadata": {"name": "a"}}, context))
     assert "operation cancelled: actual cost limit exceeded" in problem.message
+
+
+@pytest.mark.parametrize(("failure_policy", "code"), [("Fail", 422), ("Ignore", 0)])
+async def test_a_stored_selector_that_cannot_be_read_fails_as_the_policy_may(world, monkeypatch, failure_policy, code):
+    """There may be some from before selectors were checked."""
+    monkeypatch.setattr("solo.registry.rules.admissionmatch.validate_selectors", lambda match, field: [])
+    match = {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "X"}]}}
+    await world.policy([{"expression": "true"}], match=match, failurePolicy=failure_policy)
+    await world.create("secrets", {"metadata": {"name": "a"}}, "ns")
+    if not code:
+        await world.configmap()
+        return
+    problem = await refused(world.configmap())
+    assert (problem.code, "invalid label selector" in problem.message) == (code, True)

@@ -223,3 +223,17 @@ async def test_bad_configurations(world, spec, text):
     problem = await refused(world.hook("mutating", "m", allow, **spec))
     assert problem.code == 422
     assert text in problem.message
+
+
+async def test_a_stored_selector_that_cannot_be_read_fails_as_the_webhook_may(world, monkeypatch):
+    """There may be some from before selectors were checked."""
+    monkeypatch.setattr("solo.registry.rules.webhookconfigs.validate_selectors", lambda match, field: [])
+    unreadable = {"matchExpressions": [{"key": "a", "operator": "X"}]}
+    await world.hook("mutating", "m", allow, failurePolicy="Ignore", objectSelector=unreadable)
+    await world.hook("validating", "v", allow, failurePolicy="Ignore", namespaceSelector=unreadable)
+    await world.configmap()
+    assert world.called() == []
+    await world.hook("validating", "w", allow, objectSelector=unreadable)
+    problem = await refused(world.create("configmaps", {"metadata": {"name": "b"}}, "ns"))
+    assert (problem.code, "invalid label selector" in problem.message) == (403, True)
+    await world.create("secrets", {"metadata": {"name": "b"}}, "ns")

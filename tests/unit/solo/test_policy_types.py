@@ -85,7 +85,11 @@ async def test_fields_that_do_not_exist_are_told(check):
     ids=range(6),
 )
 async def test_expressions_that_fit_are_not_warned_of(check, expression):
-    assert await check({"expression": expression}, variables=[{"name": "x", "expression": "1"}]) == []
+    about = {
+        "variables": [{"name": "x", "expression": "1"}],
+        "paramKind": {"apiVersion": "example.com/v1", "kind": "X"},
+    }
+    assert await check({"expression": expression}, **about) == []
 
 
 async def test_custom_resources_are_checked_by_their_schema(check):

@@ -1,27 +1,37 @@
-"""The admission kinds as objects: policies are compiled when they are written, so that a broken one is refused."""
+"""Admission policies as objects: they are compiled when they are written, so that a broken one is refused.
+
+Rules of pkg/apis/admissionregistration/validation.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kube.machinery import names
-from kube.machinery.cel.literals import without_types
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
-from solo.registry.rules.clientconfig import validate_client_config
+from solo.registry.rules.admissionmatch import (
+    default_match,
+    one_of,
+    validate_conditions,
+    validate_match_resources,
+)
+from solo.registry.rules.expressions import Scope, check_expression
+from solo.registry.rules.labelselectors import validate_label_selector
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
 
-_ANNOTATION_KEYS = ("key", "valueExpression")
-_WEBHOOK_VARIABLES = ("object", "oldObject", "request", "authorizer")
-_WEBHOOK_CHOICES = {
-    "sideEffects": ("None", "NoneOnDryRun"),
-    "failurePolicy": ("Fail", "Ignore"),
-    "matchPolicy": ("Equivalent", "Exact"),
-    "reinvocationPolicy": ("IfNeeded", "Never"),
-}
-_VARIABLES = ("object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer")
+_FAILURE_POLICIES = ("Fail", "Ignore")
+_REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
+_ACTIONS = ("Audit", "Deny", "Warn")
+_MOST_ANNOTATIONS = 20
+_IDENTIFIER = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
+_RESERVED = re.compile(
+    "true|false|null|in|as|break|const|continue|else|for|function|if|import|let|loop|package|namespace|return|var|void|"
+    "while"
+)
 
 
 class PolicyStrategy(BuiltinStrategy):
@@ -34,7 +44,7 @@ class PolicyStrategy(BuiltinStrategy):
         spec = child(obj, "spec")
         spec.setdefault("failurePolicy", "Fail")
         if "matchConstraints" in spec:
-            _default_match(spec["matchConstraints"])
+            default_match(spec["matchConstraints"])
 
     def prepare_create(self, obj: Obj) -> None:
         obj["status"] = {"observedGeneration": obj["metadata"]["generation"], "typeChecking": {}}
@@ -44,61 +54,145 @@ class PolicyStrategy(BuiltinStrategy):
         generation = obj["metadata"].get("generation")
         obj["status"] = {**(obj.get("status") or {}), "observedGeneration": generation, "typeChecking": {}}
 
-    def _content(self, spec: Obj) -> list[Cause]:
-        if not spec.get("validations") and not spec.get("auditAnnotations"):
-            detail = "validations or auditAnnotations must be specified"
-            return [cause("FieldValueRequired", "spec.validations", detail)]
-        return []
-
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = self._content(spec)
+        causes = one_of(spec["failurePolicy"], _FAILURE_POLICIES, "spec.failurePolicy")
+        causes += _param_kind(spec.get("paramKind"))
         if not spec.get("matchConstraints"):
             causes.append(cause("FieldValueRequired", "spec.matchConstraints"))
-        elif not spec["matchConstraints"].get("resourceRules"):
-            causes.append(cause("FieldValueRequired", "spec.matchConstraints.resourceRules"))
-        if spec["failurePolicy"] not in ("Fail", "Ignore"):
-            printed = quote(str(spec["failurePolicy"]))
-            detail = 'supported values: "Fail", "Ignore"'
-            causes.append(cause("FieldValueNotSupported", "spec.failurePolicy", detail, printed))
-        kind = spec.get("paramKind")
-        if kind is not None:
-            causes += [
-                cause("FieldValueRequired", f"spec.paramKind.{key}")
-                for key in ("apiVersion", "kind")
-                if not kind.get(key)
-            ]
-        return causes + _expressions(spec)
+        else:
+            causes += validate_match_resources(spec["matchConstraints"], "spec.matchConstraints")
+            if not spec["matchConstraints"].get("resourceRules"):
+                causes.append(cause("FieldValueRequired", "spec.matchConstraints.resourceRules"))
+        if old is None or _conditions(spec) != _conditions(old["spec"]):
+            causes += validate_conditions(spec.get("matchConditions") or [], "spec.matchConditions", _base_scope(spec))
+        return causes + _variables(spec) + self._content(obj)
+
+    def _content(self, obj: Obj) -> list[Cause]:
+        """What is wrong with what the policy does."""
+        spec = obj["spec"]
+        validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
+        if not validations and not annotations:
+            detail = "validations or auditAnnotations must contain at least one item"
+            return [cause("FieldValueRequired", f"spec.{key}", detail) for key in ("validations", "auditAnnotations")]
+        scope = _scope(spec)
+        causes = []
+        for index, validation in enumerate(validations):
+            causes += _validation(validation, f"spec.validations[{index}]", scope)
+        return causes + _annotations(annotations, obj["metadata"].get("name") or "", scope)
 
 
-def _expressions(spec: Obj) -> list[Cause]:
-    """Compile every expression of a policy."""
-    causes: list[Cause] = []
-    for index, item in enumerate(spec.get("auditAnnotations") or []):
-        field = f"spec.auditAnnotations[{index}]"
-        causes += [cause("FieldValueRequired", f"{field}.{key}") for key in _ANNOTATION_KEYS if not item.get(key)]
-        if item.get("valueExpression"):
-            causes += _compiles(item["valueExpression"], f"{field}.valueExpression")
-    for part in ("matchConditions", "variables", "validations"):
-        for index, item in enumerate(spec.get(part) or []):
-            field = f"spec.{part}[{index}]"
-            for key in ("expression", "messageExpression"):
-                expression = item.get(key)
-                if expression:
-                    causes += _compiles(expression, f"{field}.{key}")
-                elif key == "expression":
-                    causes.append(cause("FieldValueRequired", f"{field}.expression", "expression is not specified"))
+def _conditions(spec: Obj) -> tuple[Any, Any]:
+    """The match conditions with what they depend on."""
+    return spec.get("matchConditions") or [], spec.get("paramKind")
+
+
+def _base_scope(spec: Obj) -> Scope:
+    """What the expressions see that do not know the policy's own variables."""
+    params = ("params",) if spec.get("paramKind") is not None else ()
+    return Scope(("object", "oldObject", "request", "namespaceObject", "authorizer", *params))
+
+
+def _scope(spec: Obj) -> Scope:
+    """What the expressions see that come after the policy's own variables."""
+    declared = tuple(item.get("name") or "" for item in spec.get("variables") or [])
+    base = _base_scope(spec)
+    return Scope((*base.variables, "variables"), declared) if declared else base
+
+
+def _param_kind(kind: Obj | None) -> list[Cause]:
+    if kind is None:
+        return []
+    causes = _param_version(kind.get("apiVersion") or "", "spec.paramKind.apiVersion")
+    name = kind.get("kind") or ""
+    if not name:
+        return [*causes, cause("FieldValueRequired", "spec.paramKind.kind")]
+    if problems := names.dns1035_label(name.lower()):
+        detail = f"may have mixed case, but should otherwise match: {','.join(problems)}"
+        causes.append(cause("FieldValueInvalid", "spec.paramKind.kind", detail, quote(name)))
     return causes
 
 
-def _compiles(expression: str, field: str, variables: tuple[str, ...] = _VARIABLES) -> list[Cause]:
-    from kube.machinery.cel import CelError, compile_cel
+def _param_version(api_version: str, field: str) -> list[Cause]:
+    if not api_version:
+        return [cause("FieldValueRequired", field)]
+    if api_version.count("/") > 1:
+        detail = f"unexpected GroupVersion string: {api_version}"
+        return [cause("FieldValueInvalid", field, detail, quote(api_version))]
+    group, _, version = api_version.rpartition("/")
+    causes = []
+    if group and (problems := names.dns1123_subdomain(group)):
+        causes.append(cause("FieldValueInvalid", field, ",".join(problems), quote(group)))
+    if not version:
+        causes.append(cause("FieldValueInvalid", field, "version must be specified", quote(api_version)))
+    elif problems := names.dns1035_label(version):
+        causes.append(cause("FieldValueInvalid", field, ",".join(problems), quote(version)))
+    return causes
 
-    try:
-        compile_cel(without_types(expression), variables)
-    except CelError as problem:
-        return [cause("FieldValueInvalid", field, f"compilation failed: {problem}", quote(expression))]
-    return []
+
+def _variables(spec: Obj) -> list[Cause]:
+    """The policy's own variables, each of which sees those before."""
+    causes = []
+    scope = _scope(spec)
+    for index, variable in enumerate(spec.get("variables") or []):
+        field, name = f"spec.variables[{index}]", variable.get("name") or ""
+        if not name.strip():
+            causes.append(cause("FieldValueRequired", f"{field}.name", "name is not specified"))
+        elif not _IDENTIFIER.fullmatch(name) or _RESERVED.fullmatch(name):
+            detail = "name is not a valid CEL identifier"
+            causes.append(cause("FieldValueInvalid", f"{field}.name", detail, quote(name)))
+        expression = variable.get("expression") or ""
+        before = Scope(scope.variables, scope.declared[:index])
+        causes += _expression(expression, f"{field}.expression", before)
+    return causes
+
+
+def _expression(expression: str, field: str, scope: Scope, wanted: tuple[str, ...] = ()) -> list[Cause]:
+    if not expression.strip():
+        return [cause("FieldValueRequired", field, "expression is not specified")]
+    return check_expression(expression, field, scope, wanted)
+
+
+def _validation(validation: Obj, field: str, scope: Scope) -> list[Cause]:
+    causes = _expression(validation.get("expression") or "", f"{field}.expression", scope, ("bool",))
+    told = validation.get("messageExpression") or ""
+    if told.strip():
+        causes += check_expression(told, f"{field}.messageExpression", scope.without("authorizer"), ("string",))
+    elif told:
+        detail = "must be non-empty if specified"
+        causes.append(cause("FieldValueInvalid", f"{field}.messageExpression", detail, quote(told)))
+    message = validation.get("message") or ""
+    if message and not message.strip():
+        detail = "message must be non-empty if specified"
+        causes.append(cause("FieldValueInvalid", f"{field}.message", detail, quote(message)))
+    elif {"\n", "\r"} & set(message.strip()):
+        detail = "message must not contain line breaks"
+        causes.append(cause("FieldValueInvalid", f"{field}.message", detail, quote(message)))
+    if validation.get("reason") is not None:
+        causes += one_of(validation["reason"], _REASONS, f"{field}.reason")
+    return causes
+
+
+def _annotations(annotations: list[Obj], policy: str, scope: Scope) -> list[Cause]:
+    causes = []
+    if len(annotations) > _MOST_ANNOTATIONS:
+        detail = f"must not have more than {_MOST_ANNOTATIONS} auditAnnotations"
+        causes.append(cause("FieldValueInvalid", "spec.auditAnnotations", detail, quote_json(annotations)))
+    seen = set()
+    for index, annotation in enumerate(annotations):
+        field, key = f"spec.auditAnnotations[{index}]", annotation.get("key") or ""
+        full = f"{policy}/{key}"
+        causes += [cause("FieldValueInvalid", f"{field}.key", text, quote(full)) for text in names.qualified_name(full)]
+        expression = (annotation.get("valueExpression") or "").strip()
+        if expression:
+            causes += check_expression(expression, f"{field}.valueExpression", scope, ("string", "null_type"))
+        else:
+            detail = "valueExpression is not specified"
+            causes.append(cause("FieldValueRequired", f"{field}.valueExpression", detail))
+        if key in seen:
+            causes.append(cause("FieldValueDuplicate", f"{field}.key", "", quote(key)))
+        seen.add(key)
+    return causes
 
 
 class MutatingPolicyStrategy(PolicyStrategy):
@@ -116,7 +210,8 @@ class MutatingPolicyStrategy(PolicyStrategy):
     def prepare_update(self, obj: Obj, old: Obj) -> None:
         BuiltinStrategy.prepare_update(self, obj, old)
 
-    def _content(self, spec: Obj) -> list[Cause]:
+    def _content(self, obj: Obj) -> list[Cause]:
+        spec = obj["spec"]
         mutations = spec.get("mutations") or []
         if not mutations:
             return [cause("FieldValueRequired", "spec.mutations", "mutations must contain at least one item")]
@@ -131,7 +226,7 @@ class MutatingPolicyStrategy(PolicyStrategy):
             elif not dig(mutation, part, "expression"):
                 causes.append(cause("FieldValueRequired", f"{field}.{part}.expression"))
             else:
-                causes += _compiles(mutation[part]["expression"], f"{field}.{part}.expression")
+                causes += check_expression(mutation[part]["expression"], f"{field}.{part}.expression", _scope(spec))
         return causes
 
 
@@ -146,121 +241,57 @@ class MutatingBindingStrategy(BuiltinStrategy):
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
         if "matchResources" in spec:
-            _default_match(spec["matchResources"])
+            default_match(spec["matchResources"])
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = [] if spec.get("policyName") else [cause("FieldValueRequired", "spec.policyName")]
-        return causes + _param_reference(spec.get("paramRef"))
+        policy = spec.get("policyName") or ""
+        problems = names.dns1123_subdomain(policy) if policy else []
+        causes = [cause("FieldValueInvalid", "spec.policyName", text, quote(policy)) for text in problems]
+        if not policy:
+            causes.append(cause("FieldValueRequired", "spec.policyName"))
+        causes += _param_reference(spec.get("paramRef"), "spec.paramRef")
+        if spec.get("matchResources") is not None:
+            causes += validate_match_resources(spec["matchResources"], "spec.matchResources")
+        return causes
 
 
 class PolicyBindingStrategy(MutatingBindingStrategy):
     """ValidatingAdmissionPolicyBinding."""
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        spec = obj["spec"]
-        causes = super().validate(obj, old)
-        if not spec.get("validationActions"):
-            causes.append(cause("FieldValueRequired", "spec.validationActions"))
-        for action in spec.get("validationActions") or []:
-            if action not in ("Deny", "Warn", "Audit"):
-                detail = 'supported values: "Audit", "Deny", "Warn"'
-                causes.append(cause("FieldValueNotSupported", "spec.validationActions", detail, quote(action)))
-        if {"Deny", "Warn"} <= set(spec.get("validationActions") or []):
-            detail = "must not contain both Deny and Warn (repeating the same validation failure information in the "
-            detail += "API response and headers serves no purpose)"
-            causes.append(cause("FieldValueInvalid", "spec.validationActions", detail, '["Deny","Warn"]'))
-        return causes
+        return super().validate(obj, old) + _actions(obj["spec"].get("validationActions") or [])
 
 
-def _param_reference(reference: Obj | None) -> list[Cause]:
+def _actions(actions: list[str]) -> list[Cause]:
+    field = "spec.validationActions"
+    if not actions:
+        return [cause("FieldValueRequired", field, "at least one validation action is required")]
+    causes = []
+    for index, action in enumerate(actions):
+        causes += one_of(action, _ACTIONS, f"{field}[{index}]")
+        if action in actions[:index]:
+            causes.append(cause("FieldValueDuplicate", f"{field}[{index}]", "", quote(action)))
+    if {"Deny", "Warn"} <= set(actions):
+        detail = "must not contain both Deny and Warn (repeating the same validation failure information in the "
+        detail += "API response and headers serves no purpose)"
+        causes.append(cause("FieldValueInvalid", field, detail, quote_json(actions)))
+    return causes
+
+
+def _param_reference(reference: Obj | None, field: str) -> list[Cause]:
     if reference is None:
         return []
-    causes = []
-    if bool(reference.get("name")) == ("selector" in reference):
-        detail = "one of name or selector must be specified"
-        causes.append(cause("FieldValueRequired", "spec.paramRef.name", detail))
-    if reference.get("parameterNotFoundAction") not in ("Allow", "Deny"):
-        causes.append(cause("FieldValueRequired", "spec.paramRef.parameterNotFoundAction"))
-    return causes
-
-
-class WebhookStrategy(BuiltinStrategy):
-    """Webhook configurations."""
-
-    tracks_generation = True
-
-    def default(self, obj: Obj) -> None:
-        for hook in obj.get("webhooks") or []:
-            hook.setdefault("failurePolicy", "Fail")
-            hook.setdefault("timeoutSeconds", 10)
-            if self.kind.startswith("Mutating"):
-                hook.setdefault("reinvocationPolicy", "Never")
-            _default_match(hook, rules="rules")
-            service = dig(hook, "clientConfig", "service")
-            if service is not None:
-                service.setdefault("port", 443)
-
-    def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = []
-        seen: set[str] = set()
-        for index, hook in enumerate(obj.get("webhooks") or []):
-            field = f"webhooks[{index}]"
-            name = hook.get("name") or ""
-            if name in seen:
-                causes.append(cause("FieldValueDuplicate", f"{field}.name", "", quote(name)))
-            seen.add(name)
-            causes += (
-                _webhook_name(name, f"{field}.name")
-                + _webhook(hook, field)
-                + validate_client_config(hook.get("clientConfig") or {}, f"{field}.clientConfig")
-            )
-        return causes
-
-
-def _webhook_name(name: str, field: str) -> list[Cause]:
-    problems = names.dns1123_subdomain(name) if name else []
-    if not name:
-        return [cause("FieldValueRequired", field)]
-    if not problems and name.count(".") < 2:
-        problems = ["should be a domain with at least three segments separated by dots"]
-    return [cause("FieldValueInvalid", field, text, quote(name)) for text in problems]
-
-
-def _webhook(hook: Obj, field: str) -> list[Cause]:
-    causes = []
-    versions = hook.get("admissionReviewVersions") or []
-    if not versions:
-        detail = "must specify one of v1, v1beta1"
-        causes.append(cause("FieldValueRequired", f"{field}.admissionReviewVersions", detail))
-    elif "v1" not in versions:
-        detail = "must include at least one of v1"
-        causes.append(cause("FieldValueInvalid", f"{field}.admissionReviewVersions", detail, quote_json(versions)))
-    for key, allowed in _WEBHOOK_CHOICES.items():
-        value = hook.get(key)
-        if value is None and key == "sideEffects":
-            detail = "must specify one of None, NoneOnDryRun"
-            causes.append(cause("FieldValueRequired", f"{field}.sideEffects", detail))
-        elif value is not None and value not in allowed:
-            detail = "supported values: " + ", ".join(map(quote, allowed))
-            causes.append(cause("FieldValueNotSupported", f"{field}.{key}", detail, quote(str(value))))
-    seconds = hook["timeoutSeconds"]
-    if not 1 <= seconds <= 30:
-        detail = "the timeout value must be between 1 and 30 seconds"
-        causes.append(cause("FieldValueInvalid", f"{field}.timeoutSeconds", detail, str(seconds)))
-    for index, condition in enumerate(hook.get("matchConditions") or []):
-        place = f"{field}.matchConditions[{index}].expression"
-        if not condition.get("expression"):
-            causes.append(cause("FieldValueRequired", place))
-        else:
-            causes += _compiles(condition["expression"], place, _WEBHOOK_VARIABLES)
-    return causes
-
-
-def _default_match(match: Obj, rules: str = "resourceRules") -> None:
-    match.setdefault("matchPolicy", "Equivalent")
-    match.setdefault("namespaceSelector", {})
-    match.setdefault("objectSelector", {})
-    for key in (rules, "excludeResourceRules"):
-        for rule in match.get(key) or []:
-            rule.setdefault("scope", "*")
+    name, selector = reference.get("name") or "", reference.get("selector")
+    causes = [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in names.path_segment(name)]
+    if selector is not None:
+        causes += validate_label_selector(selector, f"{field}.selector")
+        if name:
+            detail = "name and selector are mutually exclusive"
+            causes += [cause("FieldValueForbidden", f"{field}.{key}", detail) for key in ("name", "selector")]
+    elif not name:
+        causes.append(cause("FieldValueRequired", field, "one of name or selector must be specified"))
+    action = reference.get("parameterNotFoundAction")
+    if not action:
+        return [*causes, cause("FieldValueRequired", f"{field}.parameterNotFoundAction")]
+    return causes + one_of(action, ("Deny", "Allow"), f"{field}.parameterNotFoundAction")
