@@ -77,7 +77,7 @@ def _require(user: User, held: list[Rule], wanted: list[Rule], group_resource: s
     if not lacking:
         return
     groups = " ".join(f'"{group}"' for group in user.groups)
-    listed = "\n".join(str(rule) for rule in lacking)
+    listed = "\n".join(sorted({str(rule) for rule in lacking}))
     raise errors.forbidden(
         group_resource,
         name,

@@ -132,7 +132,12 @@ class Authorizer:
             if not selectors:
                 rules += rules_from(each)
                 continue
-            compiled = [label_selector_from_dict(selector) for selector in selectors]
+            try:
+                compiled = [label_selector_from_dict(selector) for selector in selectors]
+            except ValueError:
+                # Stored before selectors were checked: it holds what it held then.
+                rules += rules_from(each)
+                continue
             for stored in self._store.list(CLUSTERROLES)[0]:
                 labels = stored.obj["metadata"].get("labels")
                 if stored.key.name not in seen and any(selector.matches(labels) for selector in compiled):

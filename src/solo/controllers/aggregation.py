@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from kube.client.aio import AsyncClient
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import CLUSTERROLES
 from kube.machinery.selectors import label_selector_from_dict
 from solo.controllers.watches import Obj, Watches
+
+logger = logging.getLogger(__name__)
 
 
 class AggregationController:
@@ -36,7 +40,13 @@ class AggregationController:
         selectors = ((role or {}).get("aggregationRule") or {}).get("clusterRoleSelectors")
         if role is None or not selectors:
             return None
-        rules = aggregate(role, roles)
+        try:
+            rules = aggregate(role, roles)
+        except ValueError as problem:
+            logger.warning(
+                "the rules of ClusterRole %s stay as they are: its aggregationRule is invalid: %s", name, problem
+            )
+            return None
         if rules != (role.get("rules") or []):
             patch = {"metadata": {"resourceVersion": role["metadata"]["resourceVersion"]}, "rules": rules}
             try:
@@ -48,7 +58,7 @@ class AggregationController:
 
 
 def aggregate(role: Obj, roles: list[Obj]) -> list[Obj]:
-    """The rules of the roles that `role` selects, in order of their names, each rule once."""
+    """The rules of the roles that `role` selects, in order of their names, each rule once. Raises ValueError."""
     compiled = [label_selector_from_dict(each) for each in role["aggregationRule"]["clusterRoleSelectors"]]
     rules: list[Obj] = []
     for other in sorted(roles, key=lambda each: str(each["metadata"]["name"])):

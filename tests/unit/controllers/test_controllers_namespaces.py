@@ -63,3 +63,13 @@ async def test_aggregated_roles_follow_their_parts(api):
     await until(lambda: api.find(CLUSTERROLES, "view")["rules"] == [rule])
     await api.delete(CLUSTERROLES, "part")
     await until(lambda: api.find(CLUSTERROLES, "view")["rules"] == [])
+
+
+async def test_an_aggregation_that_cannot_be_read_is_passed_over(api, caplog):
+    rule = {"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}
+    unreadable = {"clusterRoleSelectors": [{"matchExpressions": [{"key": "to", "operator": "X"}]}]}
+    api.put(CLUSTERROLES, "odd", rules=[rule], aggregationRule=unreadable)
+    await settle(api)
+    assert api.find(CLUSTERROLES, "odd")["rules"] == [rule]
+    told = [record for record in caplog.records if "ClusterRole odd" in record.getMessage()]
+    assert [record.exc_info for record in told] == [None]

@@ -245,3 +245,22 @@ async def test_aggregating_needs_everything(world):
     await world.role("all", [rule(["*"], ["*"], ["*"]), {"verbs": ["*"], "nonResourceURLs": ["*"]}])
     await world.bind("all", {"kind": "User", "name": "bob"})
     check_escalation(world.access, BOB, f"clusterroles.{GROUP}", obj, None)
+
+
+async def test_rights_that_one_lacks_are_listed_in_order(world):
+    wanted = [rule(["get"], ["secrets"]), rule(["get"], ["pods"]), rule(["get"], ["pods"]), rule(["list"], ["pods"])]
+    obj = {"metadata": {"name": "r", "namespace": "ns"}, "rules": wanted}
+    with pytest.raises(StatusError) as caught:
+        check_escalation(world.access, BOB, f"roles.{GROUP}", obj, None)
+    assert caught.value.message.split("\n")[1:] == [
+        '{APIGroups:[""], Resources:["pods"], Verbs:["get", "list"]}',
+        '{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}',
+    ]
+
+
+async def test_a_stored_aggregation_that_cannot_be_read_holds_what_it_held(world):
+    """There may be some from before selectors were checked; one must not end everybody's rights."""
+    unreadable = {"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "X"}]}]}
+    await world.role("odd", [rule(["get"], ["pods"])], aggregationRule=unreadable)
+    await world.bind("odd", {"kind": "User", "name": "bob"})
+    assert world.may("get", "pods") and not world.may("get", "secrets")

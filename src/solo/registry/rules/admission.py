@@ -13,10 +13,10 @@ from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.rules.admissionmatch import (
     default_match,
-    one_of,
     validate_conditions,
     validate_match_resources,
 )
+from solo.registry.rules.choices import one_of
 from solo.registry.rules.expressions import Scope, check_expression
 from solo.registry.rules.labelselectors import validate_label_selector
 from solo.registry.strategy import BuiltinStrategy

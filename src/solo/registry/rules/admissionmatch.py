@@ -8,6 +8,7 @@ from typing import Any
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote, quote_json
+from solo.registry.rules.choices import one_of
 from solo.registry.rules.expressions import Scope, check_expression
 from solo.registry.rules.labelselectors import validate_label_selector
 
@@ -85,14 +86,6 @@ def validate_conditions(conditions: Sequence[Obj], field: str, scope: Scope) -> 
             causes.append(cause("FieldValueDuplicate", f"{place}.name", "", quote(name)))
         seen.add(name)
     return causes
-
-
-def one_of(value: Any, allowed: Sequence[str], field: str) -> list[Cause]:
-    """Whether a value is among those there are."""
-    if value in allowed:
-        return []
-    detail = "supported values: " + ", ".join(map(quote, allowed))
-    return [cause("FieldValueNotSupported", field, detail, quote(str(value or "")))]
 
 
 def _wildcard_alone(items: Sequence[str], field: str, what: str) -> list[Cause]:

@@ -1,4 +1,7 @@
-"""RBAC kinds: names are path segments, references are complete, what a binding refers to cannot change."""
+"""RBAC kinds: names are path segments, references are complete, what a binding refers to cannot change.
+
+Rules of pkg/apis/rbac/validation.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from kube.machinery.resources import RBAC_GROUP
 from solo.registry.objects import child, quote, quote_json
+from solo.registry.rules.choices import one_of
+from solo.registry.rules.labelselectors import validate_label_selector
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
+
+_RESOURCE_PARTS = ("apiGroups", "resources", "resourceNames")
 
 
 class RbacStrategy(BuiltinStrategy):
@@ -36,10 +43,7 @@ class RoleStrategy(RbacStrategy):
             if not rule.get("verbs"):
                 causes.append(cause("FieldValueRequired", f"{field}.verbs", "verbs must contain at least one value"))
             if rule.get("nonResourceURLs"):
-                if self.namespaced:
-                    detail = "namespaced rules cannot apply to non-resource URLs"
-                    printed = quote_json(rule["nonResourceURLs"])
-                    causes.append(cause("FieldValueInvalid", f"{field}.nonResourceURLs", detail, printed))
+                causes += self._paths(rule, f"{field}.nonResourceURLs")
                 continue
             if not rule.get("apiGroups"):
                 detail = "resource rules must supply at least one api group"
@@ -47,7 +51,28 @@ class RoleStrategy(RbacStrategy):
             if not rule.get("resources"):
                 detail = "resource rules must supply at least one resource"
                 causes.append(cause("FieldValueRequired", f"{field}.resources", detail))
+        if obj.get("aggregationRule") is not None:
+            selectors = obj["aggregationRule"].get("clusterRoleSelectors") or []
+            causes += _aggregation(selectors, "aggregationRule.clusterRoleSelectors")
         return causes
+
+    def _paths(self, rule: Obj, field: str) -> list[Cause]:
+        """A rule for paths is for nothing else."""
+        problems = ["namespaced rules cannot apply to non-resource URLs"] if self.namespaced else []
+        if any(rule.get(part) for part in _RESOURCE_PARTS):
+            problems.append("rules cannot apply to both regular resources and non-resource URLs")
+        return [cause("FieldValueInvalid", field, text, quote_json(rule["nonResourceURLs"])) for text in problems]
+
+
+def _aggregation(selectors: list[Obj], field: str) -> list[Cause]:
+    if not selectors:
+        detail = "at least one clusterRoleSelector required if aggregationRule is non-nil"
+        return [cause("FieldValueRequired", field, detail)]
+    return [
+        found
+        for index, selector in enumerate(selectors)
+        for found in validate_label_selector(selector, f"{field}[{index}]")
+    ]
 
 
 class BindingStrategy(RbacStrategy):
@@ -59,30 +84,32 @@ class BindingStrategy(RbacStrategy):
             reference["apiGroup"] = reference.get("apiGroup") or RBAC_GROUP  # Go clients write the empty one, too
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
-        causes = []
         reference = obj["roleRef"]
         kinds = ("Role", "ClusterRole") if self.namespaced else ("ClusterRole",)
-        if reference.get("kind") not in kinds:
-            listed = ", ".join(f'"{kind}"' for kind in kinds)
-            printed = quote(str(reference.get("kind") or ""))
-            causes.append(cause("FieldValueNotSupported", "roleRef.kind", f"supported values: {listed}", printed))
-        if not reference.get("name"):
+        causes = one_of(reference["apiGroup"], (RBAC_GROUP,), "roleRef.apiGroup")
+        causes += one_of(reference.get("kind"), kinds, "roleRef.kind")
+        name = reference.get("name") or ""
+        if not name:
             causes.append(cause("FieldValueRequired", "roleRef.name"))
+        for text in names.path_segment(name):
+            causes.append(cause("FieldValueInvalid", "roleRef.name", text, quote(name)))
         for index, subject in enumerate(obj.get("subjects") or []):
-            causes += _subject(subject, f"subjects[{index}]")
+            causes += self._subject(subject, f"subjects[{index}]")
         if old is not None and reference != old.get("roleRef"):
             causes.append(cause("FieldValueInvalid", "roleRef", "cannot change roleRef", quote_json(reference)))
         return causes
 
-
-def _subject(subject: Obj, field: str) -> list[Cause]:
-    causes = []
-    kind = subject.get("kind")
-    if not subject.get("name"):
-        causes.append(cause("FieldValueRequired", f"{field}.name"))
-    if kind not in ("ServiceAccount", "User", "Group"):
-        detail = 'supported values: "ServiceAccount", "User", "Group"'
-        causes.append(cause("FieldValueNotSupported", f"{field}.kind", detail, quote(str(kind or ""))))
-    if kind == "ServiceAccount" and not subject.get("namespace"):
-        causes.append(cause("FieldValueRequired", f"{field}.namespace"))
-    return causes
+    def _subject(self, subject: Obj, field: str) -> list[Cause]:
+        kind, name, group = subject.get("kind"), subject.get("name") or "", subject.get("apiGroup") or ""
+        causes = [] if name else [cause("FieldValueRequired", f"{field}.name")]
+        if kind in ("User", "Group"):
+            return causes + one_of(group, (RBAC_GROUP,), f"{field}.apiGroup")
+        if kind != "ServiceAccount":
+            return causes + one_of(kind, ("ServiceAccount", "User", "Group"), f"{field}.kind")
+        problems = names.dns1123_subdomain(name) if name else []
+        causes += [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in problems]
+        causes += one_of(group, ("",), f"{field}.apiGroup")
+        # In a RoleBinding it is one of the same namespace.
+        if not self.namespaced and not subject.get("namespace"):
+            causes.append(cause("FieldValueRequired", f"{field}.namespace"))
+        return causes

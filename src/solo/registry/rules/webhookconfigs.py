@@ -9,11 +9,11 @@ from kube.machinery.errors import Cause, cause
 from solo.registry.objects import dig, quote, quote_json
 from solo.registry.rules.admissionmatch import (
     default_match,
-    one_of,
     validate_conditions,
     validate_rule,
     validate_selectors,
 )
+from solo.registry.rules.choices import one_of
 from solo.registry.rules.clientconfig import validate_client_config
 from solo.registry.rules.expressions import Scope
 from solo.registry.strategy import BuiltinStrategy
