@@ -233,3 +233,20 @@ async def test_patches_at_once_through_a_webhook_all_count(cluster, namespace, t
         await asyncio.gather(*(client.patch(CONFIGMAPS, "c", note, namespace) for note in notes))
         kept = (await client.get(CONFIGMAPS, "c", namespace))["metadata"]["annotations"]
     assert len(kept) == 20
+
+
+def test_a_webhook_whose_selector_cannot_be_read_is_refused(wire, namespace):
+    """It would end each request that it is to judge."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    hook = {
+        "name": "bad.example.com",
+        "clientConfig": {"url": "https://127.0.0.1:1"},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"], "resources": ["configmaps"]}],
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "objectSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+    }
+    code, answer = wire("POST", path, {"metadata": {"name": namespace}, "webhooks": [hook]})
+    places = [found["field"] for found in answer["details"]["causes"]]
+    assert (code, places) == (422, ["webhooks[0].objectSelector.matchExpressions[0].values"])
+    assert wire("POST", f"/api/v1/namespaces/{namespace}/configmaps", {"metadata": {"name": "a"}})[0] == 201
