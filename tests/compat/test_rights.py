@@ -168,3 +168,16 @@ def test_who_may_approve_and_who_may_sign(wire, admin, namespace):
         f"{roles.replace('roles', 'rolebindings')}/{namespace}",
     ):
         assert wire("DELETE", path)[0] == 200
+
+
+def test_a_binding_to_what_rbac_does_not_know_is_refused(wire, namespace):
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    body = {
+        "metadata": {"name": namespace},
+        "roleRef": {"apiGroup": "x", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "User", "name": "zoe", "apiGroup": "foo"}],
+    }
+    code, answer = wire("POST", path, body)
+    places = [found["field"] for found in answer["details"]["causes"]]
+    assert (code, places) == (422, ["roleRef.apiGroup", "subjects[0].apiGroup"])
+    assert wire("GET", f"{path}/{namespace}")[0] == 404

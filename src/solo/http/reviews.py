@@ -8,19 +8,16 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.durations import now_rfc3339, rfc3339
-from kube.machinery.errors import cause
 from solo.auth.rbac import Authorizer, Deed
 from solo.auth.rules import Rule
-from solo.auth.tokens import DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
+from solo.auth.tokens import DEFAULT_AUDIENCE, DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
 from solo.auth.user import User
+from solo.http.reviewchecks import check_access_review, check_token_lifetime, check_token_names
 from solo.registry.builtin_schema import BuiltinSchema
 from solo.registry.objects import dig, quote
 from solo.store import Key, Store
 
 Obj = dict[str, Any]
-
-_MIN_TOKEN_SECONDS = 600
-_MAX_TOKEN_SECONDS = 1 << 32
 
 
 class Reviews:
@@ -34,6 +31,9 @@ class Reviews:
     def answer(self, plural: str, obj: Obj, namespace: str, user: User) -> Obj:
         """The review with its status filled in. Raises 400 and 422 for one that is none."""
         _schema(str(obj.get("apiVersion")), str(obj.get("kind"))).decode(obj)
+        if namespace and dig(obj, "metadata", "namespace") not in (None, "", namespace):
+            text = "the namespace of the provided object does not match the namespace sent on the request"
+            raise errors.bad_request(text)
         spec = obj.get("spec") or {}
         if plural == "selfsubjectreviews":
             review: Obj = {"metadata": {"creationTimestamp": now_rfc3339()}, "status": {"userInfo": _user_info(user)}}
@@ -42,22 +42,19 @@ class Reviews:
         elif plural == "selfsubjectrulesreviews":
             review = {"metadata": {}, "spec": spec, "status": self._rules_status(spec, user)}
         else:
-            review = {"metadata": {}, "spec": spec, "status": self._access_status(plural, spec, namespace, user)}
+            causes = check_access_review(plural, obj, namespace)
+            if causes:
+                raise errors.invalid("authorization.k8s.io", str(obj.get("kind")), "", causes)
+            review = {"metadata": {}, "spec": spec, "status": self._access_status(plural, spec, user)}
         return {"kind": obj.get("kind"), "apiVersion": obj.get("apiVersion"), **review}
 
-    def _access_status(self, plural: str, spec: Obj, namespace: str, user: User) -> Obj:
+    def _access_status(self, plural: str, spec: Obj, user: User) -> Obj:
         subject = user
         if plural != "selfsubjectaccessreviews":
             extra = {key: tuple(values) for key, values in (spec.get("extra") or {}).items()}
             subject = User(spec.get("user") or "", tuple(spec.get("groups") or ()), extra, spec.get("uid") or "")
-        attributes, plain = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
-        if bool(attributes) == bool(plain):
-            detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-            problem = cause("FieldValueInvalid", "spec.resourceAttributes", detail, "null")
-            raise errors.invalid("authorization.k8s.io", "SubjectAccessReview", "", [problem])
-        if attributes:
-            if plural == "localsubjectaccessreviews" and attributes.get("namespace") != namespace:
-                raise errors.bad_request("spec.resourceAttributes.namespace must match the namespace")
+        attributes = spec.get("resourceAttributes")
+        if attributes is not None:
             deed = Deed(
                 attributes.get("verb") or "",
                 attributes.get("group") or "",
@@ -67,13 +64,16 @@ class Reviews:
                 attributes.get("name") or "",
             )
         else:
-            asked: Obj = plain or {}
+            asked: Obj = spec["nonResourceAttributes"]
             deed = Deed(asked.get("verb") or "", path=asked.get("path") or "")
         allowed, reason = self._access.authorize(subject, deed)
         return {"allowed": allowed, "reason": reason} if reason else {"allowed": allowed}
 
     def _rules_status(self, spec: Obj, user: User) -> Obj:
-        rules = self._access.rules_for(user, spec.get("namespace") or "")
+        namespace = spec.get("namespace")
+        if not namespace:
+            raise errors.bad_request("no namespace on request")
+        rules = self._access.rules_for(user, namespace)
         return {
             "resourceRules": [_resource_rule(rule) for rule in rules if rule.resources],
             "nonResourceRules": [
@@ -83,7 +83,9 @@ class Reviews:
         }
 
     def _token_status(self, spec: Obj) -> Obj:
-        token = spec.get("token") or ""
+        token = spec.get("token")
+        if not token:
+            raise errors.bad_request("token is required for TokenReview in authentication")
         try:
             user = self._tokens.verify(token, spec.get("audiences") or ())
         except TokenError as problem:
@@ -94,50 +96,52 @@ class Reviews:
     def token_request(self, namespace: str, name: str, obj: Obj) -> Obj:
         """POST serviceaccounts/token. Raises 400, 404, 409 or 422."""
         _schema("authentication.k8s.io/v1", "TokenRequest").decode(obj)
+        if causes := check_token_names(obj.get("metadata") or {}, namespace, name):
+            raise errors.invalid("authentication.k8s.io", "TokenRequest", name, causes)
         stored = self._store.get(Key("serviceaccounts", namespace, name))
         if stored is None:
             raise errors.not_found("serviceaccounts", name)
         spec = obj.get("spec") or {}
-        seconds = spec.get("expirationSeconds") or DEFAULT_LIFETIME_SECONDS
-        if not isinstance(seconds, int) or not _MIN_TOKEN_SECONDS <= seconds <= _MAX_TOKEN_SECONDS:
-            detail = "may not specify a duration less than 10 minutes"
-            problem = cause("FieldValueInvalid", "spec.expirationSeconds", detail, str(seconds))
-            raise errors.invalid("authentication.k8s.io", "TokenRequest", name, [problem])
+        seconds = spec.get("expirationSeconds", DEFAULT_LIFETIME_SECONDS)
+        if causes := check_token_lifetime(seconds):
+            raise errors.invalid("authentication.k8s.io", "TokenRequest", "", causes)
+        audiences = spec.get("audiences") or [DEFAULT_AUDIENCE]
+        reference = spec.get("boundObjectRef")
         token, expires = self._tokens.issue(
             namespace,
             name,
             stored.obj["metadata"]["uid"],
-            audiences=spec.get("audiences") or (),
+            audiences=audiences,
             lifetime=seconds,
-            **self._bound(namespace, name, spec.get("boundObjectRef")),
+            **self._bound(namespace, name, reference),
         )
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
             "metadata": {"name": name, "namespace": namespace, "creationTimestamp": now_rfc3339()},
-            "spec": {**spec, "expirationSeconds": seconds},
+            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference},
             "status": {"token": token, "expirationTimestamp": rfc3339(datetime.fromtimestamp(expires, UTC))},
         }
 
     def _bound(self, namespace: str, account: str, reference: Obj | None) -> dict[str, BoundObject]:
         """The object that a token is to be bound to, by its kind as an argument of `issue`. Raises 400, 404 or 409."""
-        if not reference:
+        if reference is None:
             return {}
-        place = _BINDABLE.get(str(reference.get("kind")))
+        group, _, version = (reference.get("apiVersion") or "").rpartition("/")
+        kind, name = reference.get("kind") or "", reference.get("name") or ""
+        place = None if group else _BINDABLE.get(kind)
         if place is None:
-            detail = 'supported values: "Node", "Pod", "Secret"'
-            printed = quote(str(reference.get("kind") or ""))
-            problem = cause("FieldValueNotSupported", "spec.boundObjectRef.kind", detail, printed)
-            raise errors.invalid("authentication.k8s.io", "TokenRequest", account, [problem])
-        name = reference.get("name") or ""
+            raise errors.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
         stored = self._store.get(Key(place, "" if place == "nodes" else namespace, name))
         if stored is None:
             raise errors.not_found(place, name)
         uid = stored.obj["metadata"]["uid"]
         if reference.get("uid") not in (None, "", uid):
-            raise errors.conflict(place, name, f"the UID in the bound object reference ({reference['uid']}) is another")
+            text = f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+            raise errors.conflict(kind, name, f"{text}The object might have been deleted and then recreated")
         if place == "pods" and dig(stored.obj, "spec", "serviceAccountName") != account:
-            raise errors.bad_request(f'pod "{name}" does not run as service account "{account}"')
+            text = f"cannot bind token for serviceaccount {quote(account)} to pod running with different "
+            raise errors.bad_request(f"{text}serviceaccount name.")
         return {place.removesuffix("s"): BoundObject(name, uid)}
 
     def key_set(self) -> Obj:
