@@ -102,6 +102,7 @@ def test_selectors(place, text, given):
         ("resources[1]", "if 'pods/*' is present, must not specify pods/log", {"resources": ["pods/*", "pods/log"]}),
         ("resources[1]", "if '*/log' is present, must not specify pods/log", {"resources": ["*/log", "pods/log"]}),
         ("scope", 'supported values: "*", "Cluster", "Namespaced"', {"scope": "X"}),
+        ("scope", 'Unsupported value: ""', {"scope": ""}),
     ],
 )
 def test_rules(place, text, rule):

@@ -60,7 +60,7 @@ def validate_rule(rule: Obj, field: str) -> list[Cause]:
     causes += _wildcard_alone(versions, place, "API versions")
     causes += [cause("FieldValueRequired", f"{place}[{index}]") for index, item in enumerate(versions) if not item]
     causes += _resources(rule.get("resources") or [], f"{field}.resources")
-    return causes + one_of(rule.get("scope") or "*", ("*", "Cluster", "Namespaced"), f"{field}.scope")
+    return causes + one_of(rule.get("scope", "*"), ("*", "Cluster", "Namespaced"), f"{field}.scope")
 
 
 def validate_conditions(conditions: Sequence[Obj], field: str, scope: Scope) -> list[Cause]:
