@@ -268,9 +268,10 @@ async def test_a_client_of_http_1_0_has_a_log_until_the_connection_ends():
         yield b"one\n"
         yield b"two\n"
 
+    pod = {"metadata": {"namespace": "ns", "name": "p"}, "spec": {"nodeName": "n"}}
     pods = PodHandlers()
     pods.streams = Streams()
-    async with connection(lambda request: pods.log(request, "ns", "p")) as (reader, writer):
+    async with connection(lambda request: pods.log(request, pod)) as (reader, writer):
         writer.write(b"GET /log HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         head, _, log = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.0 200 ")

@@ -16,9 +16,8 @@ from solo.registry.rules.admissionmatch import (
     validate_conditions,
     validate_match_resources,
 )
-from solo.registry.rules.choices import one_of
 from solo.registry.rules.expressions import Scope, check_expression
-from solo.registry.rules.labelselectors import validate_label_selector
+from solo.registry.rules.fieldchecks import among, label_selector
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -56,7 +55,7 @@ class PolicyStrategy(BuiltinStrategy):
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         spec = obj["spec"]
-        causes = one_of(spec["failurePolicy"], _FAILURE_POLICIES, "spec.failurePolicy")
+        causes = among("spec.failurePolicy", spec["failurePolicy"], _FAILURE_POLICIES)
         causes += _param_kind(spec.get("paramKind"))
         if not spec.get("matchConstraints"):
             causes.append(cause("FieldValueRequired", "spec.matchConstraints"))
@@ -169,7 +168,7 @@ def _validation(validation: Obj, field: str, scope: Scope) -> list[Cause]:
         detail = "message must not contain line breaks"
         causes.append(cause("FieldValueInvalid", f"{field}.message", detail, quote(message)))
     if validation.get("reason") is not None:
-        causes += one_of(validation["reason"], _REASONS, f"{field}.reason")
+        causes += among(f"{field}.reason", validation["reason"], _REASONS)
     return causes
 
 
@@ -269,7 +268,7 @@ def _actions(actions: list[str]) -> list[Cause]:
         return [cause("FieldValueRequired", field, "at least one validation action is required")]
     causes = []
     for index, action in enumerate(actions):
-        causes += one_of(action, _ACTIONS, f"{field}[{index}]")
+        causes += among(f"{field}[{index}]", action, _ACTIONS)
         if action in actions[:index]:
             causes.append(cause("FieldValueDuplicate", f"{field}[{index}]", "", quote(action)))
     if {"Deny", "Warn"} <= set(actions):
@@ -285,7 +284,7 @@ def _param_reference(reference: Obj | None, field: str) -> list[Cause]:
     name, selector = reference.get("name") or "", reference.get("selector")
     causes = [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in names.path_segment(name)]
     if selector is not None:
-        causes += validate_label_selector(selector, f"{field}.selector")
+        causes += label_selector(selector, f"{field}.selector")
         if name:
             detail = "name and selector are mutually exclusive"
             causes += [cause("FieldValueForbidden", f"{field}.{key}", detail) for key in ("name", "selector")]
@@ -294,4 +293,4 @@ def _param_reference(reference: Obj | None, field: str) -> list[Cause]:
     action = reference.get("parameterNotFoundAction")
     if not action:
         return [*causes, cause("FieldValueRequired", f"{field}.parameterNotFoundAction")]
-    return causes + one_of(action, ("Deny", "Allow"), f"{field}.parameterNotFoundAction")
+    return causes + among(f"{field}.parameterNotFoundAction", action, ("Deny", "Allow"))

@@ -8,9 +8,8 @@ from typing import Any
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote, quote_json
-from solo.registry.rules.choices import one_of
 from solo.registry.rules.expressions import Scope, check_expression
-from solo.registry.rules.labelselectors import validate_label_selector
+from solo.registry.rules.fieldchecks import among, label_selector
 
 Obj = dict[str, Any]
 
@@ -30,7 +29,7 @@ def default_match(match: Obj, rules: str = "resourceRules") -> None:
 
 def validate_match_resources(match: Obj, field: str) -> list[Cause]:
     """The `MatchResources` of a policy or of a binding."""
-    causes = one_of(match.get("matchPolicy"), ("Equivalent", "Exact"), f"{field}.matchPolicy")
+    causes = among(f"{field}.matchPolicy", match.get("matchPolicy"), ("Equivalent", "Exact"))
     causes += validate_selectors(match, field)
     for key in ("resourceRules", "excludeResourceRules"):
         for index, rule in enumerate(match.get(key) or []):
@@ -45,7 +44,7 @@ def validate_selectors(match: Obj, field: str) -> list[Cause]:
     return [
         found
         for key in ("namespaceSelector", "objectSelector")
-        for found in validate_label_selector(match.get(key) or {}, f"{field}.{key}")
+        for found in label_selector(match.get(key) or {}, f"{field}.{key}")
     ]
 
 
@@ -54,13 +53,13 @@ def validate_rule(rule: Obj, field: str) -> list[Cause]:
     operations, place = rule.get("operations") or [], f"{field}.operations"
     causes = _wildcard_alone(operations, place, "operations")
     for index, operation in enumerate(operations):
-        causes += one_of(operation, _OPERATIONS, f"{place}[{index}]")
+        causes += among(f"{place}[{index}]", operation, _OPERATIONS)
     causes += _wildcard_alone(rule.get("apiGroups") or [], f"{field}.apiGroups", "API groups")
     versions, place = rule.get("apiVersions") or [], f"{field}.apiVersions"
     causes += _wildcard_alone(versions, place, "API versions")
     causes += [cause("FieldValueRequired", f"{place}[{index}]") for index, item in enumerate(versions) if not item]
     causes += _resources(rule.get("resources") or [], f"{field}.resources")
-    return causes + one_of(rule.get("scope", "*"), ("*", "Cluster", "Namespaced"), f"{field}.scope")
+    return causes + among(f"{field}.scope", rule.get("scope", "*"), ("*", "Cluster", "Namespaced"))
 
 
 def validate_conditions(conditions: Sequence[Obj], field: str, scope: Scope) -> list[Cause]:

@@ -1,4 +1,4 @@
-"""Checks of numbers, percentages and choices that the kinds with pods share (apps `validation.go`)."""
+"""Checks of numbers and percentages that the kinds with pods share (apps `validation.go`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kube.machinery.errors import Cause, cause
-from solo.registry.objects import quote, quote_json
+from solo.registry.objects import quote
 
 Obj = dict[str, Any]
 
@@ -28,13 +28,6 @@ def negative(part: Obj, keys: Iterable[str], field: str) -> list[Cause]:
         for key in keys
         if part.get(key) is not None and part[key] < 0
     ]
-
-
-def not_one_of(value: Any, choices: Iterable[str], field: str) -> Cause:
-    """A value that none of the choices is, which are listed in the order given."""
-    listed = ", ".join(quote(choice) for choice in choices)
-    printed = quote(value) if isinstance(value, str) else quote_json(value)
-    return cause("FieldValueNotSupported", field, f"supported values: {listed}", printed)
 
 
 def too_many(count: int, limit: int, field: str) -> Cause:

@@ -6,8 +6,9 @@ from typing import Any
 
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote_json
-from solo.registry.rules.amounts import count_or_percent, negative, not_one_of, over_all
+from solo.registry.rules.amounts import count_or_percent, negative, over_all
 from solo.registry.rules.core import GenerationStrategy
+from solo.registry.rules.fieldchecks import one_of
 
 Obj = dict[str, Any]
 
@@ -33,7 +34,7 @@ class BudgetStrategy(GenerationStrategy):
                 causes += over_all(spec[key], f"spec.{key}")
         policy = spec.get("unhealthyPodEvictionPolicy")
         if policy is not None and policy not in _EVICTION:
-            causes.append(not_one_of(policy, _EVICTION, "spec.unhealthyPodEvictionPolicy"))
+            causes.append(one_of("spec.unhealthyPodEvictionPolicy", policy, _EVICTION))
         return causes
 
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:

@@ -9,7 +9,8 @@ from typing import Any
 from kube.machinery.cron import CronError, parse_cron, time_zone
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, quote, quote_json
-from solo.registry.rules.amounts import negative, not_one_of
+from solo.registry.rules.amounts import negative
+from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.jobs import default_job_spec, validate_job_spec
 from solo.registry.strategy import BuiltinStrategy
 
@@ -52,7 +53,7 @@ class CronJobStrategy(BuiltinStrategy):
         if before is None or spec.get("timeZone") != before.get("timeZone"):
             causes += _zone(spec.get("timeZone"))
         if spec["concurrencyPolicy"] not in _POLICIES:
-            causes.append(not_one_of(spec["concurrencyPolicy"], _POLICIES, "spec.concurrencyPolicy"))
+            causes.append(one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], _POLICIES))
         causes += _template(spec["jobTemplate"]["spec"], "spec.jobTemplate.spec")
         causes += negative(spec, ("successfulJobsHistoryLimit", "failedJobsHistoryLimit"), "spec")
         name = obj["metadata"].get("name") or ""
@@ -101,4 +102,4 @@ def _template(spec: Obj, field: str) -> Iterator[Cause]:
         detail = "`selector` will be auto-generated"
         yield cause("FieldValueInvalid", f"{field}.selector", detail, quote_json(spec["selector"]))
     if spec.get("manualSelector"):
-        yield not_one_of(True, ("nil", "false"), f"{field}.manualSelector")
+        yield one_of(f"{field}.manualSelector", True, ("nil", "false"))

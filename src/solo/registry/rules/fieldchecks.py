@@ -26,8 +26,13 @@ def invalid(field: str, value: Any, detail: str) -> Cause:
 
 def one_of(field: str, value: Any, allowed: tuple[str, ...]) -> Cause:
     """A value that is none of the few that there are, which are named in this order."""
-    listed = ", ".join(quote(item) for item in allowed)
-    return cause("FieldValueNotSupported", field, f"supported values: {listed}", quote(str(value or "")))
+    listed = ", ".join(map(quote, allowed))
+    return cause("FieldValueNotSupported", field, f"supported values: {listed}", quote_json(value or ""))
+
+
+def among(field: str, value: Any, allowed: tuple[str, ...]) -> list[Cause]:
+    """What is wrong with a value that has to be one of a few."""
+    return [] if value in allowed else [one_of(field, value, allowed)]
 
 
 def port_number(port: int, field: str) -> Iterator[Cause]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote, quote_json
-from solo.registry.rules.amounts import negative, not_one_of, too_many
+from solo.registry.rules.amounts import negative, too_many
+from solo.registry.rules.fieldchecks import one_of
 
 Obj = dict[str, Any]
 
@@ -61,12 +62,12 @@ def _rule(spec: Obj, rule: Obj, field: str, containers: set[str]) -> Iterator[Ca
         yield cause("FieldValueInvalid", field, "specifying one of OnExitCodes and OnPodConditions is required")
 
 
-def _choice(value: str, choices: Iterable[str], field: str) -> Iterator[Cause]:
+def _choice(value: str, choices: tuple[str, ...], field: str) -> Iterator[Cause]:
     if not value:
         listed = " ".join(quote(choice) for choice in choices)
         yield cause("FieldValueRequired", field, f"valid values: [{listed}]")
     elif value not in choices:
-        yield not_one_of(value, choices, field)
+        yield one_of(field, value, choices)
 
 
 def _conditions(patterns: list[Obj], field: str) -> Iterator[Cause]:

@@ -10,7 +10,8 @@ from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
 from solo.registry.objects import child, copy, dig, quote, quote_json
-from solo.registry.rules.amounts import negative, not_one_of
+from solo.registry.rules.amounts import negative
+from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.jobpolicies import default_failure_policy, failure_policy_causes, success_policy_causes
 from solo.registry.rules.podspec import default_pod_spec
 from solo.registry.rules.workloads import validate_template
@@ -185,7 +186,7 @@ def validate_job_spec(spec: Obj, field: str) -> list[Cause]:
     replacement = spec.get("podReplacementPolicy")
     allowed = _REPLACEMENTS if spec.get("podFailurePolicy") is None else ("Failed",)
     if replacement is not None and replacement not in allowed:
-        causes.append(not_one_of(replacement, allowed, f"{field}.podReplacementPolicy"))
+        causes.append(one_of(f"{field}.podReplacementPolicy", replacement, allowed))
     causes += validate_template(spec["template"], f"{field}.template")
     return [*causes, *_restarts(spec, f"{field}.template.spec.restartPolicy")]
 
@@ -214,7 +215,7 @@ def _mode(spec: Obj, field: str) -> Iterator[Cause]:
     if mode == "Indexed":
         yield from _indexed(spec, field)
     elif mode != "NonIndexed":
-        yield not_one_of(mode, ("NonIndexed", "Indexed"), f"{field}.completionMode")
+        yield one_of(f"{field}.completionMode", mode, ("NonIndexed", "Indexed"))
     else:
         for key in ("backoffLimitPerIndex", "maxFailedIndexes"):
             if spec.get(key) is not None:
@@ -252,7 +253,7 @@ def _restarts(spec: Obj, field: str) -> Iterator[Cause]:
     if policy in ("Always", "", None):
         yield cause("FieldValueRequired", field, 'valid values: "OnFailure", "Never"')
     elif policy not in ("OnFailure", "Never"):
-        yield not_one_of(policy, ("OnFailure", "Never"), field)
+        yield one_of(field, policy, ("OnFailure", "Never"))
     elif spec.get("podFailurePolicy") is not None and policy != "Never":
         # Failures are judged by pods, so their containers must not be started again.
         detail = 'only "Never" is supported when podFailurePolicy is specified'

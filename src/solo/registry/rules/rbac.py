@@ -11,8 +11,7 @@ from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from kube.machinery.resources import RBAC_GROUP
 from solo.registry.objects import child, quote, quote_json
-from solo.registry.rules.choices import one_of
-from solo.registry.rules.labelselectors import validate_label_selector
+from solo.registry.rules.fieldchecks import among, label_selector
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -69,9 +68,7 @@ def _aggregation(selectors: list[Obj], field: str) -> list[Cause]:
         detail = "at least one clusterRoleSelector required if aggregationRule is non-nil"
         return [cause("FieldValueRequired", field, detail)]
     return [
-        found
-        for index, selector in enumerate(selectors)
-        for found in validate_label_selector(selector, f"{field}[{index}]")
+        found for index, selector in enumerate(selectors) for found in label_selector(selector, f"{field}[{index}]")
     ]
 
 
@@ -86,8 +83,8 @@ class BindingStrategy(RbacStrategy):
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         reference = obj["roleRef"]
         kinds = ("Role", "ClusterRole") if self.namespaced else ("ClusterRole",)
-        causes = one_of(reference["apiGroup"], (RBAC_GROUP,), "roleRef.apiGroup")
-        causes += one_of(reference.get("kind"), kinds, "roleRef.kind")
+        causes = among("roleRef.apiGroup", reference["apiGroup"], (RBAC_GROUP,))
+        causes += among("roleRef.kind", reference.get("kind"), kinds)
         name = reference.get("name") or ""
         if not name:
             causes.append(cause("FieldValueRequired", "roleRef.name"))
@@ -103,12 +100,12 @@ class BindingStrategy(RbacStrategy):
         kind, name, group = subject.get("kind"), subject.get("name") or "", subject.get("apiGroup") or ""
         causes = [] if name else [cause("FieldValueRequired", f"{field}.name")]
         if kind in ("User", "Group"):
-            return causes + one_of(group, (RBAC_GROUP,), f"{field}.apiGroup")
+            return causes + among(f"{field}.apiGroup", group, (RBAC_GROUP,))
         if kind != "ServiceAccount":
-            return causes + one_of(kind, ("ServiceAccount", "User", "Group"), f"{field}.kind")
+            return causes + among(f"{field}.kind", kind, ("ServiceAccount", "User", "Group"))
         problems = names.dns1123_subdomain(name) if name else []
         causes += [cause("FieldValueInvalid", f"{field}.name", text, quote(name)) for text in problems]
-        causes += one_of(group, ("",), f"{field}.apiGroup")
+        causes += among(f"{field}.apiGroup", group, ("",))
         # In a RoleBinding it is one of the same namespace.
         if not self.namespaced and not subject.get("namespace"):
             causes.append(cause("FieldValueRequired", f"{field}.namespace"))

@@ -7,7 +7,8 @@ from typing import Any
 
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote, quote_json
-from solo.registry.rules.amounts import amount, count_or_percent, negative, not_one_of, over_all
+from solo.registry.rules.amounts import amount, count_or_percent, negative, over_all
+from solo.registry.rules.fieldchecks import one_of
 
 Obj = dict[str, Any]
 
@@ -21,7 +22,7 @@ def deployment_causes(spec: Obj) -> Iterator[Cause]:
     if strategy["type"] == "RollingUpdate":
         yield from _rolling_deployment(rolling, f"{field}.rollingUpdate")
     elif strategy["type"] != "Recreate":
-        yield not_one_of(strategy, ("Recreate", "RollingUpdate"), field)
+        yield one_of(field, strategy, ("Recreate", "RollingUpdate"))
     elif rolling is not None:
         detail = "may not be specified when strategy `type` is 'Recreate'"
         yield cause("FieldValueForbidden", f"{field}.rollingUpdate", detail)
@@ -43,7 +44,7 @@ def daemonset_causes(spec: Obj) -> Iterator[Cause]:
     if strategy["type"] == "RollingUpdate":
         yield from _rolling_daemonset(strategy["rollingUpdate"], f"{field}.rollingUpdate")
     elif strategy["type"] != "OnDelete":
-        yield not_one_of(strategy, ("RollingUpdate", "OnDelete"), field)
+        yield one_of(field, strategy, ("RollingUpdate", "OnDelete"))
 
 
 def _rolling_daemonset(rolling: Obj, field: str) -> Iterator[Cause]:
@@ -76,7 +77,7 @@ def statefulset_causes(spec: Obj) -> Iterator[Cause]:
     for key in ("whenDeleted", "whenScaled"):
         value = spec["persistentVolumeClaimRetentionPolicy"][key]
         if value not in _RETENTION:
-            yield not_one_of(value, _RETENTION, f"spec.persistentVolumeClaimRetentionPolicy.{key}")
+            yield one_of(f"spec.persistentVolumeClaimRetentionPolicy.{key}", value, _RETENTION)
 
 
 def _rolling_statefulset(rolling: Obj, field: str) -> Iterator[Cause]:

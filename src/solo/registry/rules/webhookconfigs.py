@@ -13,9 +13,9 @@ from solo.registry.rules.admissionmatch import (
     validate_rule,
     validate_selectors,
 )
-from solo.registry.rules.choices import one_of
 from solo.registry.rules.clientconfig import validate_client_config
 from solo.registry.rules.expressions import Scope
+from solo.registry.rules.fieldchecks import among
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -82,12 +82,12 @@ def _hook(hook: Obj, field: str) -> list[Cause]:
         causes += validate_rule(rule, f"{field}.rules[{index}]")
     for key, allowed in _CHOICES.items():
         if hook.get(key) is not None:
-            causes += one_of(hook[key], allowed, f"{field}.{key}")
+            causes += among(f"{field}.{key}", hook[key], allowed)
     if hook.get("sideEffects") is None:
         detail = f"must specify one of {', '.join(_SIDE_EFFECTS)}"
         causes.append(cause("FieldValueRequired", f"{field}.sideEffects", detail))
     else:
-        causes += one_of(hook["sideEffects"], _SIDE_EFFECTS, f"{field}.sideEffects")
+        causes += among(f"{field}.sideEffects", hook["sideEffects"], _SIDE_EFFECTS)
     seconds = hook["timeoutSeconds"]
     if not 1 <= seconds <= 30:
         detail = "the timeout value must be between 1 and 30 seconds"

@@ -9,7 +9,8 @@ from kube.machinery import objectmeta
 from kube.machinery.errors import Cause, cause
 from kube.machinery.selectors import label_selector_from_dict
 from solo.registry.objects import child, dig, quote_json, without
-from solo.registry.rules.amounts import negative, not_one_of
+from solo.registry.rules.amounts import negative
+from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
 from solo.registry.rules.replicas import status_causes
 from solo.registry.rules.rollouts import daemonset_causes, deployment_causes, statefulset_causes
@@ -68,7 +69,7 @@ class WorkloadStrategy(BuiltinStrategy):
         """Pods that are kept running do not end."""
         causes = []
         if pod.get("restartPolicy") != "Always":
-            causes.append(not_one_of(str(pod.get("restartPolicy")), ("Always",), f"{field}.restartPolicy"))
+            causes.append(one_of(f"{field}.restartPolicy", str(pod.get("restartPolicy")), ("Always",)))
         if pod.get("activeDeadlineSeconds") is not None:
             detail = f"activeDeadlineSeconds in {self.pods_of or self.kind} is not Supported"
             causes.append(cause("FieldValueForbidden", f"{field}.activeDeadlineSeconds", detail))
