@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
 from enum import Enum
 
 from kube.client.aio import AsyncClient
+from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
@@ -28,6 +30,22 @@ class _State(Enum):
     ABSENT = "absent"
     WAITING = "waiting"
     UNKNOWN = "unknown"
+    INVALID = "invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class _Coordinates:
+    """Where something was looked for and is not. Its uid alone says nothing: it may be in another namespace."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        kind = f"{self.api_version}/{self.kind}"
+        return f"[{kind}, namespace: {self.namespace}, name: {self.name}, uid: {self.uid}]"
 
 
 class GarbageCollector:
@@ -38,24 +56,28 @@ class GarbageCollector:
         self._watches = watches
         self._queue = queue
         self._graph = Graph()
-        self._absent: OrderedDict[str, None] = OrderedDict()
+        self._absent: OrderedDict[_Coordinates, None] = OrderedDict()
+        self._events = EventRecorder(client, "garbage-collector-controller")
         watches.observe_all(self._observe)
 
     def _observe(self, resource: Resource, kind: str, obj: Obj, old: Obj | None) -> None:
         if kind == "DELETED":
-            uid = obj["metadata"]["uid"]
+            meta = obj["metadata"]
             if obj is not old:
                 # The server said so. Otherwise the object is only missing from a list (or the whole kind is, for a
                 # moment), and whoever depends on it asks the API first.
-                self._remember_absent(uid)
-            visit = self._graph.forget(uid)
+                namespace = meta.get("namespace") or ""
+                self._remember_absent(
+                    _Coordinates(resource.api_version, resource.kind, namespace, meta["name"], meta["uid"])
+                )
+            visit = self._graph.forget(meta["uid"])
         else:
             visit = self._graph.observe(node_of(resource, obj))
         for uid in visit:
             self._queue.add(uid)
 
-    def _remember_absent(self, uid: str) -> None:
-        self._absent[uid] = None
+    def _remember_absent(self, coordinates: _Coordinates) -> None:
+        self._absent[coordinates] = None
         if len(self._absent) > ABSENT_LIMIT:
             self._absent.popitem(last=False)
 
@@ -81,6 +103,9 @@ class GarbageCollector:
         gone = [owner for owner, state in states if state in (_State.ABSENT, _State.WAITING)]
         if any(state is _State.UNKNOWN for _, state in states):
             return UNKNOWN_KIND_RETRY_SECONDS
+        await self._tell_of_other_namespaces(live, obj)
+        if any(state is _State.INVALID for _, state in states):
+            return None
         if len(gone) < len(states):
             if gone:
                 await self._drop_owners(live, {owner.uid for owner in gone})
@@ -99,11 +124,19 @@ class GarbageCollector:
             return "Orphan"
         return "Foreground" if FOREGROUND in node.finalizers else "Background"
 
+    async def _tell_of_other_namespaces(self, node: Node, obj: Obj) -> None:
+        """Events for owners that are in another namespace than the reference, where they do not count."""
+        for owner in node.owners:
+            known = self._graph.get(owner.uid)
+            if known is not None and known.namespace not in ("", node.namespace):
+                text = f'ownerRef {_coordinates(owner, node.namespace)} does not exist in namespace "{node.namespace}"'
+                await self._events.event(obj, "Warning", "OwnerRefInvalidNamespace", text)
+
     async def _owner_state(self, node: Node, owner: Owner) -> _State:
-        if owner.uid in self._absent:
+        if any(_coordinates(owner, namespace) in self._absent for namespace in ("", node.namespace)):
             return _State.ABSENT
         known = self._graph.get(owner.uid)
-        if known is not None and known.namespace in ("", node.namespace):
+        if known is not None and known.is_meant(owner, node.namespace):
             return _State.WAITING if known.waits_for_dependents else _State.SOLID
         resource = self._watches.find_kind(owner.api_version, owner.kind)
         if resource is None:
@@ -111,7 +144,7 @@ class GarbageCollector:
             return _State.UNKNOWN
         if resource.namespaced and not node.namespace:
             logger.warning("%s %s is not namespaced, but its owner %s is", node.resource.kind, node.name, owner.kind)
-            return _State.SOLID
+            return _State.INVALID
         namespace = node.namespace if resource.namespaced else ""
         try:
             found = await self._read(Node(resource, namespace, owner.name, owner.uid))
@@ -120,7 +153,7 @@ class GarbageCollector:
                 return _State.UNKNOWN
             raise
         if found is None:
-            self._remember_absent(owner.uid)
+            self._remember_absent(_coordinates(owner, namespace))
             return _State.ABSENT
         return _State.WAITING if found.waits_for_dependents else _State.SOLID
 
@@ -193,3 +226,7 @@ class GarbageCollector:
         except StatusError as exc:
             if exc.code != 404:
                 raise
+
+
+def _coordinates(owner: Owner, namespace: str) -> _Coordinates:
+    return _Coordinates(owner.api_version, owner.kind, namespace, owner.name, owner.uid)

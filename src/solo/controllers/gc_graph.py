@@ -25,6 +25,10 @@ class Owner:
     uid: str
     block: bool
 
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -49,6 +53,11 @@ class Node:
 
     def blocks(self, uid: str) -> bool:
         return any(owner.uid == uid and owner.block for owner in self.owners)
+
+    def is_meant(self, owner: Owner, namespace: str) -> bool:
+        """Whether a reference in an object of `namespace` leads here; the uid alone does not make it so."""
+        known = (self.uid, self.name, self.resource.kind, self.resource.group)
+        return known == (owner.uid, owner.name, owner.kind, owner.group) and self.namespace in ("", namespace)
 
 
 def node_of(resource: Resource, obj: Mapping[str, Any]) -> Node:
@@ -95,7 +104,7 @@ class Graph:
         old_owners = before.owners if before is not None else ()
         self._link(node.uid, old_owners, node.owners)
         visit: set[str] = set()
-        if node.owners and node.owners != old_owners and any(self._is_uncertain(owner) for owner in node.owners):
+        if node.owners != old_owners and any(self._is_uncertain(owner, node.namespace) for owner in node.owners):
             visit.add(node.uid)
         if node.owners != old_owners:
             visit |= self._waiting(old_owners)
@@ -115,9 +124,9 @@ class Graph:
             visit |= self._waiting(node.owners)
         return visit
 
-    def _is_uncertain(self, owner: Owner) -> bool:
+    def _is_uncertain(self, owner: Owner, namespace: str) -> bool:
         known = self._nodes.get(owner.uid)
-        return known is None or known.waits_for_dependents
+        return known is None or known.waits_for_dependents or not known.is_meant(owner, namespace)
 
     def _waiting(self, owners: tuple[Owner, ...]) -> set[str]:
         """Those owners that wait for their dependents."""

@@ -4,10 +4,14 @@ import asyncio
 import time
 import types
 
+import pytest
+
 from kube.client.queue import WorkQueue
 from kube.machinery.resources import (
+    CLUSTERROLES,
     CONFIGMAPS,
     CRDS,
+    EVENTS,
     NAMESPACES,
     PODS,
 )
@@ -41,6 +45,52 @@ async def test_gc_is_not_deceived_by_an_owner_of_the_same_name(api):
     api.put(CONFIGMAPS, "root", "ns")
     await until(lambda: not api.names(PODS, "ns"))
     assert api.find(CONFIGMAPS, "root", "ns")
+
+
+async def test_gc_looks_for_an_owner_in_each_namespace_by_itself(api):
+    """That an owner is absent from one namespace says nothing about another."""
+    owner = api.put(CONFIGMAPS, "real", "ns")
+    gone = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "gone", "uid": "uid-gone"}}
+    api.put(NAMESPACES, "other")
+    api.put(PODS, "stray", "other", metadata=owned_by(owner, gone))
+    await until(lambda: not api.names(PODS, "other"))
+    api.put(PODS, "good", "ns", metadata=owned_by(owner, gone))
+    await until(lambda: len(api.find(PODS, "good", "ns")["metadata"]["ownerReferences"]) == 1)
+    await settle(api)
+    assert "deletionTimestamp" not in api.find(PODS, "good", "ns")["metadata"]
+
+
+@pytest.mark.parametrize("wrong", [{"name": "else"}, {"kind": "ServiceAccount"}])
+async def test_gc_takes_what_names_its_owner_wrongly(api, wrong):
+    owner = api.put(CONFIGMAPS, "real", "ns")
+    await settle(api)
+    reference = owned_by(owner)["ownerReferences"][0]
+    api.put(PODS, "good", "ns", metadata={"ownerReferences": [reference]})
+    api.put(PODS, "stray", "ns", metadata={"ownerReferences": [{**reference, **wrong}]})
+    await until(lambda: api.names(PODS, "ns") == ["good"])
+
+
+async def test_gc_tells_of_an_owner_in_another_namespace(api):
+    owner = api.put(CONFIGMAPS, "real", "ns")
+    api.put(NAMESPACES, "other")
+    await settle(api)
+    api.put(PODS, "stray", "other", metadata=owned_by(owner))
+    await until(lambda: not api.names(PODS, "other"))
+    (name,) = api.names(EVENTS, "other")
+    event = api.find(EVENTS, name, "other")
+    uid = owner["metadata"]["uid"]
+    text = f'ownerRef [v1/ConfigMap, namespace: other, name: real, uid: {uid}] does not exist in namespace "other"'
+    assert (event["reason"], event["message"]) == ("OwnerRefInvalidNamespace", text)
+
+
+async def test_gc_keeps_what_is_not_namespaced_though_its_owner_is(api):
+    owner = api.put(CONFIGMAPS, "real", "ns")
+    gone = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "gone", "uid": "uid-gone"}}
+    api.put(CLUSTERROLES, "role", metadata=owned_by(owner, gone))
+    await settle(api)
+    await api.delete(CONFIGMAPS, "real", "ns")
+    await settle(api)
+    assert len(api.find(CLUSTERROLES, "role")["metadata"]["ownerReferences"]) == 2
 
 
 async def test_gc_keeps_what_is_set_free_while_it_looks(api):
