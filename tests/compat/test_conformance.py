@@ -112,6 +112,27 @@ def test_deletion_in_the_words_of_old_clients(wire, namespace):
         eventually(lambda: not wire("GET", pods)[1]["items"])
 
 
+def test_owners_in_other_namespaces(wire, namespace):
+    """Garbage collector: an owner in another namespace is none, and that says nothing about its own namespace."""
+
+    def dependent(name: str, *owners: dict) -> dict:
+        listed = [{"apiVersion": "v1", "kind": "ConfigMap", **owner} for owner in owners]
+        return {"metadata": {"name": name, "ownerReferences": listed}}
+
+    other = f"{namespace}-other"
+    assert wire("POST", "/api/v1/namespaces", {"metadata": {"name": other}})[0] == 201
+    here, there = (f"/api/v1/namespaces/{each}/configmaps" for each in (namespace, other))
+    owner = {"name": "real", "uid": wire("POST", here, {"metadata": {"name": "real"}})[1]["metadata"]["uid"]}
+    absent = {"name": "absent", "uid": "no such uid"}
+    assert wire("POST", there, dependent("stray", owner, absent))[0] == 201
+    eventually(lambda: wire("GET", f"{there}/stray")[0] == 404)
+    assert wire("POST", here, dependent("good", owner, absent))[0] == 201
+    eventually(lambda: len(wire("GET", f"{here}/good")[1]["metadata"]["ownerReferences"]) == 1)
+    events = wire("GET", f"/api/v1/namespaces/{other}/events")[1]["items"]
+    assert {each["reason"] for each in events} == {"OwnerRefInvalidNamespace"}
+    wire("DELETE", f"/api/v1/namespaces/{other}")
+
+
 def test_the_timeout_of_a_request(wire):
     """Server request timeout: a wish that is none is a bad request, a long one counts as the longest there is."""
     for path in ("/version", "/api/v1/namespaces"):
