@@ -58,8 +58,9 @@ class CronJobController:
         for uid, name in known.items():
             if uid not in present:
                 await self._events.event(cron, "Normal", "MissingJob", f"Active job went missing: {name}")
-            elif (ended := finished(present[uid])) is not None:
-                text = f"Saw completed job: {name}, condition: {ended}"
+            elif finished(present[uid]) is not None:
+                complete = has_condition(present[uid]["status"]["conditions"], "Complete")
+                text = f"Saw completed job: {name}, condition: {'Complete' if complete else 'Failed'}"
                 await self._events.event(cron, "Normal", "SawCompletedJob", text)
         for job in jobs:
             if finished(job) is None and not _is_expected(job, known):
