@@ -84,6 +84,46 @@ def test_jobs(cluster, namespace):
     cluster.kubectl("wait", *options, "--for=condition=Complete", "job/held")
 
 
+def test_a_job_is_paused_and_shrunk(cluster, namespace):
+    """Job: pods that the controller stops are no failures, and of indexes those go that are not wanted any more."""
+
+    def status():
+        return cluster.get("job", "j", "-n", namespace)["status"]
+
+    def indexes():
+        found = pods(cluster, namespace, "j").values()
+        return sorted(each["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"] for each in found)
+
+    def change(**spec):
+        cluster.kubectl("patch", "job", "j", "-n", namespace, "-p", json.dumps({"spec": spec}))
+
+    indexed = {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimit": 0}
+    cluster.apply(job("j", "sleep", "600", **indexed), namespace=namespace)
+    until(lambda: status().get("ready") == 3)
+    change(completions=2, parallelism=2)
+    until(lambda: indexes() == ["0", "1"])
+    change(suspend=True)
+    until(lambda: not cluster.get("pods", "-n", namespace, "-l", "app=j")["items"])
+    change(suspend=False)
+    until(lambda: status().get("ready") == 2)
+    assert "failed" not in status()
+    reasons = [each["reason"] for each in cluster.get("events", "-n", namespace)["items"]]
+    assert reasons.count("Suspended") == reasons.count("Resumed") == 1
+
+
+def test_a_job_counts_pods_that_are_deleted(cluster, namespace):
+    """Job: what has failed stays counted when its pod is deleted, and is waited for."""
+
+    def failed():
+        return cluster.get("job", "j", "-n", namespace)["status"].get("failed", 0)
+
+    cluster.apply(job("j", "false", backoffLimit=1), namespace=namespace)
+    until(lambda: failed() == 1)
+    cluster.kubectl("delete", "pods", "-n", namespace, "-l", "app=j")
+    time.sleep(1)
+    assert pods(cluster, namespace, "j") == {} and failed() == 1
+
+
 def test_scaling_in_the_middle_of_a_rollout(cluster, namespace):
     """Deployment, proportional scaling: what is wanted more is shared by the old and the new pods."""
 

@@ -31,6 +31,14 @@ class Outcome:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """When a pod ended and how."""
+
+    moment: datetime
+    success: bool
+
+
 def phase(pod: Mapping[str, Any]) -> str:
     return str((pod.get("status") or {}).get("phase") or "Pending")
 
@@ -68,18 +76,19 @@ def _span(first: int, last: int) -> str:
     return f"{first},{last}" if last == first + 1 else f"{first}-{last}"
 
 
-def backoff_left(pods: Iterable[Obj], now: datetime) -> float:
+def backoff_left(endings: Iterable[Ending], now: datetime) -> float:
     """Seconds to wait after the failures since the last success, twice as long for each (`newBackoffRecord`)."""
-    ended = [(moment, phase(pod)) for pod in pods if (moment := _ended(pod)) is not None]
-    successes = [moment for moment, what in ended if what == "Succeeded"]
-    failures = [moment for moment, what in ended if what == "Failed" and all(moment > each for each in successes)]
+    ended = list(endings)
+    successes = [each.moment for each in ended if each.success]
+    failures = [each.moment for each in ended if not each.success and all(each.moment > time for time in successes)]
     if not failures:
         return 0.0
     delay = min(FIRST_BACKOFF_SECONDS * 2.0 ** min(len(failures) - 1, 10), MAX_BACKOFF_SECONDS)
     return max(0.0, delay - (now - max(failures)).total_seconds())
 
 
-def _ended(pod: Obj) -> datetime | None:
+def ending_of(pod: Obj) -> Ending | None:
+    """When and how a pod ended, None while it has not."""
     if phase(pod) not in ("Succeeded", "Failed"):
         return None
     status = pod.get("status") or {}
@@ -88,7 +97,7 @@ def _ended(pod: Obj) -> datetime | None:
         for each in status.get("containerStatuses") or ()
     ]
     known = [time for time in times if time] or [pod["metadata"]["creationTimestamp"]]
-    return max(parse_rfc3339(time) for time in known)
+    return Ending(max(parse_rfc3339(time) for time in known), phase(pod) == "Succeeded")
 
 
 def failures(pods: Iterable[Obj], action_of: Callable[[Obj], str]) -> dict[int, int]:
@@ -130,7 +139,8 @@ def due(indexes: Iterable[int | None], pods: Sequence[Obj], now: datetime) -> tu
     ready: list[int | None] = []
     waits: list[float] = []
     for index in indexes:
-        delay = backoff_left([pod for pod in pods if index_of(pod) == index], now)
+        endings = (ending_of(pod) for pod in pods if index_of(pod) == index)
+        delay = backoff_left([each for each in endings if each is not None], now)
         if delay > 0:
             waits.append(delay)
         else:

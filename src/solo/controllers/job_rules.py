@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from kube.machinery.durations import parse_rfc3339, rfc3339
+from kube.machinery.selectors import label_selector_from_dict
 from solo.controllers import job_indexes
 from solo.controllers.job_indexes import Outcome, index_of, parse_indexes, phase, show_indexes
+from solo.controllers.job_tracking import Tally
+from solo.controllers.pods import ready_seconds
 
 Obj = dict[str, Any]
 
@@ -37,13 +40,13 @@ def finished(job: Mapping[str, Any]) -> datetime | None:
 
 
 def count(job: Obj, pods: Sequence[Obj], now: datetime) -> tuple[Obj, Outcome | None]:
-    """The new status as far as it counts pods, and the Job's end if it is decided."""
+    """The new status as far as it counts pods, with the uids that are to be counted, and the Job's end if decided."""
     spec, before = job["spec"], job.get("status") or {}
     status: Obj = {key: before[key] for key in ("startTime", "completedIndexes") if key in before}
     status.setdefault("startTime", rfc3339(now))
-    failures = [pod for pod in pods if phase(pod) == "Failed"]
-    verdict, ignored = _judge(spec, failures)
-    status["failed"] = max(len(failures) - ignored, int(before.get("failed") or 0))
+    tally = Tally(before)
+    tally.add("failed", (pod for pod in pods if phase(pod) == "Failed" and _counts(spec, pod)))
+    status["failed"] = tally.total("failed")
     if spec["completionMode"] == "Indexed":
         done = parse_indexes(status.get("completedIndexes") or "")
         done |= {index for pod in pods if phase(pod) == "Succeeded" and (index := index_of(pod)) is not None}
@@ -55,9 +58,24 @@ def count(job: Obj, pods: Sequence[Obj], now: datetime) -> tuple[Obj, Outcome | 
             lost = job_indexes.given_up(spec, before, pods, lambda pod: action_of(spec, pod))
             status["failedIndexes"] = show_indexes(lost)
     else:
-        succeeded = sum(phase(pod) == "Succeeded" for pod in pods)
-        status["succeeded"] = max(succeeded, int(before.get("succeeded") or 0))
-    return status, _decided(before) or verdict or _failure(spec, status, pods, now) or _success(spec, status, pods)
+        tally.add("succeeded", (pod for pod in pods if phase(pod) == "Succeeded"))
+        status["succeeded"] = tally.total("succeeded")
+    outcome = _decided(before) or _verdict(spec, pods) or _failure(spec, status, pods, now)
+    outcome = outcome or _success(spec, status, pods)
+    if outcome is not None and not outcome.success:
+        # What still runs is stopped because of that, and counts as failed.
+        tally.add("failed", (pod for pod in pods if phase(pod) != "Succeeded" and _counts(spec, pod)))
+        status["failed"] = tally.total("failed")
+    status["uncountedTerminatedPods"] = tally.noted
+    return status, outcome
+
+
+def _counts(spec: Obj, pod: Obj) -> bool:
+    """Whether a pod that fails is one of the Job's failures."""
+    index = index_of(pod)
+    if spec["completionMode"] == "Indexed" and (index is None or index >= spec["completions"]):
+        return False
+    return action_of(spec, pod) != "Ignore"
 
 
 def _decided(before: Obj) -> Outcome | None:
@@ -97,43 +115,51 @@ def _success(spec: Obj, status: Obj, pods: Sequence[Obj]) -> Outcome | None:
     return Outcome(True, "CompletionsReached", "Reached expected number of succeeded pods") if met else None
 
 
-def _judge(spec: Obj, failures: Iterable[Obj]) -> tuple[Outcome | None, int]:
-    """What the pod failure policy says: the end of the Job, and how many failures do not count."""
-    rules = (spec.get("podFailurePolicy") or {}).get("rules") or []
-    ignored = 0
-    for pod in failures:
-        number, rule = next(((n, r) for n, r in enumerate(rules) if _matches(r, pod)), (0, None))
-        if rule is None:
-            continue
-        if rule.get("action") == "FailJob":
-            meta = pod["metadata"]
-            text = f"Pod {meta['namespace']}/{meta['name']} matched FailJob rule at index {number}"
-            return Outcome(False, "PodFailurePolicy", text), ignored
-        if rule.get("action") == "Ignore":
-            ignored += 1
-    return None, ignored
+def _verdict(spec: Obj, pods: Iterable[Obj]) -> Outcome | None:
+    """The end of the Job by its pod failure policy."""
+    for pod in pods:
+        if phase(pod) == "Failed" and (found := _matching(spec, pod)) is not None:
+            number, action, what = found
+            if action == "FailJob":
+                text = f"{what} matching FailJob rule at index {number}"
+                return Outcome(False, "PodFailurePolicy", text)
+    return None
 
 
 def action_of(spec: Obj, pod: Obj) -> str:
     """What the pod failure policy does about a failed pod, "" where it has no rule for it."""
-    rules = (spec.get("podFailurePolicy") or {}).get("rules") or []
-    return next((str(rule.get("action")) for rule in rules if _matches(rule, pod)), "")
+    found = _matching(spec, pod)
+    return found[1] if found is not None else ""
 
 
-def _matches(rule: Obj, pod: Obj) -> bool:
-    status = pod.get("status") or {}
-    codes = rule.get("onExitCodes")
-    if codes:
-        for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-            ended = (each.get("state") or {}).get("terminated")
-            if not ended or not ended.get("exitCode") or codes.get("containerName") not in (None, each.get("name")):
-                continue
-            if (ended["exitCode"] in codes["values"]) is (codes["operator"] == "In"):
-                return True
-        return False
-    conditions = {(each.get("type"), each.get("status")) for each in status.get("conditions") or ()}
-    patterns = rule.get("onPodConditions") or ()
-    return any((pattern.get("type"), pattern.get("status") or "True") in conditions for pattern in patterns)
+def _matching(spec: Obj, pod: Obj) -> tuple[int, str, str] | None:
+    """The first rule of the pod failure policy for a pod: its number, its action, and the words for what it matches."""
+    for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        match = _exit_matching if rule.get("onExitCodes") else _condition_matching
+        if what := match(rule, pod):
+            return number, str(rule.get("action")), what
+    return None
+
+
+def _exit_matching(rule: Obj, pod: Obj) -> str:
+    codes, status, meta = rule["onExitCodes"], pod.get("status") or {}, pod["metadata"]
+    for each in [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]:
+        code = ((each.get("state") or {}).get("terminated") or {}).get("exitCode")
+        if not code or codes.get("containerName") not in (None, each.get("name")):
+            continue
+        if (code in codes["values"]) is (codes["operator"] == "In"):
+            place = f"{meta['namespace']}/{meta['name']}"
+            return f"Container {each.get('name')} for pod {place} failed with exit code {code}"
+    return ""
+
+
+def _condition_matching(rule: Obj, pod: Obj) -> str:
+    meta = pod["metadata"]
+    patterns = {(each.get("type"), each.get("status") or "True") for each in rule.get("onPodConditions") or ()}
+    for each in (pod.get("status") or {}).get("conditions") or ():
+        if (each.get("type"), each.get("status")) in patterns:
+            return f"Pod {meta['namespace']}/{meta['name']} has condition {each['type']}"
+    return ""
 
 
 def _restarts(pod: Obj) -> int:
@@ -158,6 +184,35 @@ def wanted_active(job: Obj, status: Obj, active: int) -> int:
         return active if status["succeeded"] else int(spec["parallelism"])
     lost = len(parse_indexes(status.get("failedIndexes") or ""))
     return max(0, min(int(spec["parallelism"]), int(wanted) - int(status["succeeded"]) - lost))
+
+
+def spare(job: Obj, active: Sequence[Obj], wanted: int, now: datetime) -> list[Obj]:
+    """The pods to stop so that `wanted` are left, those that have come least far (`activePodsForRemoval`).
+
+    Where pods have indexes, that is all with none or one out of range, and all but one of each index besides.
+    """
+    ordered = sorted(active, key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
+    ordered.sort(key=lambda pod: _progress(pod, now))
+    if job["spec"]["completionMode"] == "Indexed":
+        # Of one index the last in this order stays, as it overwrites the others.
+        last = {index: pod for pod in ordered if (index := index_of(pod)) is not None}
+        kept = {id(pod) for index, pod in last.items() if index < job["spec"]["completions"]}
+        ordered.sort(key=lambda pod: id(pod) in kept)
+        return ordered[: max(len(active) - len(kept), len(active) - wanted)]
+    return ordered[: max(0, len(active) - wanted)]
+
+
+def _progress(pod: Obj, now: datetime) -> tuple[bool, bool, float, int]:
+    """How far an active pod has come (`controller.ActivePods`)."""
+    ready = ready_seconds(pod, now)
+    is_placed = bool((pod.get("spec") or {}).get("nodeName"))
+    return is_placed, phase(pod) == "Running", -1.0 if ready is None else ready, -_restarts(pod)
+
+
+def selects_its_pods(job: Obj) -> bool:
+    """Whether the pods of a Job's template are its own; with a selector of its own this may not be so."""
+    labels = (job["spec"]["template"].get("metadata") or {}).get("labels")
+    return label_selector_from_dict(job["spec"].get("selector")).matches(labels)
 
 
 def free_indexes(job: Obj, status: Obj, active: Iterable[Obj]) -> list[int | None]:

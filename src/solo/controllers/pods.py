@@ -62,13 +62,14 @@ async def delete_pod(client: AsyncClient, events: EventRecorder, owner: Obj, pod
     await events.event(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")
 
 
-async def update_status(client: AsyncClient, obj: Obj, status: Obj, resource: Resource) -> None:
-    """Replace an object's status; an object that has gone meanwhile needs none."""
+async def update_status(client: AsyncClient, obj: Obj, status: Obj, resource: Resource) -> Obj:
+    """Replace an object's status and return what it is then; an object that has gone meanwhile needs none."""
     try:
-        await client.update_status(resource, {**obj, "status": status})
+        return await client.update_status(resource, {**obj, "status": status})
     except StatusError as exc:
         if exc.code != 404:
             raise
+    return obj
 
 
 def place_of(obj: Mapping[str, Any]) -> Place:

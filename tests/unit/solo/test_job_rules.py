@@ -1,24 +1,29 @@
 """What becomes of a Job: counting, ends, indexes and waiting."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from kube.machinery.durations import rfc3339
 from solo.controllers import job_indexes, job_rules
+from solo.controllers.job_tracking import TRACKING, Endings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+numbers = itertools.count()
 
 
 def job(status=None, **spec):
     template = {"spec": {"restartPolicy": spec.pop("restartPolicy", "Never")}}
     base = {"parallelism": 2, "completions": 2, "backoffLimit": 1, "completionMode": "NonIndexed", "template": template}
-    return {"metadata": {"name": "j"}, "spec": {**base, **spec}, "status": status or {}}
+    return {"metadata": {"name": "j", "uid": "job"}, "spec": {**base, **spec}, "status": status or {}}
 
 
 def pod(phase, seconds_ago=0, index=None, code=0, restarts=0):
     ended = {"state": {"terminated": {"exitCode": code, "finishedAt": rfc3339(NOW - timedelta(seconds=seconds_ago))}}}
-    meta = {"name": "p", "namespace": "ns", "annotations": {job_indexes.INDEX: str(index)} if index is not None else {}}
+    meta = {"name": "p", "namespace": "ns", "uid": f"pod-{next(numbers)}", "annotations": {TRACKING: ""}}
+    if index is not None:
+        meta["annotations"][job_indexes.INDEX] = str(index)
     entry = {"name": "c", "restartCount": restarts, **(ended if phase in ("Succeeded", "Failed") else {})}
     return {"metadata": meta, "status": {"phase": phase, "containerStatuses": [entry]}}
 
@@ -56,6 +61,24 @@ def test_what_was_counted_stays_counted():
     assert (status["succeeded"], status["failed"]) == (1, 1)
 
 
+def test_counters_go_up_by_what_is_new():
+    done, counted = pod("Failed"), pod("Failed")
+    del counted["metadata"]["annotations"][TRACKING]
+    before = {"succeeded": 1, "failed": 1, "uncountedTerminatedPods": {"succeeded": ["gone"]}}
+    status, _ = job_rules.count(job(before, completions=5, backoffLimit=5), [done, counted, pod("Succeeded")], NOW)
+    assert (status["succeeded"], status["failed"]) == (3, 2)
+    noted = status["uncountedTerminatedPods"]
+    assert noted["failed"] == [done["metadata"]["uid"]] and len(noted["succeeded"]) == 2
+    again, _ = job_rules.count(job({**before, "uncountedTerminatedPods": noted}, backoffLimit=5), [done], NOW)
+    assert (again["succeeded"], again["failed"]) == (3, 2)
+
+
+def test_what_runs_when_a_job_fails_has_failed():
+    pods = [pod("Running"), pod("Failed"), pod("Failed")]
+    status, outcome = job_rules.count(job(), pods, NOW)
+    assert (status["failed"], outcome.success) == (3, False)
+
+
 def test_indexes():
     indexed = job({"completedIndexes": "0"}, completionMode="Indexed", completions=5, parallelism=3)
     status, _ = job_rules.count(indexed, [pod("Succeeded", index=2), pod("Succeeded", index=3)], NOW)
@@ -70,6 +93,12 @@ def test_the_pod_failure_policy():
     policy = {"rules": [{"action": "FailJob", "onExitCodes": codes}]}
     _, outcome = job_rules.count(job(podFailurePolicy=policy), [pod("Failed", code=42)], NOW)
     assert (outcome.success, outcome.reason) == (False, "PodFailurePolicy")
+    assert outcome.message == "Container c for pod ns/p failed with exit code 42 matching FailJob rule at index 0"
+    disrupted = pod("Failed")
+    disrupted["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+    conditions = {"rules": [{"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget"}]}]}
+    _, outcome = job_rules.count(job(podFailurePolicy=conditions), [disrupted], NOW)
+    assert outcome.message == "Pod ns/p has condition DisruptionTarget matching FailJob rule at index 0"
     policy["rules"][0]["action"] = "Ignore"
     status, outcome = job_rules.count(job(podFailurePolicy=policy, backoffLimit=0), [pod("Failed", code=42)], NOW)
     assert (status["failed"], outcome) == (0, None)
@@ -107,7 +136,38 @@ def test_failures_are_counted_by_index():
     ],
 )
 def test_failures_are_waited_for(pods, seconds):
-    assert job_indexes.backoff_left([pod(*each) for each in pods], NOW) == seconds
+    endings = [job_indexes.ending_of(pod(*each)) for each in pods]
+    assert job_indexes.backoff_left(endings, NOW) == seconds
+
+
+def test_failures_are_waited_for_when_their_pods_are_gone():
+    endings = Endings()
+    place, mine = ("ns", "j"), job()
+    stopped = pod("Failed")
+    stopped["metadata"] |= {"annotations": {}, "deletionTimestamp": rfc3339(NOW)}
+    assert endings.learn(place, mine, [stopped, pod("Succeeded", 9), pod("Failed", 5)])
+    known = endings.learn(place, mine, [pod("Failed", 4)])
+    assert job_indexes.backoff_left(known, NOW) == 16
+    assert job_indexes.backoff_left(endings.learn(place, mine, [pod("Succeeded", 1)]), NOW) == 0
+    other = job()
+    other["metadata"]["uid"] = "made anew"
+    assert endings.learn(place, other, []) == []
+
+
+def test_which_pods_are_stopped():
+    pending, first, second, again, beyond = [
+        pod(phase, index=index)
+        for phase, index in (("Pending", 1), ("Running", 0), ("Running", 1), *[("Running", 2)] * 2)
+    ]
+    for each, time in ((first, 1), (second, 2), (again, 3), (beyond, 4), (pending, 5)):
+        each["metadata"]["creationTimestamp"] = rfc3339(NOW + timedelta(seconds=time))
+    plain = job()
+    assert job_rules.spare(plain, [first, second, pending], 1, NOW) == [pending, second]
+    assert job_rules.spare(plain, [first], 2, NOW) == []
+    indexed = job(completionMode="Indexed", completions=2)
+    assert job_rules.spare(indexed, [first, second, again, beyond], 2, NOW) == [beyond, again]
+    assert job_rules.spare(indexed, [first, pending, second], 2, NOW) == [pending]
+    assert job_rules.spare(indexed, [first, second], 1, NOW) == [second]
 
 
 def test_how_many_run():
