@@ -89,7 +89,7 @@ class JobController:
             text = "Error creating: `selector` does not match template `labels`"
             await self._events.event(job, "Warning", "FailedCreate", text)
             return None
-        view = _View(job, await claim(self._client, job, JOBS, PODS), datetime.now(UTC))
+        view = _View(job, await claim(self._client, job, JOBS, PODS, {TRACKING: ""}), datetime.now(UTC))
         status, outcome = job_rules.count(job, view.pods, view.now)
         view.endings = self._endings.learn(place, job, view.pods)
         await self._note(view, status["uncountedTerminatedPods"])

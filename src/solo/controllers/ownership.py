@@ -48,9 +48,15 @@ def adding_owner(queue: WorkQueue[Place], owner_resource: Resource) -> Callable[
     return changed
 
 
-async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resource: Resource) -> list[Obj]:
+async def claim(
+    client: AsyncClient,
+    owner: Obj,
+    owner_resource: Resource,
+    resource: Resource,
+    marks: Mapping[str, str] | None = None,
+) -> list[Obj]:
     """The objects of `resource` that `owner` manages, after adopting those that its selector matches and nobody does,
-    and letting go of those that it does not match any more.
+    and letting go of those that it does not match any more. What is adopted gets `marks` as annotations.
 
     Read from the API and not from a cache, so that a pass sees what the pass before it made.
     """
@@ -68,7 +74,9 @@ async def claim(client: AsyncClient, owner: Obj, owner_resource: Resource, resou
             continue
         deleting = obj["metadata"].get("deletionTimestamp") or meta.get("deletionTimestamp")
         if not deleting and selector.matches(obj["metadata"].get("labels")):
-            adopted = await _adopt(client, obj, controller_reference(owner, owner_resource), resource)
+            references = [*(obj["metadata"].get("ownerReferences") or []), controller_reference(owner, owner_resource)]
+            change = {"ownerReferences": references, **({"annotations": marks} if marks else {})}
+            adopted = await _adopt(client, obj, change, resource)
             if adopted is not None:
                 claimed.append(adopted)
     return claimed
@@ -92,12 +100,9 @@ async def _release(client: AsyncClient, obj: Obj, uid: str, resource: Resource) 
             raise
 
 
-async def _adopt(client: AsyncClient, obj: Obj, reference: Obj, resource: Resource) -> Obj | None:
+async def _adopt(client: AsyncClient, obj: Obj, change: Obj, resource: Resource) -> Obj | None:
     meta = obj["metadata"]
-    references = [*(meta.get("ownerReferences") or []), reference]
-    patch = {
-        "metadata": {"uid": meta["uid"], "ownerReferences": references, "resourceVersion": meta["resourceVersion"]}
-    }
+    patch = {"metadata": {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"], **change}}
     try:
         return await client.patch(resource, meta["name"], patch, meta["namespace"])
     except StatusError as exc:

@@ -82,6 +82,15 @@ async def test_successes_add_up_though_their_pods_are_deleted(api, jobs):
     assert (status_of(api)["succeeded"], status_of(api)["conditions"][-1]["type"]) == (3, "Complete")
 
 
+async def test_what_is_adopted_counts_also_when_it_has_ended(api, jobs):
+    put_job(api)
+    api.put(PODS, "orphan", "ns", metadata={"labels": {"job": "j"}}, status={"phase": "Succeeded"})
+    await jobs.reconcile(PLACE)
+    assert (status_of(api)["succeeded"], status_of(api)["active"]) == (1, 1)
+    await jobs.reconcile(PLACE)
+    assert status_of(api)["succeeded"] == 1
+
+
 async def test_a_pod_is_not_made_sooner_because_the_failed_one_is_deleted(api, jobs):
     put_job(api)
     await jobs.reconcile(PLACE)
