@@ -76,9 +76,9 @@ def _span(first: int, last: int) -> str:
     return f"{first},{last}" if last == first + 1 else f"{first}-{last}"
 
 
-def backoff_left(endings: Iterable[Ending], now: datetime) -> float:
+def backoff_left(pods: Iterable[Obj], now: datetime) -> float:
     """Seconds to wait after the failures since the last success, twice as long for each (`newBackoffRecord`)."""
-    ended = list(endings)
+    ended = [ending for pod in pods if (ending := ending_of(pod)) is not None]
     successes = [each.moment for each in ended if each.success]
     failures = [each.moment for each in ended if not each.success and all(each.moment > time for time in successes)]
     if not failures:
@@ -139,8 +139,7 @@ def due(indexes: Iterable[int | None], pods: Sequence[Obj], now: datetime) -> tu
     ready: list[int | None] = []
     waits: list[float] = []
     for index in indexes:
-        endings = (ending_of(pod) for pod in pods if index_of(pod) == index)
-        delay = backoff_left([each for each in endings if each is not None], now)
+        delay = backoff_left([pod for pod in pods if index_of(pod) == index], now)
         if delay > 0:
             waits.append(delay)
         else:

@@ -10,7 +10,7 @@ from kube.machinery.durations import parse_rfc3339, rfc3339
 from kube.machinery.selectors import label_selector_from_dict
 from solo.controllers import job_indexes
 from solo.controllers.job_indexes import Outcome, index_of, parse_indexes, phase, show_indexes
-from solo.controllers.job_tracking import Tally
+from solo.controllers.job_tracking import Tally, is_stopped
 from solo.controllers.pods import ready_seconds
 
 Obj = dict[str, Any]
@@ -55,7 +55,8 @@ def count(job: Obj, pods: Sequence[Obj], now: datetime) -> tuple[Obj, Outcome | 
             status["completedIndexes"] = show_indexes(done)
         status["succeeded"] = len(done)
         if spec.get("backoffLimitPerIndex") is not None:
-            lost = job_indexes.given_up(spec, before, pods, lambda pod: action_of(spec, pod))
+            own = [pod for pod in pods if not is_stopped(pod)]
+            lost = job_indexes.given_up(spec, before, own, lambda pod: action_of(spec, pod))
             status["failedIndexes"] = show_indexes(lost)
     else:
         tally.add("succeeded", (pod for pod in pods if phase(pod) == "Succeeded"))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from solo.controllers.job_indexes import Ending, ending_of
+from solo.controllers.job_indexes import ending_of
 from solo.controllers.ownership import Place
 
 Obj = dict[str, Any]
@@ -48,30 +48,37 @@ class Tally:
         return dict(self._noted)
 
 
-class Endings:
-    """When the pods of Jobs ended, remembered beyond the pods themselves.
+def is_stopped(pod: Mapping[str, Any]) -> bool:
+    """Whether the controller has stopped a pod: if it fails of that, it is no fault of its own."""
+    return bool(pod["metadata"].get("deletionTimestamp")) and not is_tracked(pod)
 
-    After a restart there is what the pods tell; Kubernetes has it in memory, too.
+
+class Ended:
+    """The pods of Jobs that have ended, remembered when they are deleted, for the time to wait after failures.
+
+    After a restart there is what is left of them; Kubernetes has the times in memory, too.
     """
 
     def __init__(self) -> None:
-        self._known: dict[Place, tuple[str, dict[str, Ending]]] = {}
+        self._known: dict[Place, tuple[str, dict[str, Obj]]] = {}
 
-    def learn(self, place: Place, job: Obj, pods: Iterable[Obj]) -> list[Ending]:
-        """Take in what has ended by now; returns what is known of the Job since its last success."""
+    def learn(self, place: Place, job: Obj, pods: Iterable[Obj]) -> list[Obj]:
+        """Take in what has ended by now; returns what is known of the Job, as far as it still matters."""
         job_uid = job["metadata"]["uid"]
         uid, known = self._known.get(place, (job_uid, {}))
-        if uid != job_uid:
-            known = {}
-        for pod in pods:
-            ending = ending_of(pod)
-            # What the controller stops has failed for no fault of its own.
-            if ending is not None and (is_tracked(pod) or not pod["metadata"].get("deletionTimestamp")):
-                known[pod["metadata"]["uid"]] = ending
-        success = max((each.moment for each in known.values() if each.success), default=None)
-        known = {uid: each for uid, each in known.items() if success is None or each.moment >= success}
+        new = {pod["metadata"]["uid"]: pod for pod in pods if ending_of(pod) is not None and not is_stopped(pod)}
+        known = _that_matter(job, {**known, **new} if uid == job_uid else new)
         self._known[place] = job_uid, known
         return list(known.values())
 
     def forget(self, place: Place) -> None:
         self._known.pop(place, None)
+
+
+def _that_matter(job: Obj, ended: Mapping[str, Obj]) -> dict[str, Obj]:
+    """A success makes up for the failures before it, unless each index has its own."""
+    endings = {uid: ending for uid, pod in ended.items() if (ending := ending_of(pod)) is not None}
+    if job["spec"].get("backoffLimitPerIndex") is not None:
+        return {uid: ended[uid] for uid, ending in endings.items() if not ending.success}
+    success = max((ending.moment for ending in endings.values() if ending.success), default=None)
+    return {uid: ended[uid] for uid, ending in endings.items() if success is None or ending.moment >= success}

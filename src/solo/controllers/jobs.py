@@ -18,8 +18,8 @@ from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
 from kube.machinery.resources import JOBS, PODS
 from solo.controllers import job_indexes, job_rules
-from solo.controllers.job_indexes import FAILURES, INDEX, Ending, Outcome
-from solo.controllers.job_tracking import TRACKING, Endings, is_tracked
+from solo.controllers.job_indexes import FAILURES, INDEX, Outcome
+from solo.controllers.job_tracking import TRACKING, Ended, is_tracked
 from solo.controllers.ownership import Place, adding_owner, claim
 from solo.controllers.pods import (
     create_pod,
@@ -46,7 +46,7 @@ class _View:
     now: datetime
     active: list[Obj] = field(init=False)
     ending: list[Obj] = field(init=False)
-    endings: list[Ending] = field(default_factory=list)
+    ended: list[Obj] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.active = [pod for pod in self.pods if is_active(pod)]
@@ -70,7 +70,7 @@ class JobController:
         self._client = client
         self._queue = queue
         self._events = EventRecorder(client, "job-controller")
-        self._endings = Endings()
+        self._ended = Ended()
         watches.subscribe(JOBS, lambda kind, obj, old: self._queue.add(place_of(obj)))
         watches.subscribe(PODS, adding_owner(queue, JOBS))
 
@@ -78,11 +78,11 @@ class JobController:
         """Start, stop and count the pods of one Job; returns the seconds until time changes something."""
         job = await read(self._client, JOBS, place)
         if job is None or job["metadata"].get("deletionTimestamp") or job["spec"].get("managedBy"):
-            self._endings.forget(place)
+            self._ended.forget(place)
             return None
         ended = job_rules.finished(job)
         if ended is not None:
-            self._endings.forget(place)
+            self._ended.forget(place)
             return await self._expire(job, ended)
         if not job_rules.selects_its_pods(job):
             # Its pods would be let go of as soon as they are made, and made again without end.
@@ -91,7 +91,7 @@ class JobController:
             return None
         view = _View(job, await claim(self._client, job, JOBS, PODS, {TRACKING: ""}), datetime.now(UTC))
         status, outcome = job_rules.count(job, view.pods, view.now)
-        view.endings = self._endings.learn(place, job, view.pods)
+        view.ended = self._ended.learn(place, job, view.pods)
         await self._note(view, status["uncountedTerminatedPods"])
         again: list[float] = []
         if outcome is not None or view.spec.get("suspend"):
@@ -222,9 +222,9 @@ def _due(view: _View, status: Obj, missing: int) -> tuple[list[int | None], list
     if spec["completionMode"] == "Indexed":
         free = job_rules.free_indexes(view.job, status, view.active)
     if spec.get("backoffLimitPerIndex") is not None:
-        ready, delays = job_indexes.due(free, view.pods, view.now)
+        ready, delays = job_indexes.due(free, view.ended, view.now)
         return ready[:missing], delays
-    delay = job_indexes.backoff_left(view.endings, view.now)
+    delay = job_indexes.backoff_left(view.ended, view.now)
     return ([], [delay]) if delay > 0 else (free[:missing], [])
 
 
@@ -241,7 +241,7 @@ def _pod(view: _View, index: int | None) -> Obj:
     meta["labels"] = {**(meta.get("labels") or {}), INDEX: str(index)}
     meta["annotations"][INDEX] = str(index)
     if view.spec.get("backoffLimitPerIndex") is not None:
-        failed = job_indexes.failures(view.pods, lambda each: job_rules.action_of(view.spec, each))
+        failed = job_indexes.failures(view.ended, lambda each: job_rules.action_of(view.spec, each))
         meta["annotations"][FAILURES] = str(failed.get(index, 0))
     variable: dict[str, Any] = {
         "name": "JOB_COMPLETION_INDEX",

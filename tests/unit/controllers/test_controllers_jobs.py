@@ -82,6 +82,19 @@ async def test_successes_add_up_though_their_pods_are_deleted(api, jobs):
     assert (status_of(api)["succeeded"], status_of(api)["conditions"][-1]["type"]) == (3, "Complete")
 
 
+async def test_an_index_fails_for_good_though_its_pods_are_deleted(api, jobs):
+    put_job(api, completionMode="Indexed", completions=1, backoffLimit=2**31 - 1, backoffLimitPerIndex=1)
+    for _ in range(2):
+        await jobs.reconcile(PLACE)
+        finish(api, "Failed")
+        # Nothing is made in the pass that sees the failure.
+        api.edit(JOBS, "j", "ns", spec={"parallelism": 0})
+        await jobs.reconcile(PLACE)
+        await delete_pods(api)
+        api.edit(JOBS, "j", "ns", spec={"parallelism": 1})
+    assert (status_of(api)["failed"], status_of(api)["failedIndexes"]) == (2, "0")
+
+
 async def test_what_is_adopted_counts_also_when_it_has_ended(api, jobs):
     put_job(api)
     api.put(PODS, "orphan", "ns", metadata={"labels": {"job": "j"}}, status={"phase": "Succeeded"})

@@ -7,7 +7,7 @@ import pytest
 
 from kube.machinery.durations import rfc3339
 from solo.controllers import job_indexes, job_rules
-from solo.controllers.job_tracking import TRACKING, Endings
+from solo.controllers.job_tracking import TRACKING, Ended
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 numbers = itertools.count()
@@ -136,22 +136,30 @@ def test_failures_are_counted_by_index():
     ],
 )
 def test_failures_are_waited_for(pods, seconds):
-    endings = [job_indexes.ending_of(pod(*each)) for each in pods]
-    assert job_indexes.backoff_left(endings, NOW) == seconds
+    assert job_indexes.backoff_left([pod(*each) for each in pods], NOW) == seconds
 
 
 def test_failures_are_waited_for_when_their_pods_are_gone():
-    endings = Endings()
+    ended = Ended()
     place, mine = ("ns", "j"), job()
     stopped = pod("Failed")
     stopped["metadata"] |= {"annotations": {}, "deletionTimestamp": rfc3339(NOW)}
-    assert endings.learn(place, mine, [stopped, pod("Succeeded", 9), pod("Failed", 5)])
-    known = endings.learn(place, mine, [pod("Failed", 4)])
+    assert ended.learn(place, mine, [stopped, pod("Succeeded", 9), pod("Failed", 5)])
+    known = ended.learn(place, mine, [pod("Failed", 4)])
     assert job_indexes.backoff_left(known, NOW) == 16
-    assert job_indexes.backoff_left(endings.learn(place, mine, [pod("Succeeded", 1)]), NOW) == 0
+    assert job_indexes.backoff_left(ended.learn(place, mine, [pod("Succeeded", 1)]), NOW) == 0
     other = job()
     other["metadata"]["uid"] = "made anew"
-    assert endings.learn(place, other, []) == []
+    assert ended.learn(place, other, []) == []
+
+
+def test_an_index_is_not_given_up_because_its_pod_was_stopped():
+    spec = {"completionMode": "Indexed", "completions": 3, "backoffLimit": 2**31 - 1, "backoffLimitPerIndex": 0}
+    stopped = pod("Failed", index=1)
+    del stopped["metadata"]["annotations"][TRACKING]
+    assert job_rules.count(job(**spec), [stopped], NOW)[0]["failedIndexes"] == "1"
+    stopped["metadata"]["deletionTimestamp"] = rfc3339(NOW)
+    assert job_rules.count(job(**spec), [stopped], NOW)[0]["failedIndexes"] == ""
 
 
 def test_which_pods_are_stopped():
