@@ -97,7 +97,12 @@ class JobController:
         if outcome is not None or view.spec.get("suspend"):
             await self._stop(view, view.active)
         else:
-            again = await self._start(view, status)
+            try:
+                again = await self._start(view, status)
+            except StatusError:
+                # A quota may refuse pods for long; what there is to say of the others does not wait for that.
+                await self._report(view, status, outcome)
+                raise
         await self._report(view, status, outcome)
         return min(again) if again else None
 

@@ -82,6 +82,23 @@ async def test_successes_add_up_though_their_pods_are_deleted(api, jobs):
     assert (status_of(api)["succeeded"], status_of(api)["conditions"][-1]["type"]) == (3, "Complete")
 
 
+async def test_what_has_ended_is_counted_though_no_pod_can_be_made(api, jobs):
+    put_job(api)
+    await jobs.reconcile(PLACE)
+    finish(api, "Succeeded")
+    create = api.create
+
+    async def refusing(resource, obj, *arguments, **options):
+        if resource is PODS:
+            raise StatusError(403, "Forbidden", "exceeded quota")
+        return await create(resource, obj, *arguments, **options)
+
+    api.create = refusing
+    with pytest.raises(StatusError):
+        await jobs.reconcile(PLACE)
+    assert (status_of(api)["succeeded"], status_of(api)["uncountedTerminatedPods"]) == (1, {})
+
+
 async def test_an_index_fails_for_good_though_its_pods_are_deleted(api, jobs):
     put_job(api, completionMode="Indexed", completions=1, backoffLimit=2**31 - 1, backoffLimitPerIndex=1)
     for _ in range(2):
