@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from solo.node.addresses import Addresses
@@ -13,7 +13,9 @@ Obj = dict[str, Any]
 _OWN_FIELDS = ("reason", "message", "initContainerStatuses")
 """Fields that a later status may lack; what others have written stays."""
 
-_OWN_CONDITIONS = ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+_OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+_NOT_SET_UP = ("ContainerCreating", "PodInitializing")
+"""Why a container waits as long as its pod has not been set up, or not been initialized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def container_status(uid: str, container: Obj, view: ContainerView, *, init: boo
 
 def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
     """The pod's phase (kubelet `getPhase`). It has not ended while a sidecar runs."""
+    if _is_over(pod, views):
+        return _final_phase(pod, views)
     found = _phase_without_sidecars(pod, views)
     sidecars = [container for container in init_containers(pod) if is_sidecar(container)]
     if found != "Failed" and not _begun(pod, views) and any(not views[each["name"]].started for each in sidecars):
@@ -86,6 +90,17 @@ def phase(pod: Obj, views: dict[str, ContainerView]) -> str:
     if found in ("Succeeded", "Failed") and any(views[container["name"]].record.pid for container in sidecars):
         return "Running" if _begun(pod, views) else "Pending"
     return found
+
+
+def _is_over(pod: Obj, views: dict[str, ContainerView]) -> bool:
+    """Whether a pod was deleted and nothing of it runs: whatever its restart policy, nothing will any more."""
+    return "deletionTimestamp" in pod["metadata"] and not any(view.record.pid for view in views.values())
+
+
+def _final_phase(pod: Obj, views: dict[str, ContainerView]) -> str:
+    """What became of a pod that is over; one whose containers have not all run failed (kubelet `TerminatePod`)."""
+    ends = [views[container["name"]].record.terminated for container in containers(pod)]
+    return "Succeeded" if all(ended is not None and ended.exit_code == 0 for ended in ends) else "Failed"
 
 
 def _begun(pod: Obj, views: dict[str, ContainerView]) -> bool:
@@ -138,6 +153,13 @@ def _observed(pod: Obj) -> Obj:
     return {"observedGeneration": generation} if generation else {}
 
 
+def _set_up(views: dict[str, ContainerView], pod_phase: str) -> bool:
+    """Whether the pod has all that its containers need before one can start: Kubernetes' sandbox."""
+    return pod_phase not in ("Succeeded", "Failed") and any(
+        view.record.started_at or (view.waiting and view.waiting[0] not in _NOT_SET_UP) for view in views.values()
+    )
+
+
 def _initialized(pod: Obj, container: Obj, views: dict[str, ContainerView]) -> bool:
     """Whether an init container has done its part."""
     view = views[container["name"]]
@@ -170,13 +192,21 @@ def conditions(pod: Obj, views: dict[str, ContainerView], pod_phase: str, now: s
         ready_message = f'corresponding condition of pod readiness gate "{closed_gates[0]}" is not True'
     init_text = f"containers with incomplete status: [{' '.join(incomplete)}]" if incomplete else ""
     init_reason = "ContainersNotInitialized" if incomplete else ""
+    if pod_phase == "Succeeded":
+        incomplete, init_reason, init_text = [], reason, ""
     return [
+        _condition(pod, "PodReadyToStartContainers", _set_up(views, pod_phase), now),
         _condition(pod, "Initialized", not incomplete, now, init_reason, init_text),
         _condition(pod, "Ready", all_ready and not closed_gates, now, ready_reason, ready_message),
         _condition(pod, "ContainersReady", all_ready, now, reason, message),
         _condition(pod, "PodScheduled", True, now),
         *foreign,
     ]
+
+
+def _not_to_restart(view: ContainerView) -> ContainerView:
+    """A container that ended in a pod that is over does not wait for its next start."""
+    return view if view.record.terminated is None else replace(view, waiting=None)
 
 
 def build(
@@ -189,6 +219,8 @@ def build(
 ) -> Obj:
     """The whole status. `failed` is (reason, message) when the agent itself has given the pod up."""
     uid = pod["metadata"]["uid"]
+    if _is_over(pod, views):
+        views = {name: _not_to_restart(view) for name, view in views.items()}
     pod_phase = "Failed" if failed else phase(pod, views)
     status: Obj = {
         **_observed(pod),

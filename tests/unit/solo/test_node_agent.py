@@ -163,6 +163,7 @@ async def test_deletion_is_graceful_and_final(api, agent, root):
     assert marked(root) == []
     final = [body for method, where, body in api.writes if where == f"{path}/status" and method == "PATCH"][-1]
     assert final["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+    assert final["status"]["phase"] == "Failed"
     assert await until(lambda: api.events("Killing")) == ["Stopping container c"]
 
 

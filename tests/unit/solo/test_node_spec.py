@@ -265,7 +265,7 @@ def test_status_of_a_running_pod():
     built = status.build(pod(), views(record=record, ready=True, started=True), NOW, Addresses())
     assert built["phase"] == "Running" and built["podIP"] == "127.0.0.1"
     assert {entry["type"]: entry["status"] for entry in built["conditions"]} == dict.fromkeys(
-        ("Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
+        ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"), "True"
     )
     (entry,) = built["containerStatuses"]
     assert entry["state"] == {"running": {"startedAt": NOW}} and entry["lastState"]["terminated"]["exitCode"] == 1
@@ -287,6 +287,52 @@ def test_phase_of_a_pod_whose_container_ended(policy, code, waiting, phase):
     built = status.build(pod(restartPolicy=policy), views(record=record, waiting=waiting), NOW, Addresses())
     assert built["phase"] == phase
     assert next(entry for entry in built["conditions"] if entry["type"] == "Ready")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("record", "waiting", "phase"),
+    [
+        (ContainerRecord("c", started_at=NOW, terminated=ended(0)), None, "Succeeded"),
+        (ContainerRecord("c", started_at=NOW, terminated=ended(1)), ("CrashLoopBackOff", ""), "Failed"),
+        (ContainerRecord("c"), ("ContainerCreating", ""), "Failed"),
+        (ContainerRecord("c", pid=5, started_at=NOW), None, "Running"),
+    ],
+    ids=["ended well", "would be restarted", "never started", "still runs"],
+)
+def test_a_deleted_pod_ends_whatever_its_restart_policy(record, waiting, phase):
+    deleted = pod(restartPolicy="Always")
+    deleted["metadata"]["deletionTimestamp"] = NOW
+    built = status.build(deleted, views(record=record, waiting=waiting), NOW, Addresses())
+    assert built["phase"] == phase
+    if record.terminated:
+        assert "terminated" in built["containerStatuses"][0]["state"]
+
+
+def test_a_sidecar_that_still_runs_keeps_a_deleted_pod_from_its_end():
+    deleted = pod(initContainers=[{"name": "s", "image": "host", "restartPolicy": "Always"}])
+    deleted["metadata"]["deletionTimestamp"] = NOW
+    main = ContainerView(ContainerRecord("c", started_at=NOW, terminated=ended(0)))
+    sidecar = ContainerRecord("s", pid=5, started_at=NOW)
+    assert status.phase(deleted, {"c": main, "s": ContainerView(sidecar)}) == "Running"
+    sidecar.pid, sidecar.terminated = 0, ended(143)
+    assert status.phase(deleted, {"c": main, "s": ContainerView(sidecar)}) == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("record", "waiting", "set_up", "initialized"),
+    [
+        (ContainerRecord("c"), ("ContainerCreating", "a volume is not there"), "False", ("True", None)),
+        (ContainerRecord("c"), ("CreateContainerConfigError", ""), "True", ("True", None)),
+        (ContainerRecord("c", pid=5, started_at=NOW), None, "True", ("True", None)),
+        (ContainerRecord("c", started_at=NOW, terminated=ended(1)), None, "False", ("True", None)),
+        (ContainerRecord("c", started_at=NOW, terminated=ended(0)), None, "False", ("True", "PodCompleted")),
+    ],
+)
+def test_conditions_of_the_way_to_the_first_container(record, waiting, set_up, initialized):
+    built = status.build(pod(restartPolicy="Never"), views(record=record, waiting=waiting), NOW, Addresses())
+    found = {entry["type"]: entry for entry in built["conditions"]}
+    assert found["PodReadyToStartContainers"]["status"] == set_up
+    assert (found["Initialized"]["status"], found["Initialized"].get("reason")) == initialized
 
 
 @pytest.mark.parametrize(
@@ -327,7 +373,8 @@ def test_conditions_keep_their_transition_times_and_those_of_others():
     before["spec"]["readinessGates"] = [{"conditionType": "example.org/gate"}]
     record = ContainerRecord("c", pid=5, started_at=NOW)
     built = status.build(before, views(record=record, ready=True, started=True), NOW, Addresses())["conditions"]
-    assert built[1]["lastTransitionTime"] == "2020-01-01T00:00:00Z" and built[1]["status"] == "True"
+    ready = next(entry for entry in built if entry["type"] == "Ready")
+    assert ready["lastTransitionTime"] == "2020-01-01T00:00:00Z" and ready["status"] == "True"
     assert built[-1] == {"type": "example.org/gate", "status": "True"}
 
 
