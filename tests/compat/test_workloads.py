@@ -160,6 +160,31 @@ def test_a_daemon_set_and_its_history(cluster, namespace):
     assert "skipped rollback (current template already matches revision 3)" in again
 
 
+def test_a_daemon_set_goes_by_affinity_and_keeps_its_pods_when_a_taint_comes(cluster, namespace):
+    terms = [{"matchExpressions": [{"key": "not-a-label-of-the-node", "operator": "Exists"}]}]
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    elsewhere = workload("DaemonSet", "elsewhere")
+    elsewhere["spec"]["template"] = template("elsewhere", "sleep", "600", affinity=affinity)
+    cluster.apply(elsewhere, workload("DaemonSet", "here", "sleep", "600"), namespace=namespace)
+    cluster.kubectl("rollout", "status", "-n", namespace, "daemonset/here", "--timeout=20s")
+
+    def status(name):
+        return cluster.get("daemonset", name, "-n", namespace).get("status") or {}
+
+    until(lambda: status("elsewhere").get("observedGeneration") == 1)
+    assert status("elsewhere")["desiredNumberScheduled"] == 0 and not pods(cluster, namespace, "elsewhere")
+    (node,) = cluster.get("nodes")["items"]
+    name, before = node["metadata"]["name"], pods(cluster, namespace, "here").keys()
+    cluster.kubectl("taint", "node", name, f"{namespace}=x:NoSchedule")
+    try:
+        until(lambda: status("here")["numberMisscheduled"] == 1)
+        assert status("here")["desiredNumberScheduled"] == 0 and pods(cluster, namespace, "here").keys() == before
+        cluster.kubectl("taint", "node", name, f"{namespace}=x:NoExecute")
+        until(lambda: not pods(cluster, namespace, "here"))
+    finally:
+        cluster.kubectl("taint", "node", name, f"{namespace}-")
+
+
 def test_a_stateful_set_goes_in_order(cluster, namespace):
     cluster.apply(workload("StatefulSet", "ss", "sleep", "600", replicas=2, serviceName="ss"), namespace=namespace)
     cluster.kubectl("rollout", "status", "-n", namespace, "statefulset/ss", "--timeout=20s")

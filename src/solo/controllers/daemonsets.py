@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +11,7 @@ from kube.client.aio import AsyncClient
 from kube.client.events import EventRecorder
 from kube.client.queue import WorkQueue
 from kube.machinery.errors import StatusError
+from kube.machinery.placement import node_selected, tolerated
 from kube.machinery.resources import DAEMONSETS, NODES, PODS
 from solo.controllers.ownership import Place, adding_owner, claim
 from solo.controllers.pods import (
@@ -33,6 +36,15 @@ _TOLERATED = (
     ("node.kubernetes.io/pid-pressure", "NoSchedule"),
     ("node.kubernetes.io/unschedulable", "NoSchedule"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """The names of the nodes that there are, of those that want a daemon, and of those that may keep theirs."""
+
+    present: set[str]
+    wanted: set[str]
+    keeping: set[str]
 
 
 class DaemonSetController:
@@ -62,33 +74,35 @@ class DaemonSetController:
         if owner is None or owner["metadata"].get("deletionTimestamp"):
             return None
         pods = await claim(self._client, owner, DAEMONSETS, PODS)
-        nodes = (await self._client.list(NODES))["items"]
-        wanted = {node["metadata"]["name"] for node in nodes if suits(owner["spec"]["template"]["spec"], node)}
+        nodes = _sorted_out(owner["spec"]["template"]["spec"], (await self._client.list(NODES))["items"])
         history = await History.read(self._client, owner, DAEMONSETS)
         label = str((await history.current())["metadata"]["labels"][HASH_LABEL])
         now = datetime.now(UTC)
-        failure = await self._place(owner, pods, wanted, label)
-        await self._roll(owner, pods, label, len(wanted), now)
+        failure = await self._place(owner, pods, nodes, label)
+        await self._roll(owner, pods, label, len(nodes.wanted), now)
         await history.trim({_label(pod) for pod in pods})
-        again = await self._report(owner, pods, wanted, label, now)
+        again = await self._report(owner, pods, nodes, label, now)
         if failure is not None:
             raise failure
         return again
 
-    async def _place(self, owner: Obj, pods: list[Obj], wanted: set[str], label: str) -> StatusError | None:
-        """Delete pods that ended, are too many or in the wrong place; create those that are missing."""
+    async def _place(self, owner: Obj, pods: list[Obj], nodes: _Nodes, label: str) -> StatusError | None:
+        """Delete pods that ended, are too many or in the wrong place; create those that are missing.
+
+        Pods of nodes that are gone are not for us: such a node may come back.
+        """
         seen: set[str] = set()
         for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
             node = _node(pod)
             if pod["metadata"].get("deletionTimestamp"):
                 seen.add(node)  # its place is free only when it is gone
-            elif not is_active(pod) or node not in wanted or node in seen:
+            elif node in nodes.present and (not is_active(pod) or node not in nodes.keeping or node in seen):
                 await delete_pod(self._client, self._events, owner, pod)
                 pods.remove(pod)
                 seen.add(node)
             else:
                 seen.add(node)
-        for node in sorted(wanted - seen):
+        for node in sorted(nodes.wanted - seen):
             pod = pod_of(owner, DAEMONSETS, owner["spec"]["template"])
             pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), HASH_LABEL: label}
             pod["spec"] = {**pod["spec"], "nodeName": node, "tolerations": _tolerations(pod["spec"])}
@@ -114,22 +128,22 @@ class DaemonSetController:
             pods.remove(pod)
             available -= works
 
-    async def _report(self, owner: Obj, pods: list[Obj], wanted: set[str], label: str, now: datetime) -> float | None:
+    async def _report(self, owner: Obj, pods: list[Obj], nodes: _Nodes, label: str, now: datetime) -> float | None:
         minimum = int(owner["spec"].get("minReadySeconds") or 0)
-        placed = [pod for pod in pods if is_active(pod) and _node(pod) in wanted]
+        placed = [pod for pod in pods if is_active(pod) and _node(pod) in nodes.wanted]
         ready = [age for age in (ready_seconds(pod, now) for pod in placed) if age is not None]
         available = sum(age >= minimum for age in ready)
         status: Obj = {
             "currentNumberScheduled": len({_node(pod) for pod in placed}),
-            "numberMisscheduled": len({_node(pod) for pod in pods if is_active(pod)} - wanted),
-            "desiredNumberScheduled": len(wanted),
+            "numberMisscheduled": len({_node(pod) for pod in pods if is_active(pod)} & nodes.present - nodes.wanted),
+            "desiredNumberScheduled": len(nodes.wanted),
             "numberReady": len(ready),
             "observedGeneration": owner["metadata"].get("generation", 0),
         }
         optional = {
             "updatedNumberScheduled": sum(_label(pod) == label for pod in placed),
             "numberAvailable": available,
-            "numberUnavailable": len(wanted) - available,
+            "numberUnavailable": len(nodes.wanted) - available,
         }
         status.update({key: value for key, value in optional.items() if value})
         before = owner.get("status") or {}
@@ -142,29 +156,34 @@ class DaemonSetController:
         return min(waiting) if waiting else None
 
 
-def suits(spec: Obj, node: Obj) -> bool:
-    """Whether a daemon's pod may run on a node: its name, its labels, and the taints that it tolerates."""
-    meta = node["metadata"]
-    if spec.get("nodeName") not in (None, "", meta["name"]):
-        return False
-    labels = meta.get("labels") or {}
-    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
-        return False
-    tolerations = _tolerations(spec)
-    taints = (node.get("spec") or {}).get("taints") or []
-    return all(
-        taint.get("effect") == "PreferNoSchedule" or any(_tolerates(each, taint) for each in tolerations)
-        for taint in taints
+def _sorted_out(spec: Obj, nodes: list[Obj]) -> _Nodes:
+    return _Nodes(
+        {node["metadata"]["name"] for node in nodes},
+        {node["metadata"]["name"] for node in nodes if suits(spec, node)},
+        {node["metadata"]["name"] for node in nodes if may_keep(spec, node)},
     )
 
 
-def _tolerates(toleration: Obj, taint: Obj) -> bool:
-    if toleration.get("effect") not in (None, "", taint.get("effect")):
-        return False
-    if toleration.get("key") not in (None, "", taint.get("key")):
-        return False
-    exists = toleration.get("operator") == "Exists"
-    return exists or (bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or ""))
+def suits(spec: Obj, node: Obj) -> bool:
+    """Whether a daemon's pod is to run on a node: its name, its labels, and the taints that it tolerates."""
+    return _selects(spec, node) and _bears(spec, node, ("NoSchedule", "NoExecute"))
+
+
+def may_keep(spec: Obj, node: Obj) -> bool:
+    """Whether a pod that is on the node already may stay there: taints against scheduling come too late for it."""
+    return _selects(spec, node) and _bears(spec, node, ("NoExecute",))
+
+
+def _selects(spec: Obj, node: Obj) -> bool:
+    meta = node["metadata"]
+    named = spec.get("nodeName") in (None, "", meta["name"])
+    return named and node_selected(spec, meta.get("labels") or {}, meta["name"])
+
+
+def _bears(spec: Obj, node: Obj, effects: Collection[str]) -> bool:
+    tolerations = _tolerations(spec)
+    taints = (node.get("spec") or {}).get("taints") or []
+    return all(taint.get("effect") not in effects or tolerated(taint, tolerations) for taint in taints)
 
 
 def _tolerations(spec: Obj) -> list[Obj]:
