@@ -288,9 +288,9 @@ class Server:
         from solo.controllers import run_all
         from solo.node.agent import NodeAgent
 
-        controllers = self._client(pki, CONTROLLER_MANAGER, "kube-controller-manager")
-        self._background("controllers", lambda: run_all(controllers))
         settings = self._settings
+        controllers = self._client(pki, CONTROLLER_MANAGER, "kube-controller-manager")
+        self._background("controllers", lambda: run_all(controllers, settings.node_name))
         client = self._client(pki, node_user(settings.node_name), "kubelet")
         agent = NodeAgent(client, settings.node_name, settings.data / "pods", self.url, pki.ca_pem)
         api.pods.streams = agent.streams

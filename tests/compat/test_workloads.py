@@ -281,9 +281,28 @@ def test_an_annotation_is_a_new_generation_of_a_deployment(wire, namespace):
 
     assert until(rolled_out)["metadata"]["generation"] == 1
     patch = {"metadata": {"annotations": {"x": "y"}}}
-    assert (
-        wire("PATCH", f"{url}/annotated", patch, {"Content-Type": "application/merge-patch+json"})[1]["metadata"][
-            "generation"
-        ]
-        == 2
-    )
+    merge = {"Content-Type": "application/merge-patch+json"}
+    assert wire("PATCH", f"{url}/annotated", patch, merge)[1]["metadata"]["generation"] == 2
+
+
+def test_pods_end_that_are_deleted_while_a_finalizer_holds_them(cluster, namespace):
+    """One that ran ends as its container did, whatever its restart policy; one that was never on a node fails."""
+
+    def held(name, *command, **spec):
+        made = template(name, *command, **spec)
+        made["metadata"] |= {"name": name, "finalizers": ["example.org/hold"]}
+        return {"apiVersion": "v1", "kind": "Pod", **made}
+
+    def phase(name):
+        return cluster.get("pod", name, "-n", namespace)["status"].get("phase")
+
+    script = 'trap "exit 0" TERM; echo up; while :; do sleep 0.02; done'
+    lost = held("lost", "true", nodeSelector={"not-a-label-of-the-node": "x"})
+    cluster.apply(held("ran", "sh", "-c", script), lost, namespace=namespace)
+    until(lambda: "up" in cluster.kubectl("logs", "ran", "-n", namespace, "--ignore-errors") and phase("lost"))
+    cluster.kubectl("delete", "pod", "ran", "lost", "-n", namespace, "--wait=false")
+    try:
+        until(lambda: (phase("ran"), phase("lost")) == ("Succeeded", "Failed"))
+    finally:
+        patch = json.dumps({"metadata": {"finalizers": None}})
+        cluster.kubectl("patch", "pod", "ran", "lost", "-n", namespace, "-p", patch)

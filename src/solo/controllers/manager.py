@@ -21,6 +21,7 @@ from solo.controllers.gc import GarbageCollector
 from solo.controllers.jobs import JobController
 from solo.controllers.namespaces import NamespaceController
 from solo.controllers.ownership import Place
+from solo.controllers.podgc import PodCollector
 from solo.controllers.replicasets import ReplicaSetController
 from solo.controllers.scheduling import SchedulingController
 from solo.controllers.serviceaccounts import ServiceAccountController
@@ -46,12 +47,14 @@ COLLECTORS = 8
 WORKERS = 2
 
 
+MakeByPlace = Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconciler[Place]]
+
 BY_NAME: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[str]], Reconciler[str]]] = {
     "namespaces": NamespaceController,
     "serviceaccounts": ServiceAccountController,
     "aggregation": AggregationController,
 }
-BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconciler[Place]]] = {
+BY_PLACE: Mapping[str, MakeByPlace] = {
     "replicasets": partial(ReplicaSetController, resource=REPLICASETS),
     "replicationcontrollers": partial(ReplicaSetController, resource=REPLICATIONCONTROLLERS),
     "deployments": DeploymentController,
@@ -66,8 +69,8 @@ BY_PLACE: Mapping[str, Callable[[AsyncClient, Watches, WorkQueue[Place]], Reconc
 }
 
 
-async def run_all(client: AsyncClient) -> None:
-    """Run every controller until cancelled. `client` has to be allowed everything."""
+async def run_all(client: AsyncClient, own_node: str) -> None:
+    """Run every controller until cancelled. `client` has to be allowed everything; `own_node` is this server's."""
     watches = Watches(client)
     collector_queue = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
     collector = GarbageCollector(client, watches, collector_queue)
@@ -82,7 +85,8 @@ async def run_all(client: AsyncClient) -> None:
     for name, by_name in BY_NAME.items():
         names = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
         loops[name] = Controller(name, names, by_name(client, watches, names).reconcile, WORKERS).run
-    for name, by_place in BY_PLACE.items():
+    of_places: dict[str, MakeByPlace] = {**BY_PLACE, "podgc": partial(PodCollector, own_node=own_node)}
+    for name, by_place in of_places.items():
         places = WorkQueue[Place](max_delay=MAX_DELAY_SECONDS)
         loops[name] = Controller(name, places, by_place(client, watches, places).reconcile, WORKERS).run
     async with asyncio.TaskGroup() as group:

@@ -123,7 +123,8 @@ class Discovery:
             for name, kinds in versions.items():
                 resources = [_entry(kind) for kind in kinds]
                 resources += [_posted_entry(item) for item in POSTED if (item.group, item.version) == (group, name)]
-                resources.sort(key=itemgetter("resource"))
+                if not any(kind.custom for kind in kinds):
+                    resources.sort(key=itemgetter("resource"))
                 listed.append({"version": name, "resources": resources, "freshness": "Current"})
             meta: Obj = {"name": group, "creationTimestamp": None} if group else {"creationTimestamp": None}
             items.append({"metadata": meta, "versions": listed})
@@ -154,7 +155,8 @@ def _resources(group: str, version: str, versions: Mapping[str, Iterable[Kind]])
         raise errors.path_not_found()
     found = [entry for kind in versions[version] for entry in _legacy(kind)]
     found += [_posted(item) for item in POSTED if (item.group, item.version) == (group, version)]
-    found.sort(key=itemgetter("name"))
+    if not any(kind.custom for kind in versions[version]):
+        found.sort(key=itemgetter("name"))
     group_version = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}
 

@@ -136,7 +136,7 @@ async def test_recreate_ends_the_old_pods_first(api, kubelet):
     deployment(api, 1, strategy={"type": "Recreate"})
     await until(lambda: complete(api, 1))
     (pod,) = api.names(PODS, "ns")
-    api.edit(PODS, pod, "ns", metadata={"finalizers": ["example.com/hold"]})
+    api.edit(PODS, pod, "ns", metadata={"finalizers": ["example.com/hold"]}, spec={"nodeName": "me"})
     change_image(api, "two")
     await until(lambda: api.find(PODS, pod, "ns")["metadata"].get("deletionTimestamp"))
     await settle(api)
