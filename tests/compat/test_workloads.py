@@ -227,6 +227,33 @@ def test_a_replication_controller_with_a_budget(cluster, namespace):
     until(lambda: "ownerReferences" not in cluster.get("pod", free, "-n", namespace)["metadata"])
 
 
+def test_budgets_over_pods_that_nobody_scales(cluster, namespace):
+    def budget(name, **spec):
+        spec["selector"] = {"matchLabels": {"app": name}}
+        return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name}, "spec": spec}
+
+    def status(name):
+        return cluster.get("pdb", name, "-n", namespace).get("status") or {}
+
+    def condition(name):
+        return (status(name).get("conditions") or [{}])[0]
+
+    bare = {"apiVersion": "v1", "kind": "Pod", **template("bare", "sleep", "600")}
+    bare["metadata"]["name"] = "bare"
+    deployment = workload("Deployment", "scaled", "sleep", "600", replicas=1)
+    cluster.apply(bare, job("once", "sleep", "600"), deployment, namespace=namespace)
+    cluster.apply(*(budget(name, maxUnavailable=1) for name in ("bare", "once", "scaled")), namespace=namespace)
+    until(lambda: status("bare").get("currentHealthy") == 1)
+    assert (status("bare")["expectedPods"], status("bare")["disruptionsAllowed"]) == (0, 0)
+    until(lambda: condition("once").get("reason") == "SyncFailed")
+    assert condition("once")["message"] == "jobs.batch does not implement the scale subresource"
+    assert (condition("once")["status"], status("once")["disruptionsAllowed"]) == ("False", 0)
+    until(lambda: status("scaled").get("disruptionsAllowed") == 1)
+    found = {each["reason"]: each for each in cluster.get("events", "-n", namespace)["items"]}
+    assert "(selector: &LabelSelector{MatchLabels:map[string]string{app: bare,}," in found["UnmanagedPods"]["message"]
+    assert found["CalculateExpectedPodCountFailed"]["involvedObject"]["name"] == "once"
+
+
 def test_a_cron_job_tells_what_became_of_its_jobs(cluster, namespace):
     """CronJob: a job that is deleted leaves the active list; one that somebody else made is never in it."""
 
