@@ -104,10 +104,12 @@ def _bounds(item: Obj, requests: Amounts, limits: Amounts) -> Iterator[str]:
             yield f"{start}, but request is {_show(requests[name])}"
     for name, ratio in (item.get("maxLimitRequestRatio") or {}).items():
         start = f"{name} max limit to request ratio per {type_} is {ratio}"
-        if not requests.get(name) or name not in limits:
-            yield f"{start}, but no request or limit is specified"
+        if not requests.get(name):
+            yield f"{start}, but no request is specified or request is 0"
+        elif not limits.get(name):
+            yield f"{start}, but no limit is specified or limit is 0"
         elif limits[name] / requests[name] > parse_quantity(ratio):
-            yield f"{start}, but provided ratio is {limits[name] / requests[name]:f}"
+            yield f"{start}, but provided ratio is {limits[name] / requests[name]:.6f}"
 
 
 def _parsed(amounts: Obj | None) -> Amounts:

@@ -66,6 +66,14 @@ async def test_limit_ranges_fill_in_and_bound(world):
     assert "cpu request for container c" in pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"]
     problem = await refused(world.pod("two", {"limits": {"cpu": "1"}}))
     assert "maximum cpu usage per Container is 500m, but limit is 1" in problem.message
+    ratio = {"type": "Container", "maxLimitRequestRatio": {"memory": "2"}}
+    await world.create("limitranges", "r", spec={"limits": [ratio]})
+    problem = await refused(
+        world.pod("three", {"requests": {"cpu": "1m", "memory": "2Mi"}, "limits": {"cpu": "1m", "memory": "30Mi"}})
+    )
+    assert "memory max limit to request ratio per Container is 2, but provided ratio is 15.000000" in problem.message
+    problem = await refused(world.pod("four", {"limits": {"memory": "0"}, "requests": {"memory": "0"}}))
+    assert "is 2, but no request is specified or request is 0" in problem.message
     claim = {"type": "PersistentVolumeClaim", "min": {"storage": "1Gi"}, "max": {"storage": "2Gi"}}
     await world.create("limitranges", "s", spec={"limits": [claim]})
     wanted = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
