@@ -81,8 +81,9 @@ class DeploymentController:
             new = await self._create_new(deployment, newest + 1, old)
             if new is None:
                 return None
-        revision = str(max(newest + 1, rollout.revision(new)))
-        annotations = _annotations(deployment, revision)
+        number = max(newest + 1, rollout.revision(new))
+        revision = str(number)
+        annotations = {**_annotations(deployment, revision), **rollout.past_revisions(new, number)}
         present = new["metadata"].get("annotations") or {}
         if not annotations.items() <= present.items():
             patch = {"metadata": {"annotations": annotations}}

@@ -15,9 +15,20 @@ Obj = dict[str, Any]
 
 HASH_LABEL = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
-NOT_COPIED = frozenset({REVISION, DESIRED_REPLICAS, MAX_REPLICAS, "kubectl.kubernetes.io/last-applied-configuration"})
+NOT_COPIED = frozenset(
+    {
+        REVISION,
+        REVISION_HISTORY,
+        DESIRED_REPLICAS,
+        MAX_REPLICAS,
+        "deprecated.deployment.rollback.to",
+        "kubectl.kubernetes.io/last-applied-configuration",
+    }
+)
+_HISTORY_CHARACTERS = 2000
 DEFAULT_PROGRESS_DEADLINE_SECONDS = 600
 DEFAULT_HISTORY_LIMIT = 10
 
@@ -50,6 +61,18 @@ def revision(obj: Mapping[str, Any]) -> int:
         return int((obj["metadata"].get("annotations") or {}).get(REVISION, 0))
     except ValueError:
         return 0
+
+
+def past_revisions(replica_set: Mapping[str, Any], number: int) -> dict[str, str]:
+    """The annotation that keeps the revisions which a set had before it became `number`; none if that is its first."""
+    annotations = replica_set["metadata"].get("annotations") or {}
+    before = annotations.get(REVISION)
+    if before is None or revision(replica_set) >= number:
+        return {}
+    known = [each for each in annotations.get(REVISION_HISTORY, "").split(",") if each] + [before]
+    while len(",".join(known)) > _HISTORY_CHARACTERS:
+        known.pop(0)
+    return {REVISION_HISTORY: ",".join(known)}
 
 
 def scaled(value: int | str | None, total: int, *, round_up: bool) -> int:

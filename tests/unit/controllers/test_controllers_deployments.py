@@ -151,6 +151,25 @@ async def test_progress_deadline(api, kubelet):
     assert available(api)["Available"] == ("False", "MinimumReplicasUnavailable")
 
 
+async def test_a_rollback_takes_the_old_set_again_and_notes_its_revisions(api, kubelet):
+    deployment(api, 1)
+    await until(lambda: complete(api, 1))
+    (first,) = api.names(REPLICASETS, "ns")
+
+    def annotations():
+        return api.find(REPLICASETS, first, "ns")["metadata"]["annotations"]
+
+    for number, image in enumerate(("two", "one", "two", "one"), 2):
+        change_image(api, image)
+        await until(lambda number=number: revision_of(api) == str(number))
+    await until(lambda: annotations()["deployment.kubernetes.io/revision"] == "5")
+    assert annotations()["deployment.kubernetes.io/revision-history"] == "1,3"
+
+
+def revision_of(api):
+    return api.find(DEPLOYMENTS, "web", "ns")["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
+
+
 async def test_history_is_limited(api, kubelet):
     deployment(api, 1, revisionHistoryLimit=1)
     await until(lambda: complete(api, 1))

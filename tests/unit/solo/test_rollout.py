@@ -5,9 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from solo.controllers.rollout import (
+    REVISION,
+    REVISION_HISTORY,
     Bounds,
     next_new_size,
     next_old_sizes,
+    past_revisions,
     same_template,
     scaled,
     template_hash,
@@ -96,3 +99,19 @@ def test_hash_and_sameness():
         template_hash(template, 0) == template_hash(dict(reversed(template.items())), 0) != template_hash(template, 1)
     )
     assert set(template_hash(template, 0)) <= set("bcdfghjklmnpqrstvwxz2456789")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "number", "kept"),
+    [
+        ({}, 1, None),
+        ({REVISION: "3"}, 3, None),
+        ({REVISION: "1"}, 3, "1"),
+        ({REVISION: "5", REVISION_HISTORY: "1,3"}, 7, "1,3,5"),
+        ({REVISION: "9999", REVISION_HISTORY: ",".join(["1000"] * 400)}, 10000, ",".join(["1000"] * 399 + ["9999"])),
+    ],
+    ids=["new", "current", "again", "more than once", "too many"],
+)
+def test_a_set_that_is_taken_again_keeps_its_revisions(annotations, number, kept):
+    found = past_revisions({"metadata": {"annotations": annotations}}, number)
+    assert found == ({} if kept is None else {REVISION_HISTORY: kept})
