@@ -97,6 +97,11 @@ def test_endpoints_follow_pods(wire, namespace, tmp_path):
     assert empty["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"] == "endpointslice-controller.k8s.io"
     assert empty["metadata"]["labels"]["of"] == "mine" and not empty.get("endpoints")
     assert until(lambda: wire("GET", f"{base}/endpoints/s")[0] == 200)
+    made = wire("GET", f"{base}/services/s")[1]["metadata"]["creationTimestamp"]
+    trigger = {"endpoints.kubernetes.io/last-change-trigger-time": made}
+    assert (
+        empty["metadata"]["annotations"] == wire("GET", f"{base}/endpoints/s")[1]["metadata"]["annotations"] == trigger
+    )
     flag = tmp_path / "ready"
     wire("POST", f"{base}/pods", backend("one", 3000))
     wire("POST", f"{base}/pods", backend("two", 3001, ready=str(flag)))

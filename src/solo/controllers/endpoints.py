@@ -13,6 +13,7 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, Resource
 from kube.machinery.selectors import label_selector_from_dict
 from solo.controllers import endpoint_rules as rules
+from solo.controllers.endpoint_triggers import TriggerTimes, annotated
 from solo.controllers.ownership import Place
 from solo.controllers.pods import place_of, read
 from solo.controllers.watches import Obj, Watches
@@ -26,6 +27,7 @@ class EndpointsController:
         self._queue = queue
         self._selectors: dict[str, dict[str, dict[str, str]]] = {}
         self._gone: set[Place] = set()
+        self._triggers = TriggerTimes()
         watches.subscribe(SERVICES, self._on_service)
         watches.subscribe(PODS, self._on_pod)
         watches.subscribe(ENDPOINTS, self._on_endpoints)
@@ -73,14 +75,16 @@ class EndpointsController:
         endpoints = await read(self._client, ENDPOINTS, place)
         try:
             if service is None:
+                self._triggers.forget(place)
                 await self._forget(place, endpoints)
             elif service["spec"].get("selector") and service["spec"]["type"] != "ExternalName":
                 selector = label_selector_from_dict({"matchLabels": service["spec"]["selector"]})
                 pods = (await self._client.list(PODS, place[0], label_selector=str(selector)))["items"]
-                await self._write_endpoints(service, endpoints, rules.subsets(service, pods))
-                await self._write_slices(place, rules.slices(service, pods))
+                trigger = self._triggers.look(service, pods)
+                await self._write_endpoints(service, endpoints, rules.subsets(service, pods), trigger)
+                await self._write_slices(place, rules.slices(service, pods), trigger)
             else:
-                await self._write_slices(place, rules.mirrored(service, endpoints))
+                await self._write_slices(place, rules.mirrored(service, endpoints), "")
         except StatusError as exc:
             if not (exc.code == 403 and "being terminated" in exc.message):
                 raise
@@ -95,17 +99,18 @@ class EndpointsController:
         if endpoints is not None and (place in self._gone or rules.is_ours(endpoints)):
             await self._delete(ENDPOINTS, endpoints)
 
-    async def _write_endpoints(self, service: Obj, present: Obj | None, subsets: list[Obj]) -> None:
+    async def _write_endpoints(self, service: Obj, present: Obj | None, subsets: list[Obj], trigger: str) -> None:
+        """`trigger` is the time of the change that led here, which is noted if there is something to write."""
         wanted = rules.endpoints_of(service, subsets)
         if present is None:
-            await self._client.create(ENDPOINTS, wanted)
+            await self._client.create(ENDPOINTS, _noting(wanted, wanted["metadata"], trigger))
             return
         labels = wanted["metadata"]["labels"]
         if (present.get("subsets") or []) != subsets or (present["metadata"].get("labels") or {}) != labels:
             metadata = {**present["metadata"], "labels": labels}
-            await self._client.update(ENDPOINTS, {**wanted, "metadata": metadata})
+            await self._client.update(ENDPOINTS, _noting(wanted, metadata, trigger))
 
-    async def _write_slices(self, place: Place, wanted: list[Obj]) -> None:
+    async def _write_slices(self, place: Place, wanted: list[Obj], trigger: str) -> None:
         """Each wanted slice takes the place of a present one of its kind; what is left over goes."""
         namespace, name = place
         found = await self._client.list(ENDPOINTSLICES, namespace, label_selector=f"{rules.SERVICE_NAME}={name}")
@@ -120,11 +125,11 @@ class EndpointsController:
         for slice_ in missing:
             present = next((item for item in left if rules.replaceable(item, slice_)), None)
             if present is None:
-                await self._client.create(ENDPOINTSLICES, slice_)
+                await self._client.create(ENDPOINTSLICES, _noting(slice_, slice_["metadata"], trigger))
             else:
                 left.remove(present)
                 metadata = {**present["metadata"], "labels": slice_["metadata"]["labels"]}
-                await self._client.update(ENDPOINTSLICES, {**slice_, "metadata": metadata})
+                await self._client.update(ENDPOINTSLICES, _noting(slice_, metadata, trigger))
         for item in left:
             await self._delete(ENDPOINTSLICES, item)
 
@@ -135,3 +140,10 @@ class EndpointsController:
         except StatusError as exc:
             if exc.code not in (404, 409):
                 raise
+
+
+def _noting(obj: Obj, metadata: Obj, trigger: str) -> Obj:
+    """An object with this metadata, and the time of the change that it is made for."""
+    kept = {key: value for key, value in metadata.items() if key != "annotations"}
+    annotations = annotated(metadata.get("annotations"), trigger)
+    return {**obj, "metadata": {**kept, "annotations": annotations} if annotations else kept}
