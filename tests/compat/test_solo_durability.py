@@ -155,7 +155,8 @@ def small_disk(tmp_path):
 def test_a_full_disk(small_disk, tmp_path):
     with run_server(small_disk, "--kubeconfig", str(small_disk / "kubeconfig")) as server, server.client() as client:
         ballast = small_disk / "ballast"
-        ballast.write_bytes(b"x" * (8 << 20))
+        # What is left holds the write-ahead log and, when the ballast is gone, the log and what is folded into the file.
+        ballast.write_bytes(b"x" * (14 << 20))
         written, problem = fails_until_full(client)
         assert (problem.code, problem.reason) == (507, "InsufficientStorage")
         assert "the disk of" in problem.message and "is full" in problem.message
