@@ -122,7 +122,8 @@ class ServiceAccountAdmission:
         self._store = store
 
     async def admit(self, attributes: Attributes) -> None:
-        if attributes.operation != "CREATE" or attributes.kind.resource.group_resource != "pods":
+        asked = (attributes.operation, attributes.kind.resource.group_resource, attributes.subresource)
+        if asked != ("CREATE", "pods", ""):
             return
         assert attributes.obj is not None
         account = attributes.obj["spec"]["serviceAccountName"]

@@ -43,6 +43,7 @@ DEPLOYMENT = """{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"
 "replicas":2,"replicas":3,"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},
 "spec":{"containers":[{"name":"c","image":"i","new":1}]}}}}"""
 TWICE, ODD = 'duplicate field "spec.a"', 'unknown field "spec.odd"'
+MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,19 @@ def test_whole_floats_of_custom_resources_are_stored_as_integers(wire, gears, na
     assert wire("POST", url, body)[0] == 201
     spec = wire("GET", f"{url}/g")[1]["spec"]
     assert (repr(spec["a"]), spec["b"]) == ("2", 1.5)
+
+
+def test_fields_of_a_scale(wire, namespace):
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    assert wire("POST", f"{path}?fieldValidation=Ignore", DEPLOYMENT)[0] == 201
+    body = {"metadata": {"name": "d"}, "spec": {"replicas": 0, "odd": 1}}
+    code, refused = wire("PUT", f"{path}/d/scale?fieldValidation=Strict", body)
+    assert (code, refused["message"]) == (
+        400,
+        f'Scale in version "v1" cannot be handled as a Scale: strict decoding error: {ODD}',
+    )
+    assert wire("PUT", f"{path}/d/scale", body)[1]["spec"] == {}
+    assert wire("PUT", f"{path}/e/scale", body)[0] == 404
+    assert wire("PUT", f"{path}/d/scale", {**body, "metadata": {"name": "e"}})[0] == 400
+    assert wire("PUT", f"{path}/d/scale", {**body, "metadata": {"name": "d", "uid": "u"}})[0] == 409
+    assert wire("PATCH", f"{path}/d/scale", {"metadata": {"uid": "u"}}, MERGE)[0] == 409

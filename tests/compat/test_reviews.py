@@ -102,7 +102,7 @@ def test_a_token_says_what_it_is_for(wire, namespace):
             {"spec": {"boundObjectRef": {"apiVersion": "apps/v1", "kind": "Pod", "name": "a"}}},
         ),
         (422, "must match the service account name if specified", {"metadata": {"name": "other"}}),
-        (422, "must match the service account namespace if specified", {"metadata": {"namespace": "other"}}),
+        (400, "does not match the namespace sent on the request", {"metadata": {"namespace": "other"}}),
     ],
     ids=["long", "short", "kind", "group", "name", "namespace"],
 )

@@ -154,6 +154,36 @@ def test_streams_to_pods_pass_admission(cluster, namespace, server):
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
 
 
+def test_subresources_pass_admission_as_what_they_speak(cluster, namespace, server, wire):
+    port, bundle = server
+    seen = []
+    Handler.thoughts[f"/{namespace}"] = seen.append
+    client = {"url": f"https://127.0.0.1:{port}/{namespace}", "caBundle": bundle}
+    rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*/*"]}
+    place = f"/api/v1/namespaces/{namespace}"
+    pod = sleeping_pod("p")
+    pod["spec"]["schedulerName"] = "none"
+    assert wire("POST", f"{place}/pods", pod)[0] == 201
+    cluster.apply(configuration("Validating", namespace, client, rules=[{**rule, "operations": ["CREATE"]}]))
+    try:
+        account = f"{place}/serviceaccounts/default/token"
+        code, token = wire("POST", account, {"spec": {"audiences": ["a"], "expirationSeconds": 700}})
+        assert code == 201 and token["status"]["token"]
+        eviction = {"metadata": {"name": "p"}, "deleteOptions": {"dryRun": ["All"]}}
+        assert wire("POST", f"{place}/pods/p/eviction", eviction)[0] == 201
+        assert "deletionTimestamp" not in wire("GET", f"{place}/pods/p")[1]["metadata"]
+        asked = {request["subResource"]: request for request in seen}
+        assert asked["token"]["kind"] == {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+        assert asked["token"]["object"]["spec"] == {"audiences": ["a"], "expirationSeconds": 700}
+        assert "status" not in asked["token"]["object"]
+        assert asked["eviction"]["requestKind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+        assert asked["eviction"]["object"]["apiVersion"] == "policy/v1"
+        assert asked["eviction"]["options"] == {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}
+    finally:
+        cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
+        del Handler.thoughts[f"/{namespace}"]
+
+
 WRITES = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE", "DELETE"], "resources": ["configmaps"]}
 
 

@@ -24,7 +24,7 @@ from solo.http.discovery import BINDINGS, REVIEWS, Discovery, version_info
 from solo.http.impersonation import impersonated
 from solo.http.indentation import indented, wants_indented
 from solo.http.lists import Lister, parse_version, require_reached
-from solo.http.negotiation import JSON, Output, choose_output, media_type_of, require_stream
+from solo.http.negotiation import Output, choose_output, media_type_of, require_stream
 from solo.http.openapi import OpenApi
 from solo.http.paths import RequestInfo
 from solo.http.pods import PodHandlers, connect_options
@@ -297,7 +297,7 @@ class Api:
         if info.verb not in found.verbs:
             raise errors.method_not_allowed(info.verb, kind.resource.group_resource)
         if info.subresource == "token":
-            return await self._token(call)
+            return await self._writer.token_request(call, self._reviews)
         if info.subresource == "eviction":
             return await self._writer.evict(call)
         if info.subresource == "binding":
@@ -305,12 +305,6 @@ class Api:
         if info.verb == "get":
             return await self._read(call)
         return await (self._writer.update(call) if info.verb == "update" else self._writer.patch(call))
-
-    async def _token(self, call: Call) -> web.Response:
-        body = await read_body(call.request)
-        obj = bodies.decode_object(body, call.media_type if body else JSON, "TokenRequest")
-        answer = self._reviews.token_request(call.info.namespace, call.info.name, obj)
-        return responses.value(answer, Output(call.output.media_type), 201)
 
 
 def _deed(info: RequestInfo) -> Deed:

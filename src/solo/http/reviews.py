@@ -14,7 +14,7 @@ from solo.auth.tokens import DEFAULT_AUDIENCE, DEFAULT_LIFETIME_SECONDS, BoundOb
 from solo.auth.user import User
 from solo.http.reviewchecks import check_access_review, check_token_lifetime, check_token_names
 from solo.registry.builtin_schema import BuiltinSchema
-from solo.registry.objects import dig, quote
+from solo.registry.objects import child, dig, quote
 from solo.store import Key, Store
 
 Obj = dict[str, Any]
@@ -93,33 +93,43 @@ class Reviews:
         audiences = [item for item in self._tokens.audiences(token) if item in (spec.get("audiences") or [item])]
         return {"authenticated": True, "user": _user_info(user), "audiences": audiences}
 
-    def token_request(self, namespace: str, name: str, obj: Obj) -> Obj:
-        """POST serviceaccounts/token. Raises 400, 404, 409 or 422."""
-        _schema("authentication.k8s.io/v1", "TokenRequest").decode(obj)
-        if causes := check_token_names(obj.get("metadata") or {}, namespace, name):
+    def default_token_request(self, obj: Obj) -> None:
+        """Fill in what a TokenRequest leaves out, in place."""
+        child(obj, "spec").setdefault("expirationSeconds", DEFAULT_LIFETIME_SECONDS)
+
+    def accept_token_request(self, namespace: str, name: str, obj: Obj) -> None:
+        """Take a request for a token of a service account, in place. Raises 404 or 422."""
+        if causes := check_token_names(child(obj, "metadata"), namespace, name):
             raise errors.invalid("authentication.k8s.io", "TokenRequest", name, causes)
+        if self._store.get(Key("serviceaccounts", namespace, name)) is None:
+            raise errors.not_found("serviceaccounts", name)
+        self.default_token_request(obj)
+        obj["spec"]["audiences"] = obj["spec"].get("audiences") or [DEFAULT_AUDIENCE]
+        obj["metadata"] = {"name": name, "namespace": namespace, "creationTimestamp": now_rfc3339()}
+        obj.pop("status", None)
+        if causes := check_token_lifetime(obj["spec"]["expirationSeconds"]):
+            raise errors.invalid("authentication.k8s.io", "TokenRequest", "", causes)
+
+    def issue_token(self, namespace: str, name: str, obj: Obj) -> Obj:
+        """The TokenRequest with its token. Raises 400, 404 or 409."""
+        spec = obj["spec"]
+        reference = spec.get("boundObjectRef")
         stored = self._store.get(Key("serviceaccounts", namespace, name))
         if stored is None:
             raise errors.not_found("serviceaccounts", name)
-        spec = obj.get("spec") or {}
-        seconds = spec.get("expirationSeconds", DEFAULT_LIFETIME_SECONDS)
-        if causes := check_token_lifetime(seconds):
-            raise errors.invalid("authentication.k8s.io", "TokenRequest", "", causes)
-        audiences = spec.get("audiences") or [DEFAULT_AUDIENCE]
-        reference = spec.get("boundObjectRef")
         token, expires = self._tokens.issue(
             namespace,
             name,
             stored.obj["metadata"]["uid"],
-            audiences=audiences,
-            lifetime=seconds,
+            audiences=spec["audiences"],
+            lifetime=spec["expirationSeconds"],
             **self._bound(namespace, name, reference),
         )
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": now_rfc3339()},
-            "spec": {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference},
+            "metadata": obj["metadata"],
+            "spec": {**spec, "boundObjectRef": reference},
             "status": {"token": token, "expirationTimestamp": rfc3339(datetime.fromtimestamp(expires, UTC))},
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from aiohttp import HttpVersion11, web
@@ -21,7 +22,8 @@ from solo.http import bodies, responses, tables
 from solo.http.bodies import APPLY_PATCH
 from solo.http.negotiation import JSON, Output, media_type_of
 from solo.http.paths import RequestInfo
-from solo.registry import scale
+from solo.http.reviews import Reviews
+from solo.registry import meta, scale
 from solo.registry.bindings import bind
 from solo.registry.bootstrap import ensure_default_account
 from solo.registry.builtin_schema import BuiltinSchema
@@ -29,8 +31,9 @@ from solo.registry.bulk import delete_all
 from solo.registry.context import BodyProblems, DeleteOptions, RequestContext, check_dry_run, check_field_validation
 from solo.registry.evictions import evict
 from solo.registry.kinds import Kind
-from solo.registry.meta import check_identity
-from solo.registry.registry import Applied, Change, Registry, Result
+from solo.registry.objects import child
+from solo.registry.registry import Applied, Attributes, Change, Registry, Result
+from solo.registry.spoken import SPOKEN
 from solo.store import Key, Stored
 
 Obj = dict[str, Any]
@@ -41,8 +44,6 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 _BUILTIN_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 _CUSTOM_PATCHES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 _DELETE_OPTIONS = BuiltinSchema("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "DeleteOptions", "v1")
-_EVICTION = BuiltinSchema("io.k8s.api.policy.v1.Eviction", "Eviction", "v1")
-_BINDING = BuiltinSchema("io.k8s.api.core.v1.Binding", "Binding", "v1")
 BODY_SECONDS = 60.0
 """A body that takes longer is given up; kube-apiserver gives a whole request as much."""
 
@@ -202,14 +203,13 @@ class Writer:
 
     async def _change_scale(self, call: Call, context: RequestContext, change: Change) -> web.Response:
         info, kind = call.info, call.kind
-        result = await self._registry.update(
-            kind,
-            info.namespace,
-            info.name,
-            lambda obj: scale.write(kind, obj, change(scale.read(kind, obj))),
-            context,
-            subresource="scale",
-        )
+
+        def scaled(obj: Obj) -> Obj:
+            wanted = change(scale.read(kind, obj))
+            scale.accept(kind, obj, wanted, context)
+            return scale.write(kind, obj, wanted)
+
+        result = await self._registry.update(kind, info.namespace, info.name, scaled, context, subresource="scale")
         shown = scale.read(kind, responses.served_object(kind, result))
         return responses.scale(kind, shown, call.output, call.include, context.warnings)
 
@@ -262,34 +262,41 @@ class Writer:
 
     async def evict(self, call: Call) -> web.Response:
         """POST pods/eviction: a deletion with the options that the Eviction brings, if budgets allow it."""
-        body = await read_body(call.request)
-        given = bodies.decode_object(body, call.media_type, "Eviction")
-        _EVICTION.decode(given)
-        context = call.context("CreateOptions")
-        options = DeleteOptions.read(given.get("deleteOptions") or {}, {})
-        info = call.info
-        named = (given.get("metadata") or {}).get("name") or info.name
-        if named != info.name:
-            raise errors.bad_request(f"name in URL does not match name in Eviction object: {info.name} and {named}")
-        await evict(self._registry, call.kind, info.namespace, info.name, options, context)
+        given, context, info = await self._spoken(call, "eviction"), call.context("CreateOptions"), call.info
+        await evict(self._registry, call.kind, info.namespace, info.name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
 
     async def bind(self, call: Call) -> web.Response:
         """POST pods/binding or bindings: a scheduler says on which node a pod is to run."""
-        given = bodies.decode_object(await read_body(call.request), call.media_type, "Binding")
-        _BINDING.decode(given)
-        context, info = call.context("CreateOptions"), call.info
-        metadata = given.get("metadata") or {}
-        name = metadata.get("name") or info.name
+        given, context, info = await self._spoken(call, "binding"), call.context("CreateOptions"), call.info
+        name = info.name or given["metadata"].get("name")
         if not name:
             raise errors.bad_request("Name parameter required.")
-        if name != (info.name or name):
-            raise errors.bad_request("name in URL does not match name in Binding object")
-        check_identity(metadata, name, info.namespace)
         await bind(self._registry, call.kind, info.namespace, name, given, context)
         done = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return responses.value(done, Output(), 201, context.warnings)
+
+    async def token_request(self, call: Call, reviews: Reviews) -> web.Response:
+        """POST serviceaccounts/token."""
+        given, context, info = await self._spoken(call, "token"), call.context("CreateOptions"), call.info
+        reviews.default_token_request(given)
+        asked = Attributes("CREATE", call.kind, info.namespace, info.name, given, None, "token", context)
+        accept = partial(reviews.accept_token_request, info.namespace, info.name)
+        answer = reviews.issue_token(info.namespace, info.name, await self._registry.offer(asked, accept))
+        return responses.value(answer, Output(call.output.media_type), 201)
+
+    async def _spoken(self, call: Call, subresource: str) -> Obj:
+        """The object in a request to create something through a subresource. Raises 400, 415 for one that is none."""
+        spoken = call.kind.subresource(subresource)
+        assert spoken is not None
+        body = await read_body(call.request)
+        given = bodies.decode_object(body, call.media_type if body else JSON, spoken.kind)
+        version = f"{spoken.group}/{spoken.version}" if spoken.group else call.kind.resource.api_version
+        given.update(apiVersion=version, kind=spoken.kind)
+        SPOKEN[spoken.name].decode(given)
+        meta.check_identity(child(given, "metadata"), "", call.info.namespace)
+        return given
 
     async def read_scale(self, call: Call) -> web.Response:
         """GET of the scale subresource."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kube.machinery import errors
@@ -10,6 +11,7 @@ from solo.registry import meta
 from solo.registry.body import check_type
 from solo.registry.context import RequestContext
 from solo.registry.kinds import Kind
+from solo.registry.spoken import SPOKEN
 from solo.store import Stored
 
 Obj = dict[str, Any]
@@ -75,6 +77,23 @@ def accept_changed(kind: Kind, current: Stored, obj: Obj, context: RequestContex
     meta.check_identity(obj["metadata"], current.key.name, current.key.namespace)
     _check_version(kind, obj["metadata"], current)
     kind.strategy.default(obj)
+
+
+def decode_mutated(kind: Kind, subresource: str, obj: Obj, context: RequestContext) -> None:
+    """Check and prune what admission made of the object of a request, in place. Raises 400."""
+    schema = SPOKEN.get(subresource)
+    if schema is None:
+        decode(kind, obj, replace(context, field_validation="Ignore"))
+    else:
+        schema.decode(obj)
+
+
+def accept_mutated(kind: Kind, namespace: str, name: str, subresource: str, obj: Obj, context: RequestContext) -> None:
+    """Take what admission made of the object of a request, in place. Raises 400."""
+    decode_mutated(kind, subresource, obj, context)
+    if subresource not in SPOKEN:
+        meta.check_identity(obj["metadata"], name, namespace)
+        kind.strategy.default(obj)
 
 
 def _check_version(kind: Kind, metadata: Obj, current: Stored) -> None:

@@ -10,7 +10,7 @@ from kube.machinery.errors import cause
 from solo.registry.context import RequestContext
 from solo.registry.kinds import Kind
 from solo.registry.objects import child, copy, dig, quote
-from solo.registry.registry import Registry
+from solo.registry.registry import Attributes, Registry
 
 Obj = dict[str, Any]
 
@@ -18,15 +18,13 @@ Obj = dict[str, Any]
 async def bind(
     registry: Registry, kind: Kind, namespace: str, name: str, binding: Obj, context: RequestContext
 ) -> None:
-    """Give a pod its node. Raises 404, 409 for a pod that has one, ends or must wait, and 422 for no node."""
-    target = binding.get("target") or {}
-    node = target.get("name") or ""
-    if target.get("kind") not in (None, "", "Node"):
-        detail = 'supported values: "Node", "<empty>"'
-        problem = cause("FieldValueNotSupported", "target.kind", detail, quote(target["kind"]))
-        raise errors.invalid("", "Binding", name, [problem])
-    if not node:
-        raise errors.invalid("", "Binding", name, [cause("FieldValueRequired", "target.name")])
+    """Give a pod its node, if admission agrees.
+
+    Raises 400, 404, 409 for a pod that has one, ends or must wait, and 422 for no node.
+    """
+    asked = Attributes("CREATE", kind, namespace, name, binding, None, "binding", context)
+    binding = await registry.offer(asked, lambda given: _check(given, name))
+    node = binding["target"]["name"]
 
     def change(pod: Obj) -> Obj:
         reason = _refusal(pod)
@@ -40,7 +38,20 @@ async def bind(
         bound["status"]["conditions"] = [*conditions, scheduled]
         return bound
 
-    await registry.update(kind, namespace, name, change, context, subresource="binding")
+    past = registry.past_admission()
+    await past.update(kind, namespace, name, change, context, subresource="binding")
+
+
+def _check(binding: Obj, name: str) -> None:
+    if dig(binding, "metadata", "name") not in (None, "", name):
+        raise errors.bad_request("name in URL does not match name in Binding object")
+    target = binding.get("target") or {}
+    if target.get("kind") not in (None, "", "Node"):
+        detail = 'supported values: "Node", "<empty>"'
+        problem = cause("FieldValueNotSupported", "target.kind", detail, quote(target["kind"]))
+        raise errors.invalid("", "Binding", name, [problem])
+    if not target.get("name"):
+        raise errors.invalid("", "Binding", name, [cause("FieldValueRequired", "target.name")])
 
 
 def _refusal(pod: Obj) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kube.machinery import errors
@@ -10,10 +11,10 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import PODDISRUPTIONBUDGETS
 from kube.machinery.selectors import label_selector_from_dict
 from solo.registry.bootstrap import SYSTEM
-from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.context import DeleteOptions, RequestContext, check_dry_run
 from solo.registry.kinds import Kind
 from solo.registry.objects import child, copy, dig
-from solo.registry.registry import Registry
+from solo.registry.registry import Attributes, Registry
 from solo.store import Key, Stored
 
 Obj = dict[str, Any]
@@ -24,12 +25,38 @@ _RETRY_SECONDS = 10
 
 
 async def evict(
+    registry: Registry, kind: Kind, namespace: str, name: str, eviction: Obj, context: RequestContext
+) -> None:
+    """Delete a pod if admission and its budget, if any, allow that now, and take it off the budget first.
+
+    Raises 400, 404, 409, 422, 429 (not now) and 500 (more than one budget), besides what admission raises.
+    """
+    asked = Attributes("CREATE", kind, namespace, name, eviction, None, "eviction", context)
+    agreed = await registry.offer(asked, lambda given: _accept(given, name, context))
+    given = agreed.get("deleteOptions") or {}
+    options = DeleteOptions.read(given, {})
+    dry_run = context.dry_run or check_dry_run(list(given.get("dryRun") or []), "DeleteOptions")
+    await _delete(registry, kind, namespace, name, options, replace(context, dry_run=dry_run))
+
+
+def _accept(eviction: Obj, name: str, context: RequestContext) -> None:
+    """Let the request and the Eviction in it have the same dry run. Raises 400 for another pod, 500 if they differ."""
+    named = child(eviction, "metadata").get("name") or name
+    if named != name:
+        raise errors.bad_request(f"name in URL does not match name in Eviction object: {name} and {named}")
+    options = eviction.get("deleteOptions")
+    if options is None or not context.dry_run:
+        return
+    given = options.get("dryRun") or ["All"]
+    if given != ["All"]:
+        text = f"Non-matching dry-run options in request and content: [All] and [{' '.join(given)}]"
+        raise StatusError(500, "", text)
+    options["dryRun"] = given
+
+
+async def _delete(
     registry: Registry, kind: Kind, namespace: str, name: str, options: DeleteOptions, context: RequestContext
 ) -> None:
-    """Delete a pod if its budget, if any, allows that now, and take it off the budget first.
-
-    Raises 404, 409, 429 (not now) and 500 (more than one budget).
-    """
     stored = registry.store.get(Key(kind.store_resource, namespace, name))
     if stored is None:
         raise errors.not_found(kind.resource.group_resource, name)
@@ -40,7 +67,7 @@ async def evict(
             raise errors.internal(text)
         if budgets and not _may_go_unhealthy(stored.obj, budgets[0].obj):
             await _take(registry, budgets[0], name, context)
-    await registry.delete(kind, namespace, name, options, context)
+    await registry.past_admission().delete(kind, namespace, name, options, context)
 
 
 def _unbudgeted(pod: Obj) -> bool:

@@ -27,7 +27,11 @@ class LimitAdmission:
         self._store = store
 
     def _items(self, attributes: Attributes) -> list[Obj]:
-        if attributes.operation != "CREATE" or attributes.kind.store_resource not in ("pods", _CLAIMS):
+        if (
+            attributes.operation != "CREATE"
+            or attributes.subresource
+            or attributes.kind.store_resource not in ("pods", _CLAIMS)
+        ):
             return []
         if not self._store.count(_RANGES):
             return []

@@ -23,7 +23,12 @@ class PriorityAdmission:
     async def mutate(self, attributes: Attributes) -> None:
         """Set priority and preemption policy of a new pod. Raises 403 for an unknown class or another number."""
         obj = attributes.obj
-        if attributes.operation != "CREATE" or attributes.kind.store_resource != "pods" or obj is None:
+        if (
+            attributes.operation != "CREATE"
+            or attributes.subresource
+            or attributes.kind.store_resource != "pods"
+            or obj is None
+        ):
             return
         spec = obj["spec"]
         name = spec.get("priorityClassName") or ""

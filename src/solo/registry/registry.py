@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from kube.machinery import errors
 from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import StatusError
-from solo.registry import acceptance, deletion, lifecycle, meta
+from solo.registry import acceptance, deletion, lifecycle, meta, scale
 from solo.registry.books import same_but_for_times
 from solo.registry.catalog import Catalog
 from solo.registry.context import DeleteOptions, RequestContext
@@ -123,10 +124,8 @@ class Registry:
             obj = attributes.obj
         assert obj is not None
         if obj is not before:
-            kind, context = attributes.kind, attributes.context
-            acceptance.decode(kind, obj, replace(context, field_validation="Ignore"))
-            meta.check_identity(obj["metadata"], attributes.name, attributes.namespace)
-            kind.strategy.default(obj)
+            asked = attributes
+            acceptance.accept_mutated(asked.kind, asked.namespace, asked.name, asked.subresource, obj, asked.context)
         return obj
 
     async def _admit(self, attributes: Attributes) -> None:
@@ -159,6 +158,22 @@ class Registry:
         for plugin in self._mutations:
             await plugin.mutate(attributes)
         await self._admit(replace(attributes, obj=options))
+
+    async def offer(self, attributes: Attributes, accept: Callable[[Obj], None]) -> Obj:
+        """Ask admission about an object that is created through a subresource and stored nowhere; what became of it.
+
+        `accept` checks and completes it, in place, between those who may change it and those who may only refuse.
+        """
+        obj = await self._mutate(attributes)
+        accept(obj)
+        await self._admit(replace(attributes, obj=obj))
+        return obj
+
+    def past_admission(self) -> Registry:
+        """This registry for the writes by which it does what `offer` was about: admission is not asked twice."""
+        past = Registry(self.store, self.catalog, (), self.views)
+        past._commit_checks = self._commit_checks
+        return past
 
     # ---- create
 
@@ -244,11 +259,14 @@ class Registry:
         self, kind: Kind, current: Stored, old: Obj, obj: Obj, subresource: str, context: RequestContext
     ) -> Result:
         key = current.key
-        wanted = Attributes("UPDATE", kind, key.namespace, key.name, obj, old, subresource, context)
-        obj = await self._mutate(wanted)
+        scales = subresource == "scale"
+        shown = partial(scale.read, kind) if scales else _itself
+        asked = Attributes("UPDATE", kind, key.namespace, key.name, shown(obj), shown(old), subresource, context)
+        mutated = await self._mutate(asked)
+        obj = scale.write(kind, obj, mutated) if scales else mutated
         acceptance.prepare_changed(kind, obj, old, subresource)
         acceptance.validate(kind, obj, old, context, subresource)
-        await self._admit(Attributes("UPDATE", kind, key.namespace, key.name, obj, old, subresource, context))
+        await self._admit(replace(asked, obj=shown(obj)))
         return await self._store_changed(kind, current, obj, context)
 
     async def _store_changed(self, kind: Kind, current: Stored, obj: Obj, context: RequestContext) -> Result:
@@ -342,3 +360,7 @@ class Registry:
             return Deleted({**old, "metadata": marked["metadata"]}, gone=False)
         stored = await self.store.update(key, marked, current.rv)
         return Deleted(await self.views.one(kind, stored), gone=False)
+
+
+def _itself(obj: Obj) -> Obj:
+    return obj

@@ -37,10 +37,7 @@ _LEFT_OUT = ("subResource", "requestSubResource", "name", "namespace")
 def admission_request(attributes: Attributes) -> Obj:
     """An AdmissionRequest without the objects: the `request` variable of CEL, and what webhooks are told besides."""
     resource, user = attributes.kind.resource, attributes.context.user
-    shown = resource.kind
-    if attributes.operation == "CONNECT" and attributes.obj is not None:
-        shown = attributes.obj["kind"]
-    kind = {"group": resource.group, "version": resource.version, "kind": shown}
+    kind = _kind(attributes)
     place = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     info: Obj = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
     info["extra"] = {key: list(values) for key, values in user.extra.items()}
@@ -57,6 +54,17 @@ def admission_request(attributes: Attributes) -> Obj:
         "userInfo": info,
         "dryRun": attributes.context.dry_run,
     }
+
+
+def _kind(attributes: Attributes) -> Obj:
+    """The kind of the objects: the resource's, or what its subresource speaks."""
+    resource = attributes.kind.resource
+    spoken = attributes.kind.subresource(attributes.subresource) if attributes.subresource else None
+    if spoken is None or not spoken.kind:
+        return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    if not spoken.version:
+        return {"group": resource.group, "version": resource.version, "kind": spoken.kind}
+    return {"group": spoken.group, "version": spoken.version, "kind": spoken.kind}
 
 
 def admission_review(attributes: Attributes, obj: Obj | None) -> Obj:

@@ -27,7 +27,12 @@ class RuntimeClassAdmission:
     async def mutate(self, attributes: Attributes) -> None:
         """Raises 403 for a class that is not there, and where pod and class contradict each other."""
         obj = attributes.obj
-        if attributes.operation != "CREATE" or attributes.kind.store_resource != "pods" or obj is None:
+        if (
+            attributes.operation != "CREATE"
+            or attributes.subresource
+            or attributes.kind.store_resource != "pods"
+            or obj is None
+        ):
             return
         spec, name = obj["spec"], obj["spec"].get("runtimeClassName")
         if not name:

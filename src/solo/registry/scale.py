@@ -6,10 +6,13 @@ from typing import Any
 
 from kube.machinery import errors
 from kube.machinery.selectors import label_selector_from_dict
+from solo.registry import meta
+from solo.registry.context import RequestContext
 from solo.registry.custom import CustomStrategy
 from solo.registry.kinds import Kind
 from solo.registry.objects import child, copy, dig
 from solo.registry.scale_rules import path_keys
+from solo.registry.spoken import SPOKEN
 
 Obj = dict[str, Any]
 
@@ -43,13 +46,26 @@ def check_readable(kind: Kind, obj: Obj) -> None:
         raise errors.internal(f'the spec replicas field "{path}" does not exist')
 
 
-def write(kind: Kind, obj: Obj, wanted: Obj) -> Obj:
-    """The object with the replicas that a Scale asks for."""
+def accept(kind: Kind, obj: Obj, wanted: Obj, context: RequestContext) -> None:
+    """Take a Scale that is to change an object, in place. Raises 400, 409 for another object."""
     if wanted.get("kind", "Scale") != "Scale":
         raise errors.bad_request(f"expected a Scale, got {wanted.get('kind')}")
+    context.report_unknown("Scale", "v1", SPOKEN["scale"].decode(wanted))
+    metadata, present = child(wanted, "metadata"), obj["metadata"]
+    name, uid = present["name"], metadata.get("uid")
+    if not metadata.get("name"):
+        text = f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        raise errors.bad_request(text)
+    meta.check_identity(metadata, name, present.get("namespace") or "")
+    if uid and uid != present.get("uid"):
+        text = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {present.get('uid')}"
+        subject = f"{kind.resource.plural}/scale"
+        raise errors.conflict(f"{subject}.{kind.resource.group}" if kind.resource.group else subject, name, text)
+
+
+def write(kind: Kind, obj: Obj, wanted: Obj) -> Obj:
+    """The object with the replicas that a Scale asks for."""
     replicas = dig(wanted, "spec", "replicas") or 0
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise errors.bad_request("spec.replicas of a Scale must be an integer")
     changed: Obj = copy(obj)
     *parents, last = _paths(kind)[0]
     place = changed

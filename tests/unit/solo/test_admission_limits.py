@@ -8,7 +8,7 @@ from solo.auth.user import MASTERS, User
 from solo.registry.bootstrap import SYSTEM
 from solo.registry.builtins import builtin_kinds
 from solo.registry.catalog import Catalog
-from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.context import RequestContext
 from solo.registry.evictions import evict
 from solo.registry.limits import LimitAdmission
 from solo.registry.priorities import PriorityAdmission
@@ -46,7 +46,8 @@ class World:
 
     async def evict(self, name):
         kind = self.catalog.lookup("", "v1", "pods")
-        await evict(self.registry, kind, "ns", name, DeleteOptions(grace=0), RequestContext(ADMIN))
+        eviction = {"metadata": {"name": name}, "deleteOptions": {"gracePeriodSeconds": 0}}
+        await evict(self.registry, kind, "ns", name, eviction, RequestContext(ADMIN))
 
 
 @pytest.fixture

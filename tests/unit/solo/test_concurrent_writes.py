@@ -171,9 +171,10 @@ async def test_an_eviction_that_is_overtaken_takes_its_budget_once(world, pod):
     await world.registry.update(budgets, "ns", "b", allow, RequestContext(ADMIN), subresource="status")
     world.asked.clear()
     world.thoughts = [lambda: pod(metadata={"annotations": {"a": "b"}})]
-    await evict(world.registry, world.kind, "ns", "a", DeleteOptions(grace=0), RequestContext(ADMIN))
+    eviction = {"metadata": {"name": "a"}, "deleteOptions": {"gracePeriodSeconds": 0}}
+    await evict(world.registry, world.kind, "ns", "a", eviction, RequestContext(ADMIN))
     assert world.store.get(Key("pods", "ns", "a")) is None
-    assert [operation for operation, _ in world.asked] == ["DELETE", "UPDATE", "DELETE"]
+    assert [operation for operation, _ in world.asked] == ["CREATE", "UPDATE"]
     left = world.store.get(Key("poddisruptionbudgets.policy", "ns", "b")).obj["status"]
     assert left["disruptionsAllowed"] == 4
 
