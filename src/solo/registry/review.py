@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch
+from solo.registry.builtin_schema import JSON_NAMES
 from solo.registry.registry import Attributes
 
 Obj = dict[str, Any]
@@ -19,7 +22,7 @@ API_VERSION = "admission.k8s.io/v1"
 
 
 class ReviewError(Exception):
-    """A webhook's answer that cannot be understood."""
+    """A webhook's answer that breaks the contract: the call counts as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +90,96 @@ def _options(attributes: Attributes) -> Obj | None:
     return {**options, "dryRun": ["All"]} if attributes.context.dry_run else options
 
 
-def read_answer(review: Obj, answer: Any, webhook: str, obj: Obj | None) -> Answer:
-    """What the answer to `review` says. Raises ReviewError for one that breaks the contract."""
-    if not isinstance(answer, dict) or (answer.get("apiVersion"), answer.get("kind")) != (
-        API_VERSION,
-        "AdmissionReview",
-    ):
-        raise ReviewError(f"expected webhook response of {API_VERSION}, Kind=AdmissionReview")
-    response = answer.get("response")
-    if not isinstance(response, dict):
-        raise ReviewError("webhook response was absent")
-    if response.get("uid") != review["request"]["uid"]:
-        raise ReviewError(f'expected response.uid="{review["request"]["uid"]}", got "{response.get("uid") or ""}"')
+def read_answer(review: Obj, answer: Any, webhook: str, obj: Obj | None, check_patch: Callable[[Obj], None]) -> Answer:
+    """What the answer to `review` says; `check_patch` is the contract of the webhook's kind about patches.
+
+    Raises ReviewError for an answer that breaks the contract, and 500 for a patch that does not fit the object.
+    """
+    response = _response(review, answer)
+    check_patch(response)
     warnings = tuple(text for text in response.get("warnings") or [] if isinstance(text, str))
     if response.get("allowed") is not True:
         return Answer(_denial(webhook, response.get("status")), None, warnings)
-    return Answer(None, _patched(response, obj), warnings)
+    return Answer(None, _patched(response, webhook, obj), warnings)
 
 
-def _patched(response: Obj, obj: Obj | None) -> Obj | None:
+def _response(review: Obj, answer: Any) -> Obj:
+    if not isinstance(answer, dict) or not isinstance(answer.get("response"), dict):
+        raise ReviewError(f"{_INVALID}webhook response was absent")
+    response: Obj = answer["response"]
+    if not isinstance(response.get("allowed") or False, bool):
+        name = JSON_NAMES.get(type(response["allowed"]), "value")
+        place = "AdmissionResponse.response.allowed"
+        raise ReviewError(f"{_FAILED}json: cannot unmarshal {name} into Go struct field {place} of type bool")
+    uid = review["request"]["uid"]
+    if response.get("uid") != uid:
+        raise ReviewError(f'{_INVALID}expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    group, _, version = str(answer.get("apiVersion") or "").rpartition("/")
+    given = f"{group}/{version}, Kind={answer.get('kind') or ''}"
+    wanted = f"{API_VERSION}, Kind=AdmissionReview"
+    if given != wanted:
+        raise ReviewError(f"{_INVALID}expected webhook response of {wanted}, got {given}")
+    return response
+
+
+_FAILED = "failed to call webhook: "
+_INVALID = "received invalid webhook response: "
+
+
+def check_mutating(response: Obj) -> None:
+    """A mutating webhook gives a patch and its type together. Raises ReviewError."""
+    patch, kind = response.get("patch"), response.get("patchType")
+    if patch and kind is None:
+        raise ReviewError(f"{_INVALID}webhook returned response.patch but not response.patchType")
+    if kind is not None and not patch:
+        raise ReviewError(f"{_INVALID}webhook returned response.patchType but not response.patch")
+    if kind == "":
+        raise ReviewError(f'{_INVALID}webhook returned invalid response.patchType of ""')
+
+
+def check_validating(response: Obj) -> None:
+    """A validating webhook gives neither. Raises ReviewError."""
+    for name in ("patch", "patchType"):
+        if response.get(name) or (name == "patchType" and response.get(name) is not None):
+            raise ReviewError(f"{_INVALID}validating webhook may not return response.{name}")
+
+
+def _patched(response: Obj, webhook: str, obj: Obj | None) -> Obj | None:
+    """The object after the patch, None without one. Raises 500 where there is no object or the patch does not fit."""
+    operations = _operations(response)
+    if operations is None or operations == []:
+        return None
+    if obj is None:
+        text = (
+            f'admission webhook "{webhook}" attempted to modify the object, which is not supported for this operation'
+        )
+        raise errors.internal(text)
+    if response.get("patchType") != "JSONPatch":
+        raise ReviewError(f'unsupported patch type "{response.get("patchType")}"')
+    try:
+        return json_patch(obj, operations)
+    except StatusError as problem:
+        if problem.code == 400:
+            raise ReviewError(f"{_UNDECODABLE}{problem.message}") from None
+        causes = (problem.details or {}).get("causes")
+        raise errors.internal(causes[0]["message"] if causes else problem.message) from None
+
+
+_UNDECODABLE = "received undecodable patch in webhook response: "
+
+
+def _operations(response: Obj) -> Any:
     patch = response.get("patch")
     if not patch:
-        return None
-    if response.get("patchType") != "JSONPatch":
-        raise ReviewError(f'invalid response.patchType "{response.get("patchType") or ""}": must be JSONPatch')
-    if obj is None:
-        raise ReviewError("a deletion cannot be patched")
+        return []
     try:
-        changed = json_patch(obj, msgspec.json.decode(base64.b64decode(patch, validate=True)))
-    except (ValueError, TypeError, msgspec.DecodeError, StatusError) as problem:
-        raise ReviewError(f"the patch cannot be applied: {problem}") from problem
-    if not isinstance(changed, dict) or not isinstance(changed.get("metadata"), dict):
-        raise ReviewError("the patch leaves no object")
-    return changed
+        decoded = base64.b64decode(patch, validate=True)
+    except (ValueError, TypeError) as problem:
+        raise ReviewError(f"{_FAILED}response.patch is not in base64: {problem}") from None
+    try:
+        return msgspec.json.decode(decoded)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise ReviewError(f"{_UNDECODABLE}{problem}") from None
 
 
 def _denial(webhook: str, given: Any) -> StatusError:

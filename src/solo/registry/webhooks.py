@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from kube.machinery import errors
+from kube.machinery.errors import StatusError
 from kube.machinery.resources import ADMISSION_GROUP
 from solo.auth.rbac import Authorizer
+from solo.registry.acceptance import decode_mutated
 from solo.registry.authority import authorizer_of
 from solo.registry.calling import Caller, CallError
 from solo.registry.catalog import Catalog
 from solo.registry.matching import Matcher, SelectorError
 from solo.registry.objects import copy
 from solo.registry.registry import Attributes
-from solo.registry.review import Answer, ReviewError, admission_request, admission_review, read_answer
+from solo.registry.review import (
+    Answer,
+    ReviewError,
+    admission_request,
+    admission_review,
+    check_mutating,
+    check_validating,
+    read_answer,
+)
 from solo.store import Store
 
 logger = logging.getLogger(__name__)
@@ -48,6 +59,7 @@ class _Dispatcher:
     """What both kinds of webhooks have in common."""
 
     resource = ""
+    check_patch: Callable[[Obj], None]
 
     def __init__(self, store: Store, catalog: Catalog, call: Caller, access: Authorizer) -> None:
         self._store = store
@@ -85,7 +97,7 @@ class _Dispatcher:
         seconds = int(hook.spec.get("timeoutSeconds") or 10)
         try:
             given = await self._call(_timed(hook.spec["clientConfig"], seconds), review, float(seconds))
-            answer = read_answer(review, given, hook.name, attributes.obj)
+            answer = read_answer(review, given, hook.name, attributes.obj, self.check_patch)
         except (CallError, ReviewError) as problem:
             text = f'failed calling webhook "{hook.name}": {problem}'
             logger.warning("%s", text)
@@ -102,6 +114,7 @@ class MutatingWebhooks(_Dispatcher):
     """Calls the webhooks that may change an object before it is validated."""
 
     resource = _MUTATING
+    check_patch = staticmethod(check_mutating)
 
     async def mutate(self, attributes: Attributes) -> None:
         """Let every webhook that applies change `attributes.obj`. Raises StatusError for refusals and failures."""
@@ -118,13 +131,16 @@ class MutatingWebhooks(_Dispatcher):
     async def _change(self, hook: _Hook, attributes: Attributes) -> None:
         answer = await self._ask(hook, attributes)
         if answer is not None and answer.patched is not None:
-            attributes.obj = copy(answer.patched)
+            changed: Obj = copy(answer.patched)
+            _decode(attributes, changed)
+            attributes.obj = changed
 
 
 class ValidatingWebhooks(_Dispatcher):
     """Calls the webhooks that may only refuse. An admission plug-in."""
 
     resource = _VALIDATING
+    check_patch = staticmethod(check_validating)
 
     async def admit(self, attributes: Attributes) -> None:
         """Raises the first refusal or failure, in order of the webhooks."""
@@ -133,6 +149,19 @@ class ValidatingWebhooks(_Dispatcher):
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+
+
+def _decode(attributes: Attributes, obj: Obj) -> None:
+    """Take an object as a webhook left it, in place. Raises 500: it is not the client's fault."""
+    if attributes.operation == "CONNECT":  # what becomes of its options is not taken up
+        return
+    try:
+        decode_mutated(attributes.kind, attributes.subresource, obj, attributes.context)
+    except StatusError as problem:
+        raise errors.internal(_SUBJECT.sub("", problem.message)) from None
+
+
+_SUBJECT = re.compile(r'^\w+ in version "\w+" cannot be handled as a \w+: ')
 
 
 def _timed(config: Obj, seconds: int) -> Obj:

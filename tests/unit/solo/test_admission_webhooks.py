@@ -134,12 +134,16 @@ def fail(_):
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        (fail, "no route"),
-        (lambda _: {"uid": "other"}, "expected response.uid"),
-        (lambda _: {"patchType": "Other", "patch": "e30="}, "patchType"),
-        (patch({"op": "remove", "path": "/nothing"}), "cannot be applied"),
-        (patch({"op": "replace", "path": "/metadata", "value": 3}), "leaves no object"),
-        (lambda _: {"patchType": "JSONPatch", "patch": "%%"}, "cannot be applied"),
+        (fail, "failed to call webhook: no route"),
+        (lambda _: {"uid": "other"}, "received invalid webhook response: expected response.uid"),
+        (lambda _: {"allowed": "true"}, "cannot unmarshal string into Go struct field"),
+        (lambda _: {"patch": "e30="}, "response: webhook returned response.patch but not response.patchType"),
+        (lambda _: {"patchType": "JSONPatch"}, "response: webhook returned response.patchType but not response.patch"),
+        (lambda _: {"patchType": "", "patch": "e30="}, 'webhook returned invalid response.patchType of ""'),
+        (lambda _: {"patchType": "Other", "patch": "W3t9XQ=="}, 'unsupported patch type "Other"'),
+        (lambda _: {"patchType": "JSONPatch", "patch": "%%"}, "not in base64"),
+        (lambda _: {"patchType": "JSONPatch", "patch": "e30="}, "received undecodable patch in webhook response: "),
+        (lambda _: {"patchType": "JSONPatch", "patch": "aGk="}, "received undecodable patch in webhook response: "),
     ],
 )
 async def test_failures_refuse_unless_they_are_to_be_ignored(world, answer, text):
@@ -152,6 +156,31 @@ async def test_failures_refuse_unless_they_are_to_be_ignored(world, answer, text
     await world.registry.delete(kind, "", "m", DeleteOptions(), RequestContext(ADMIN))
     await world.hook("mutating", "m", answer, failurePolicy="Ignore")
     assert (await world.configmap())["data"] == {}
+
+
+@pytest.mark.parametrize("policy", ["Fail", "Ignore"])
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (patch({"op": "remove", "path": "/nothing"}), "doc is missing path: /nothing: missing value"),
+        (patch({"op": "replace", "path": "/metadata", "value": 3}), "json: cannot unmarshal number into Go struct"),
+        (put("y", 5), "json: cannot unmarshal number into Go struct field ConfigMap.data.y of type string"),
+        (patch({"op": "replace", "path": "", "value": 3}), "the patch replaces the object by something"),
+    ],
+)
+async def test_a_patch_that_does_not_fit_is_never_ignored(world, answer, text, policy):
+    await world.hook("mutating", "m", answer, failurePolicy=policy)
+    problem = await refused(world.configmap())
+    assert (problem.code, problem.reason) == (500, "InternalError")
+    assert problem.message.startswith(f"Internal error occurred: {text}")
+
+
+@pytest.mark.parametrize(("name", "value"), [("patch", "e30="), ("patchType", "JSONPatch"), ("patchType", "")])
+async def test_a_validating_webhook_gives_no_patch(world, name, value):
+    await world.hook("validating", "v", lambda _: {name: value})
+    text = f"received invalid webhook response: validating webhook may not return response.{name}"
+    problem = await refused(world.configmap())
+    assert problem.message == f'Internal error occurred: failed calling webhook "v.example.com": {text}'
 
 
 async def test_selectors_and_conditions(world):
