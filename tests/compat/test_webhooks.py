@@ -167,7 +167,11 @@ def test_subresources_pass_admission_as_what_they_speak(cluster, namespace, serv
     cluster.apply(configuration("Validating", namespace, client, rules=[{**rule, "operations": ["CREATE"]}]))
     try:
         account = f"{place}/serviceaccounts/default/token"
-        code, token = wire("POST", account, {"spec": {"audiences": ["a"], "expirationSeconds": 700}})
+        code, token = wire(
+            "POST",
+            f"{account}?fieldManager=foo&fieldValidation=Strict",
+            {"spec": {"audiences": ["a"], "expirationSeconds": 700}},
+        )
         assert code == 201 and token["status"]["token"]
         eviction = {"metadata": {"name": "p"}, "deleteOptions": {"dryRun": ["All"]}}
         assert wire("POST", f"{place}/pods/p/eviction", eviction)[0] == 201
@@ -176,9 +180,11 @@ def test_subresources_pass_admission_as_what_they_speak(cluster, namespace, serv
         assert asked["token"]["kind"] == {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
         assert asked["token"]["object"]["spec"] == {"audiences": ["a"], "expirationSeconds": 700}
         assert "status" not in asked["token"]["object"]
+        options = {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}
+        assert asked["token"]["options"] == {**options, "fieldManager": "foo", "fieldValidation": "Strict"}
         assert asked["eviction"]["requestKind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
         assert asked["eviction"]["object"]["apiVersion"] == "policy/v1"
-        assert asked["eviction"]["options"] == {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"}
+        assert asked["eviction"]["options"] == options
     finally:
         cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)
         del Handler.thoughts[f"/{namespace}"]

@@ -78,12 +78,14 @@ class Call:
         check_field_manager(manager, options_kind, required=self.applies)
         warnings = list(self.kind.warnings)
         self.request["warnings"] = warnings  # an error has them, too
+        told = {name: query[name] for name in ("fieldManager", "fieldValidation") if query.get(name)}
         return RequestContext(
             self.user,
             check_dry_run(query.getall("dryRun", []), options_kind),
             check_field_validation(query.get("fieldValidation"), options_kind),
             manager_name(manager, self.request.headers.get("User-Agent") or ""),
             warnings,
+            options=told,
         )
 
 

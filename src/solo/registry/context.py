@@ -49,7 +49,8 @@ def _as_one_error(problems: list[str]) -> list[str]:
 class RequestContext:
     """One request on its way through the registry. `warnings` become Warning headers.
 
-    `manager` is the name under which managedFields has what the request changes.
+    `manager` is the name under which managedFields has what the request changes. `options` are the verb's options as
+    admission sees them, besides the dry run.
     """
 
     user: User
@@ -58,6 +59,7 @@ class RequestContext:
     manager: str = "solo"
     warnings: list[str] = field(default_factory=list)
     body: BodyProblems = field(default_factory=lambda: BodyProblems())
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def report_unknown(self, kind: str, version: str, unknown: list[str]) -> None:
         """Deal with unknown fields, and with those that the body has twice, as `fieldValidation` asks (KEP-2885).
@@ -121,6 +123,16 @@ class DeleteOptions:
             raise errors.bad_request(f'strconv.ParseInt: parsing "{grace}": invalid syntax') from None
         preconditions = body.get("preconditions") or {}
         return cls(seconds, propagation, preconditions.get("uid"), preconditions.get("resourceVersion"))
+
+    def shown(self, grace: int | None) -> dict[str, Any]:
+        """What admission sees of them where an object has `grace` seconds to end."""
+        preconditions = {"uid": self.uid, "resourceVersion": self.resource_version}
+        told = {
+            "gracePeriodSeconds": grace,
+            "preconditions": {key: value for key, value in preconditions.items() if value is not None} or None,
+            "propagationPolicy": self.propagation,
+        }
+        return {key: value for key, value in told.items() if value is not None}
 
 
 def check_dry_run(values: list[str], options_kind: str) -> bool:

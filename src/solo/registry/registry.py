@@ -348,7 +348,9 @@ class Registry:
         deletion.check_preconditions(kind, current, options)
         shown = await self.views.one(kind, current)
         old = kind.served(shown.obj)
-        await self._admit(Attributes("DELETE", kind, key.namespace, key.name, None, old, "", context))
+        grace = kind.strategy.deletion_grace(current.obj, options.grace)
+        told = replace(context, options=options.shown(options.grace if grace is None else grace))
+        await self._admit(Attributes("DELETE", kind, key.namespace, key.name, None, old, "", told))
         marked = deletion.mark(kind.strategy, current.obj, options)
         if deletion.complete(kind.strategy, marked):
             if not context.dry_run:

@@ -13,6 +13,7 @@ import msgspec
 from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.patch import json_patch
+from kube.machinery.resources import NAMESPACES
 from solo.registry.builtin_schema import JSON_NAMES
 from solo.registry.registry import Attributes
 
@@ -34,6 +35,7 @@ class Answer:
     warnings: tuple[str, ...]
 
 
+# Go leaves these out when they are empty (`omitempty`): webhooks and rules tell a subresource by the field's presence.
 _LEFT_OUT = ("subResource", "requestSubResource", "name", "namespace")
 
 
@@ -44,7 +46,7 @@ def admission_request(attributes: Attributes) -> Obj:
     place = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     info: Obj = {"username": user.name, "uid": user.uid, "groups": list(user.groups)}
     info["extra"] = {key: list(values) for key, values in user.extra.items()}
-    return {
+    request = {
         "kind": kind,
         "resource": place,
         "subResource": attributes.subresource,
@@ -52,11 +54,13 @@ def admission_request(attributes: Attributes) -> Obj:
         "requestResource": place,
         "requestSubResource": attributes.subresource,
         "name": attributes.name,
-        "namespace": attributes.namespace,
+        "namespace": attributes.name if resource.group_resource == NAMESPACES.group_resource else attributes.namespace,
         "operation": attributes.operation,
-        "userInfo": info,
+        "userInfo": {key: value for key, value in info.items() if value},
         "dryRun": attributes.context.dry_run,
+        "options": _options(attributes),
     }
+    return {key: value for key, value in request.items() if value or key not in _LEFT_OUT}
 
 
 def _kind(attributes: Attributes) -> Obj:
@@ -72,21 +76,16 @@ def _kind(attributes: Attributes) -> Obj:
 
 def admission_review(attributes: Attributes, obj: Obj | None) -> Obj:
     """The body of a call; `obj` is the object as it stands after the webhooks before."""
-    request = {**admission_request(attributes), "uid": str(uuid.uuid4())}
-    request["requestResource"] = request["resource"]
-    # Go leaves these out when they are empty (`omitempty`), and webhooks tell a subresource by the field's presence.
-    request = {key: value for key, value in request.items() if value or key not in _LEFT_OUT}
-    request["userInfo"] = {key: value for key, value in request["userInfo"].items() if value}
-    request.update(object=obj, oldObject=attributes.old, options=_options(attributes))
+    request = {**admission_request(attributes), "uid": str(uuid.uuid4()), "object": obj, "oldObject": attributes.old}
     return {"apiVersion": API_VERSION, "kind": "AdmissionReview", "request": request}
 
 
 def _options(attributes: Attributes) -> Obj | None:
-    """The options of the verb; connecting has none."""
+    """The options of the verb; connecting has none, and a patch those of what it comes to."""
     kind = {"CREATE": "CreateOptions", "UPDATE": "UpdateOptions", "DELETE": "DeleteOptions"}.get(attributes.operation)
     if kind is None:
         return None
-    options: Obj = {"apiVersion": "meta.k8s.io/v1", "kind": kind}
+    options: Obj = {"apiVersion": "meta.k8s.io/v1", "kind": kind, **attributes.context.options}
     return {**options, "dryRun": ["All"]} if attributes.context.dry_run else options
 
 

@@ -113,6 +113,34 @@ async def test_a_request_is_described(world):
     assert (world.calls[1][1]["object"], world.calls[1][1]["oldObject"]["data"]) == (None, {"a": "b"})
 
 
+async def test_a_deletion_is_described(world):
+    pods = {**RULE, "operations": ["DELETE"], "resources": ["pods", "namespaces"]}
+    await world.hook("validating", "v", allow, rules=[pods])
+    spec = {"containers": [{"name": "c", "image": "host"}], "terminationGracePeriodSeconds": 7}
+    pod = await world.create("pods", {"metadata": {"name": "p"}, "spec": spec}, "ns")
+    kind, uid = world.catalog.lookup("", "v1", "pods"), pod["metadata"]["uid"]
+    await world.registry.delete(
+        kind, "ns", "p", DeleteOptions(propagation="Background", uid=uid), RequestContext(ADMIN)
+    )
+    told = {"gracePeriodSeconds": 7, "propagationPolicy": "Background", "preconditions": {"uid": uid}}
+    assert world.calls[0][1]["options"] == {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions", **told}
+    kind = world.catalog.lookup("", "v1", "namespaces")
+    await world.registry.delete(kind, "", "ns", DeleteOptions(), RequestContext(ADMIN, dry_run=True))
+    request = world.calls[1][1]
+    assert (request["name"], request["namespace"]) == ("ns", "ns")
+    assert request["options"] == {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions", "dryRun": ["All"]}
+
+
+async def test_conditions_see_what_webhooks_are_told(world):
+    absent = ["subResource", "requestSubResource", "userInfo.uid", "userInfo.extra"]
+    there = "has(request.name) && request.namespace == 'ns' && request.options.fieldManager == 'foo'"
+    expression = " && ".join([*(f"!has(request.{name})" for name in absent), there])
+    await world.hook("validating", "v", allow, matchConditions=[{"name": "c", "expression": expression}])
+    await world.configmap(options={"fieldManager": "foo"})
+    assert world.called() == ["v"]
+    assert world.calls[0][1]["options"]["fieldManager"] == "foo"
+
+
 @pytest.mark.parametrize(
     ("given", "code", "text"),
     [
