@@ -90,7 +90,17 @@ class Call:
 
 
 async def read_body(request: web.BaseRequest, seconds: float = BODY_SECONDS) -> bytes:
-    """The whole body, once. Raises 413 above the limit, 408 when it is not there after some seconds."""
+    """The whole body, once.
+
+    Raises 400 for one that cannot be decompressed, 413 above the limit, 408 when it is not there after some seconds.
+    """
+    try:
+        return await _read_body(request, seconds)
+    except web.RequestPayloadError:
+        raise errors.bad_request("the request's body is not what its Content-Encoding says") from None
+
+
+async def _read_body(request: web.BaseRequest, seconds: float) -> bytes:
     content = request.content
     if content.is_eof():  # it came with the head: nothing to wait for
         body = content.read_nowait()

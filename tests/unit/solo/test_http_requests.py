@@ -214,6 +214,18 @@ async def test_a_body_that_does_not_come_is_given_up():
         assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_body_that_cannot_be_decompressed(encoding, apart):
+    async with connection(echo) as (reader, writer):
+        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+        writer.write(head if apart else head + b"xx")
+        if apart:
+            await asyncio.sleep(0.02)
+            writer.write(b"xx")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_body_is_asked_for_where_the_client_waits_for_that():
     async with connection(echo) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
