@@ -124,7 +124,10 @@ def test_a_webhook_that_is_not_trusted_or_not_there(cluster, namespace, server):
     cluster.apply(configuration("Validating", namespace, {"url": f"https://127.0.0.1:{port}/"}))
     refused = cluster.fails("create", "configmap", "c", "-n", namespace)
     assert 'failed calling webhook "hook.test.example.com"' in refused
-    assert "certificate" in refused
+    assert '": tls: failed to verify certificate: x509: certificate signed by unknown authority' in refused
+    cluster.apply(configuration("Validating", namespace, {"url": "https://127.0.0.1:1/"}))
+    refused = cluster.fails("create", "configmap", "c", "-n", namespace)
+    assert 'Post "https://127.0.0.1:1/?timeout=5s": dial tcp 127.0.0.1:1: connect: connection refused' in refused
     cluster.apply(configuration("Validating", namespace, {"url": "https://127.0.0.1:1/"}, failurePolicy="Ignore"))
     cluster.kubectl("create", "configmap", "c", "-n", namespace)
     cluster.kubectl("delete", "validatingwebhookconfiguration", namespace)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from solo.http.transport_errors import describe
 from solo.registry.calling import CallError
 from solo.registry.objects import dig
 from solo.store import Key, Store
@@ -60,7 +61,7 @@ class WebhookCaller:
         except TimeoutError:
             raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": {problem}') from problem
+            raise CallError(f'failed to call webhook: Post "{target.shown}": {describe(problem)}') from problem
         if len(answer) > _MAX_ANSWER:
             raise CallError("failed to call webhook: the answer is too long")
         if response.status >= 300:
@@ -124,5 +125,5 @@ def _trust(bundle: str) -> ssl.SSLContext:
         return ssl.create_default_context()
     try:
         return ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
-    except ssl.SSLError as problem:
-        raise ValueError(f"the caBundle cannot be used: {problem}") from None
+    except (ssl.SSLError, ValueError):
+        raise ValueError("unable to load root certificates: unable to parse bytes as PEM block") from None
