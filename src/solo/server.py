@@ -130,7 +130,7 @@ class ServiceAccountAdmission:
         namespace = attributes.namespace
         if account != "default" and self._store.get(Key("serviceaccounts", namespace, account)) is None:
             text = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
-            raise errors.forbidden("pods", attributes.name, text)
+            raise errors.forbidden("pods", attributes.shown_name, text)
 
 
 class Server:
@@ -247,7 +247,7 @@ class Server:
         registry.add_mutation(CertificateRequester())
         registry.add_mutation(MutatingPolicies(store, catalog, registry.views, access))
         registry.add_mutation(MutatingWebhooks(store, catalog, self._webhooks.post, access))
-        registry.add_mutation(ServiceAddresses(store))
+        registry.add_allocation(ServiceAddresses(store))
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post, access))

@@ -11,6 +11,7 @@ from solo.registry import meta
 from solo.registry.body import check_type
 from solo.registry.context import RequestContext
 from solo.registry.kinds import Kind
+from solo.registry.objects import copy
 from solo.registry.spoken import SPOKEN
 from solo.store import Stored
 
@@ -66,6 +67,14 @@ def accept_new(kind: Kind, namespace: str, name: str, obj: Obj, context: Request
     meta.check_identity(obj["metadata"], name, namespace)
     if obj["metadata"].get("resourceVersion") and not context.dry_run:
         raise errors.bad_request("resourceVersion should not be set on objects to be created")
+
+
+def named(kind: Kind, obj: Obj, base: str) -> Obj:
+    """A copy of an object with a name of its own, and what is there by default because of that."""
+    made: Obj = copy(obj)
+    made["metadata"]["name"] = meta.generate_name(base)
+    kind.strategy.default(made)
+    return made
 
 
 def accept_changed(kind: Kind, current: Stored, obj: Obj, context: RequestContext) -> None:

@@ -59,7 +59,7 @@ class LimitAdmission:
         problems = [text for item in items for text in _problems(item, attributes.obj)]
         if problems:
             text = problems[0] if len(problems) == 1 else "[" + ", ".join(problems) + "]"
-            raise errors.forbidden(attributes.kind.resource.group_resource, attributes.name, text)
+            raise errors.forbidden(attributes.kind.resource.group_resource, attributes.shown_name, text)
 
 
 def _fill(container: Obj, item: Obj) -> Iterator[str]:

@@ -23,10 +23,19 @@ _SERVER_OWNED = (
 )
 
 
-def fill_on_create(meta: Obj, *, generation: bool) -> None:
-    """Set what only the server may set on a new object; forget what a client tried to set of it."""
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "resourceVersion"):
+_SET_ON_CREATE = ("uid", "creationTimestamp", "generation")
+_NOT_ON_CREATE = ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion")
+
+
+def wipe_on_create(meta: Obj) -> None:
+    """Forget what a client tried to set on a new object although only the server may."""
+    for key in (*_SET_ON_CREATE, *_NOT_ON_CREATE):
         meta.pop(key, None)
+
+
+def fill_on_create(meta: Obj, *, generation: bool) -> None:
+    """Set what only the server may set on a new object; forget what admission tried to set of it."""
+    wipe_on_create(meta)
     meta["uid"] = str(uuid.uuid4())
     meta["creationTimestamp"] = now_rfc3339()
     if generation:

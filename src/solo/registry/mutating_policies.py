@@ -66,7 +66,7 @@ class MutatingPolicies:
                 logger.info("%s failed: %s", subject, problem)
                 return
             resource = attributes.kind.resource.group_resource
-            raise errors.forbidden(resource, attributes.name, f"{subject} denied request: {problem}") from None
+            raise errors.forbidden(resource, attributes.shown_name, f"{subject} denied request: {problem}") from None
 
 
 class _MutationError(Exception):

@@ -17,7 +17,6 @@ from kube.machinery.resources import VALIDATINGADMISSIONPOLICIES, VALIDATINGADMI
 from solo.auth.rbac import Authorizer
 from solo.registry.bound_policies import BoundPolicies, Evaluation, NotConfigured
 from solo.registry.catalog import Catalog
-from solo.registry.objects import dig
 from solo.registry.registry import Attributes
 from solo.registry.views import Views
 from solo.store import Store
@@ -114,9 +113,8 @@ def _act(policy: str, binding: str, obj: Obj, failure: Failure, attributes: Attr
 
 
 def _denial(policy: str, binding: str, failure: Failure, attributes: Attributes) -> StatusError:
-    name = attributes.name or dig(attributes.obj, "metadata", "generateName") or ""
     text = f"ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {failure.message}"
-    problem = errors.forbidden(attributes.kind.resource.group_resource, name, text)
+    problem = errors.forbidden(attributes.kind.resource.group_resource, attributes.shown_name, text)
     problem.reason = failure.reason
     problem.code = _CODES.get(failure.reason, 422)
     problem.details = {**(problem.details or {}), "causes": [{"message": text}]}

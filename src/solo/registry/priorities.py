@@ -34,14 +34,14 @@ class PriorityAdmission:
         name = spec.get("priorityClassName") or ""
         found = self._class(name) if name else self._default()
         if name and found is None:
-            raise errors.forbidden("pods", attributes.name, f"no PriorityClass with name {name} was found")
+            raise errors.forbidden("pods", attributes.shown_name, f"no PriorityClass with name {name} was found")
         value = found["value"] if found else 0
         if spec.get("priority", value) != value:
             text = (
                 f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
                 f"admission controller computed {value} from the given PriorityClass name"
             )
-            raise errors.forbidden("pods", attributes.name, text)
+            raise errors.forbidden("pods", attributes.shown_name, text)
         policy = (found or {}).get("preemptionPolicy") or "PreemptLowerPriority"
         changed = {**spec, "priority": value, "preemptionPolicy": spec.get("preemptionPolicy") or policy}
         if found:
@@ -54,11 +54,11 @@ class PriorityAdmission:
         if attributes.kind.store_resource != _CLASSES or obj is None or not obj.get("globalDefault"):
             return
         present = self._default()
-        if present is not None and present["metadata"]["name"] != attributes.name:
+        if present is not None and present["metadata"]["name"] != obj["metadata"]["name"]:
             text = (
                 f"PriorityClass {present['metadata']['name']} is already marked as default. Only one default can exist"
             )
-            raise errors.forbidden(_CLASSES, attributes.name, text)
+            raise errors.forbidden(_CLASSES, attributes.shown_name, text)
 
     def _class(self, name: str) -> Obj | None:
         stored = self._store.get(Key(_CLASSES, "", name))

@@ -50,6 +50,12 @@ class Attributes:
     subresource: str
     context: RequestContext
 
+    @property
+    def shown_name(self) -> str:
+        """What a refusal calls the object; one that has no name yet by what its name is made of."""
+        metadata = (self.obj or {}).get("metadata") or {}
+        return self.name or str(metadata.get("name") or metadata.get("generateName") or "Unknown")
+
 
 class Mutation(Protocol):
     """An admission plug-in that may put another object into the attributes. It raises StatusError to refuse."""
@@ -101,6 +107,7 @@ class Registry:
         self.views = views or Views()
         self._admission = list(admission)
         self._mutations: list[Mutation] = []
+        self._allocations: list[Mutation] = []
         self._commit_checks: list[CommitCheck] = []
 
     def add_admission(self, plugin: Admission) -> None:
@@ -111,15 +118,22 @@ class Registry:
         """Let `plugin` change what is written from now on."""
         self._mutations.append(plugin)
 
+    def add_allocation(self, plugin: Mutation) -> None:
+        """Let `plugin` give objects what only one may have, when all that changes them is done and they have names."""
+        self._allocations.append(plugin)
+
     def add_commit_check(self, plugin: CommitCheck) -> None:
         """Let `plugin` judge what is stored from now on."""
         self._commit_checks.append(plugin)
 
     async def _mutate(self, attributes: Attributes) -> Obj:
         """The object after the plug-ins that may change it; decoded and defaulted anew if they did."""
+        return await self._change_by(self._mutations, attributes)
+
+    async def _change_by(self, plugins: Sequence[Mutation], attributes: Attributes) -> Obj:
         before = obj = attributes.obj
         assert obj is not None
-        for plugin in self._mutations:
+        for plugin in plugins:
             await plugin.mutate(attributes)
             obj = attributes.obj
         assert obj is not None
@@ -183,20 +197,26 @@ class Registry:
         Raises 400, 403, 404 (no such namespace), 405, 409 or 422 as `StatusError`.
         """
         self._accept_new(kind, namespace, name, obj, context)
-        metadata = obj["metadata"]
-        base = "" if metadata.get("name") else metadata.get("generateName") or ""
-        for attempt in range(_GENERATE_ATTEMPTS):
-            if base:
-                metadata["name"] = meta.generate_name(base)
+        meta.wipe_on_create(obj["metadata"])
+        kind.strategy.default(obj)
+        tracked = kind.books.of("").update(None, obj, context.manager, now=now_rfc3339())
+        return await self._create(kind, namespace, tracked, context)
+
+    async def _create(self, kind: Kind, namespace: str, obj: Obj, context: RequestContext) -> Result:
+        """Let admission change the object, which has what its client gave it, and give it the rest, and a name."""
+        name = obj["metadata"].get("name") or ""
+        asked = Attributes("CREATE", kind, namespace, name, obj, None, "", context)
+        obj = await self._mutate(asked)
+        base = "" if obj["metadata"].get("name") else obj["metadata"].get("generateName") or ""
+        if not base:
+            return await self._create_named(asked, obj)
+        for _ in range(_GENERATE_ATTEMPTS - 1):
             try:
-                meta.fill_on_create(metadata, generation=kind.strategy.tracks_generation)
-                kind.strategy.default(obj)
-                tracked = kind.books.of("").update(None, obj, context.manager, now=now_rfc3339())
-                return await self._create_named(kind, namespace, tracked, context)
+                return await self._create_named(asked, acceptance.named(kind, obj, base))
             except StatusError as problem:
-                if not base or problem.reason != "AlreadyExists" or attempt == _GENERATE_ATTEMPTS - 1:
+                if problem.reason != "AlreadyExists":
                     raise
-        raise AssertionError("unreachable")
+        return await self._create_named(asked, acceptance.named(kind, obj, base))
 
     def _accept_new(self, kind: Kind, namespace: str, name: str, obj: Obj, context: RequestContext) -> None:
         if kind.terminating:
@@ -205,12 +225,14 @@ class Registry:
         if namespace:
             lifecycle.check_namespace(self.store, kind, namespace, obj["metadata"].get("name") or "")
 
-    async def _create_named(self, kind: Kind, namespace: str, obj: Obj, context: RequestContext) -> Result:
+    async def _create_named(self, asked: Attributes, obj: Obj) -> Result:
+        kind, namespace, context = asked.kind, asked.namespace, asked.context
         name = obj["metadata"].get("name") or ""
-        obj = await self._mutate(Attributes("CREATE", kind, namespace, name, obj, None, "", context))
+        meta.fill_on_create(obj["metadata"], generation=kind.strategy.tracks_generation)
+        obj = await self._change_by(self._allocations, replace(asked, name=name, obj=obj))
         kind.strategy.prepare_create(obj)
         acceptance.validate(kind, obj, None, context)
-        await self._admit(Attributes("CREATE", kind, namespace, name, obj, None, "", context))
+        await self._admit(replace(asked, obj=obj))
         key = Key(kind.store_resource, namespace, name)
         final = kind.stored(obj) if context.dry_run else await self.views.to_storage(kind, obj)
         await self.store.turn(key)
@@ -263,7 +285,10 @@ class Registry:
         shown = partial(scale.read, kind) if scales else _itself
         asked = Attributes("UPDATE", kind, key.namespace, key.name, shown(obj), shown(old), subresource, context)
         mutated = await self._mutate(asked)
-        obj = scale.write(kind, obj, mutated) if scales else mutated
+        if scales:
+            obj = scale.write(kind, obj, mutated)
+        else:
+            obj = await self._change_by(self._allocations, replace(asked, obj=mutated))
         acceptance.prepare_changed(kind, obj, old, subresource)
         acceptance.validate(kind, obj, old, context, subresource)
         await self._admit(replace(asked, obj=shown(obj)))
@@ -311,9 +336,9 @@ class Registry:
             raise errors.conflict(kind.resource.group_resource, key.name, text)
         obj = self._merge(kind, None, applied, context)
         self._accept_new(kind, key.namespace, key.name, obj, context)
-        meta.fill_on_create(obj["metadata"], generation=kind.strategy.tracks_generation)
+        meta.wipe_on_create(obj["metadata"])
         kind.strategy.default(obj)
-        return await self._create_named(kind, key.namespace, obj, context)
+        return await self._create(kind, key.namespace, obj, context)
 
     async def _apply_present(self, kind: Kind, current: Stored, applied: Applied, context: RequestContext) -> Result:
         old = await self._shown(kind, current)

@@ -69,4 +69,4 @@ def _completed(attributes: Attributes, spec: Obj, runtime: Obj) -> Obj:
 
 
 def _rejected(attributes: Attributes, why: str) -> StatusError:
-    return errors.forbidden("pods", attributes.name, f"pod rejected: {why}")
+    return errors.forbidden("pods", attributes.shown_name, f"pod rejected: {why}")

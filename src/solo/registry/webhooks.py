@@ -86,7 +86,7 @@ class _Dispatcher:
         except (SelectorError, _ConditionError) as problem:
             if hook.ignores_failure:
                 return False
-            name = attributes.name
+            name = attributes.shown_name
             raise errors.forbidden(attributes.kind.resource.group_resource, name, str(problem)) from None
 
     async def _ask(self, hook: _Hook, attributes: Attributes) -> Answer | None:

@@ -24,7 +24,7 @@ def service(name, **spec):
 async def registry(tmp_path):
     store = Store.open(tmp_path / "state.db")
     made = Registry(store, Catalog(store, builtin_kinds(lambda: ("node", {}))))
-    made.add_mutation(ServiceAddresses(store))
+    made.add_allocation(ServiceAddresses(store))
     await made.create(made.catalog.lookup("", "v1", "namespaces"), "", "", {"metadata": {"name": "ns"}}, ask())
     cidr = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.0.0.0/29"]}}
     await made.create(made.catalog.lookup("networking.k8s.io", "v1", "servicecidrs"), "", "", cidr, ask())

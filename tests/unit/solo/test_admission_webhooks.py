@@ -141,6 +141,28 @@ async def test_conditions_see_what_webhooks_are_told(world):
     assert world.calls[0][1]["options"]["fieldManager"] == "foo"
 
 
+async def test_a_new_object_is_shown_as_its_client_gave_it_until_it_has_a_name(world):
+    await world.hook("mutating", "m", allow)
+    await world.hook("validating", "v", allow)
+    given = {"generateName": "a-", "uid": "u", "resourceVersion": ""}
+    made = await world.create("configmaps", {"metadata": given}, "ns")
+    (_, changing, _), (_, judging, _) = world.calls
+    assert "name" not in changing and "name" not in judging
+    assert set(changing["object"]["metadata"]) <= {"generateName", "namespace", "managedFields"}
+    assert {name: judging["object"]["metadata"][name] for name in ("name", "uid", "creationTimestamp")} == {
+        name: made["metadata"][name] for name in ("name", "uid", "creationTimestamp")
+    }
+
+
+async def test_a_webhook_may_give_the_name(world):
+    await world.hook("mutating", "m", patch({"op": "add", "path": "/metadata/name", "value": "mine"}))
+    made = await world.create("configmaps", {"metadata": {"generateName": "a-"}}, "ns")
+    assert made["metadata"]["name"] == "mine"
+    assert (
+        await refused(world.create("configmaps", {"metadata": {"generateName": "a-"}}, "ns"))
+    ).reason == "AlreadyExists"
+
+
 @pytest.mark.parametrize(
     ("given", "code", "text"),
     [
