@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 
 import pytest
 
@@ -49,6 +50,15 @@ async def test_until_the_range_is_full(registry):
     await create(registry, service("headless", clusterIP="None"))
     await registry.store.delete(Key("services", "ns", "s0"), None)
     assert await create(registry, service("more")) in given
+
+
+async def test_services_whose_names_are_generated(registry):
+    unnamed = service("")
+    unnamed["metadata"] = {"generateName": "s-"}
+    given = {await create(registry, copy.deepcopy(unnamed)) for _ in range(6)}
+    assert len(given) == 6
+    with pytest.raises(StatusError, match=r'"s-.{5}" is invalid: spec.clusterIPs'):
+        await create(registry, unnamed)
 
 
 async def test_of_two_at_once_one_gets_it(registry):

@@ -120,6 +120,12 @@ async def test_a_binding_is_created_and_no_update_of_the_pod_is_asked_about(worl
     assert world.pod.obj["spec"]["nodeName"] == "n"
 
 
+async def test_a_binding_is_that_of_the_pod(world):
+    binding = {"kind": "Binding", "metadata": {"name": "q"}, "target": {"name": "n"}}
+    problem = await refused(bind(world.registry, world.kind("pods"), "ns", "p", binding, RequestContext(ADMIN)))
+    assert (problem.code, problem.message) == (400, "name in URL does not match name in Binding object")
+
+
 @pytest.fixture
 async def deployment(world):
     labels = {"app": "d"}

@@ -20,6 +20,11 @@ async def test_create_fills_in_what_only_the_server_knows(world):
     assert list(made)[:3] == ["apiVersion", "kind", "metadata"]
 
 
+async def test_a_namespace_with_a_generated_name_has_its_label(world):
+    metadata = (await world.create("namespaces", {"metadata": {"generateName": "x-"}}))["metadata"]
+    assert metadata["labels"] == {"kubernetes.io/metadata.name": metadata["name"]}
+
+
 async def test_generated_names_differ(world):
     names = {(await world.create("configmaps", {"metadata": {"generateName": "x-"}}, "ns"))["metadata"]["name"]}
     names |= {(await world.create("configmaps", {"metadata": {"generateName": "x-"}}, "ns"))["metadata"]["name"]}
