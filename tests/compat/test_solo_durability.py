@@ -155,7 +155,7 @@ def small_disk(tmp_path):
 def test_a_full_disk(small_disk, tmp_path):
     with run_server(small_disk, "--kubeconfig", str(small_disk / "kubeconfig")) as server, server.client() as client:
         ballast = small_disk / "ballast"
-        # What is left holds the write-ahead log and, when the ballast is gone, the log and what is folded into the file.
+        # Room for the write-ahead log and, when the ballast is gone, for what of it is folded into the file, too.
         ballast.write_bytes(b"x" * (14 << 20))
         written, problem = fails_until_full(client)
         assert (problem.code, problem.reason) == (507, "InsufficientStorage")
