@@ -34,16 +34,28 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         epilog="Commands for the data of a server, running or not: `python -m solo backup` and `python -m solo certs`.",
     )
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="directory of all state (made if needed)"
+        "--data", type=_directory, required=True, metavar="DIR", help="directory of all state (made if needed)"
     )
     parser.add_argument("--listen", default="127.0.0.1", metavar="ADDRESS", help="address to listen on")
-    parser.add_argument("--port", type=int, default=6443, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=6443, help="port to listen on; 0 takes a free one")
     parser.add_argument("--kubeconfig", type=Path, metavar="PATH", help="where to write the admin's kubeconfig")
     parser.add_argument("--cluster-name", default="solo", metavar="NAME", help="the cluster's name in the kubeconfig")
     parser.add_argument("--node-name", default=socket.gethostname().lower(), metavar="HOST", help="the node's name")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="file descriptor to report READY or ERROR on")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser.parse_args(arguments)
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: name a directory")
+    return Path(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 65535")
+    return int(text)
 
 
 @contextlib.contextmanager

@@ -69,6 +69,18 @@ def test_a_watch_of_one_name_shows_that_one_whatever_the_selector(wire, admin, n
     assert wire("GET", path.replace("mine", "theirs"), headers=BOB)[0] == 403
 
 
+def test_a_list_by_name_needs_the_right_to_that_name_only(wire, admin, namespace, allow):
+    allow(resources=["secrets"], verbs=["list"], resourceNames=["mine"])
+    for name in ("mine", "theirs"):
+        admin.create(SECRETS, {"metadata": {"name": name, "namespace": namespace}})
+    path = f"/api/v1/namespaces/{namespace}/secrets?fieldSelector="
+    for selector in ("metadata.name=mine", f"metadata.namespace={namespace},metadata.name==mine"):
+        status, answer = wire("GET", path + selector, headers=BOB)
+        assert (status, [each["metadata"]["name"] for each in answer["items"]]) == (200, ["mine"])
+    for selector in ("", "metadata.name!=theirs", "metadata.name=theirs", "type=a%5C,metadata.name=mine"):
+        assert wire("GET", path + selector, headers=BOB)[0] == 403
+
+
 def test_a_deletion_of_exec_runs_nothing(wire, admin, namespace, allow):
     allow(resources=[f"pods/{name}" for name in ("exec", "attach", "portforward", "log")], verbs=["delete"])
     pod = sleeping_pod("busy")

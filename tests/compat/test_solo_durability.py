@@ -219,6 +219,20 @@ def solo(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "solo", *arguments], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--data", ""), "argument --data: it is empty: name a directory"),
+        (("--data", "d", "--port", "65536"), "argument --port: '65536' is no number from 0 to 65535"),
+        (("--data", "d", "--port", "-1"), "argument --port: "),
+    ],
+)
+def test_arguments_that_no_server_starts_with(tmp_path, monkeypatch, arguments, problem):
+    monkeypatch.chdir(tmp_path)
+    done = solo(*arguments)
+    assert (done.returncode, problem in done.stderr, [*tmp_path.iterdir()]) == (2, True, [])
+
+
 def test_backup_of_a_running_server_and_restoration(tmp_path):
     (tmp_path / "restored").mkdir()
     file = tmp_path / "backup.tar"

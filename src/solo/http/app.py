@@ -132,15 +132,17 @@ class Api:
         return impersonated(user, request.headers, self._access, deed)
 
     def _read_watch(self, request: web.BaseRequest, info: RequestInfo) -> None:
-        """A list is a watch if the query says so; a field selector on the name counts as naming the object."""
+        """A list is a watch if the query says so; a field selector on the name counts as naming the object, whatever
+        else it selects by (apiserver `RequestInfoFactory`)."""
         if info.verb != "list":
             return
         query = request.query
         if paths.asks_to_watch(query):
             info.verb = "watch"
         selector = query.get("fieldSelector") or ""
-        if selector.startswith("metadata.name=") and "," not in selector:
-            info.name = selector.removeprefix("metadata.name=").lstrip("=")
+        if "metadata.name=" in selector and "\\" not in selector:  # no comma is part of a value
+            names = [term for term in selector.split(",") if term.startswith("metadata.name=")]
+            info.name = names[0].removeprefix("metadata.name=").lstrip("=") if names else ""
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
         self._access.require(user, _deed(info))

@@ -49,6 +49,16 @@ _WORKLOADS = [
 _DISCOVERY_PATHS = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz"]
 _DISCOVERY_PATHS += ["/version", "/version/"]
 _ISSUER_PATHS = ["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks"]
+_MONITORING_PATHS = [
+    "/healthz",
+    "/healthz/*",
+    "/livez",
+    "/livez/*",
+    "/metrics",
+    "/metrics/slis",
+    "/readyz",
+    "/readyz/*",
+]
 _PUBLIC_PATHS = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 
 
@@ -95,8 +105,7 @@ def _admin_rules() -> list[Obj]:
 
 def _node_rules() -> list[Obj]:
     return [
-        _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
-        _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
+        *_delegated_rules(),
         _rule([""], ["services", "configmaps", "secrets", "serviceaccounts", "namespaces"], _READ),
         _rule([""], ["persistentvolumeclaims", "persistentvolumes"], ["get"]),
         _rule([""], ["nodes", "nodes/status"], [*_READ, "create", "delete", "patch", "update"]),
@@ -111,6 +120,14 @@ def _basic_rules() -> list[Obj]:
     return [
         _rule(["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
         _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),
+    ]
+
+
+def _delegated_rules() -> list[Obj]:
+    """What a server needs that has its clients' tokens and rights looked up here."""
+    return [
+        _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
+        _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
     ]
 
 
@@ -145,6 +162,8 @@ def _roles() -> list[Obj]:
         _role("system:public-info-viewer", _urls(_PUBLIC_PATHS)),
         _role("system:basic-user", _basic_rules()),
         _role("system:service-account-issuer-discovery", _urls(_ISSUER_PATHS)),
+        _role("system:auth-delegator", _delegated_rules()),
+        _role("system:monitoring", _urls(_MONITORING_PATHS)),
         _role("system:node", _node_rules()),
         _role("system:kube-controller-manager", _EVERYTHING),
     ]
