@@ -100,6 +100,17 @@ def path_unreserved(path: str, field: str) -> Iterator[Cause]:
         yield invalid(field, path, "must not start with '..'")
 
 
+SET_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
+def set_values(operator: str, values: list[str], field: str) -> Iterator[Cause]:
+    """Whether there are values just where an operator of a selector compares with some."""
+    if operator in ("In", "NotIn") and not values:
+        yield cause("FieldValueRequired", field, "must be specified when `operator` is 'In' or 'NotIn'")
+    elif operator in ("Exists", "DoesNotExist") and values:
+        yield cause("FieldValueForbidden", field, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")
+
+
 def label_selector(selector: Obj | None, field: str) -> Iterator[Cause]:
     """A label selector (apimachinery `ValidateLabelSelector`)."""
     if selector is None:
@@ -111,14 +122,8 @@ def label_selector(selector: Obj | None, field: str) -> Iterator[Cause]:
 
 def _requirement(item: Obj, field: str) -> Iterator[Cause]:
     operator, values, key = item.get("operator") or "", item.get("values") or [], item.get("key") or ""
-    if operator in ("In", "NotIn"):
-        if not values:
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            yield cause("FieldValueRequired", f"{field}.values", detail)
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            yield cause("FieldValueForbidden", f"{field}.values", detail)
+    if operator in SET_OPERATORS:
+        yield from set_values(operator, values, f"{field}.values")
     else:
         yield invalid(f"{field}.operator", operator, "not a valid selector operator")
     yield from (invalid(f"{field}.key", key, text) for text in names.qualified_name(key))

@@ -11,7 +11,7 @@ from typing import Any
 from kube.machinery import names
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import quote
-from solo.registry.rules.fieldchecks import invalid, label_selector, label_values, one_of
+from solo.registry.rules.fieldchecks import SET_OPERATORS, invalid, label_selector, label_values, one_of, set_values
 
 Obj = dict[str, Any]
 
@@ -70,14 +70,8 @@ def _node_term(term: Obj, field: str, *, any_value: bool) -> Iterator[Cause]:
 
 def _node_labels(item: Obj, field: str) -> Iterator[Cause]:
     operator, values, key = item.get("operator") or "", item.get("values") or [], item.get("key") or ""
-    if operator in ("In", "NotIn"):
-        if not values:
-            detail = "must be specified when `operator` is 'In' or 'NotIn'"
-            yield cause("FieldValueRequired", f"{field}.values", detail)
-    elif operator in ("Exists", "DoesNotExist"):
-        if values:
-            detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-            yield cause("FieldValueForbidden", f"{field}.values", detail)
+    if operator in SET_OPERATORS:
+        yield from set_values(operator, values, f"{field}.values")
     elif operator in ("Gt", "Lt"):
         if len(values) != 1:
             detail = "must be specified single value when `operator` is 'Lt' or 'Gt'"
