@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ _STATEFUL_CHANGES = (
 )
 
 
-class WorkloadStrategy(BuiltinStrategy):
+class WorkloadStrategy(BuiltinStrategy, ABC):
     """What the kinds have in common that keep pods running."""
 
     has_status = True
@@ -56,9 +57,9 @@ class WorkloadStrategy(BuiltinStrategy):
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
         return status_causes(self.kind, obj.get("status") or {}, old.get("status") or {})
 
+    @abstractmethod
     def _spec_causes(self, spec: Obj) -> list[Cause]:
         """What is wrong with the spec, in Kubernetes' order."""
-        raise NotImplementedError
 
     def _template_causes(self, spec: Obj) -> list[Cause]:
         """The selector, and the template that has to suit it."""
