@@ -174,6 +174,26 @@ def test_a_webhook_that_fails(cluster, hosts, broken, text):
     assert text in cluster.fails("get", "hosts.v2.conv.example.com", "a", "-n", hosts)
 
 
+def test_a_deletion_is_done_or_refused_by_what_can_be_converted(cluster, hosts):
+    cluster.kubectl("patch", "hosts", "b", "-n", hosts, "--type=merge", "-p", '{"metadata":{"finalizers":["a.b/c"]}}')
+    raw(cluster, hosts, "v1")
+    place = f"/apis/conv.example.com/{{}}/namespaces/{hosts}/hosts/"
+    Handler.broken = "failure"
+    assert "cannot say" in cluster.fails("delete", "--raw", place.format("v2") + "a")
+    assert raw(cluster, hosts, "v1")["items"][0]["metadata"]["name"] == "a"
+    marked = json.loads(cluster.kubectl("delete", "--raw", place.format("v1") + "b"))
+    assert marked["spec"] == {"hostPort": "h2:81"}
+    assert marked["metadata"]["labels"] == {"converted": "yes"} and marked["metadata"]["deletionTimestamp"]
+    Handler.broken = ""
+    (_, left) = raw(cluster, hosts, "v1")["items"]
+    assert left == marked
+    Handler.broken = "failure"
+    assert json.loads(cluster.kubectl("delete", "--raw", place.format("v1") + "a"))["status"] == "Success"
+    Handler.broken = ""
+    cluster.kubectl("patch", "hosts", "b", "-n", hosts, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    assert raw(cluster, hosts, "v1")["items"] == []
+
+
 def test_a_write_migrates_to_the_storage_version(cluster, hosts):
     Handler.broken = ""
     cluster.kubectl("annotate", "hosts.v1.conv.example.com", "a", "-n", hosts, "x=y")

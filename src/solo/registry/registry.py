@@ -168,10 +168,14 @@ class Registry:
 
         What mutating webhooks change of it is not taken up. Raises what they raise.
         """
-        attributes = Attributes("CONNECT", kind, namespace, name, options, None, subresource, context)
+        await self._ask(Attributes("CONNECT", kind, namespace, name, options, None, subresource, context))
+
+    async def _ask(self, attributes: Attributes) -> None:
+        """Ask all of admission about a request that stores nothing of its own. Raises what they raise."""
+        given = attributes.obj
         for plugin in self._mutations:
             await plugin.mutate(attributes)
-        await self._admit(replace(attributes, obj=options))
+        await self._admit(replace(attributes, obj=given))
 
     async def offer(self, attributes: Attributes, accept: Callable[[Obj], None]) -> Obj:
         """Ask admission about an object that is created through a subresource and stored nowhere; what became of it.
@@ -375,18 +379,16 @@ class Registry:
         old = kind.served(shown.obj)
         grace = kind.strategy.deletion_grace(current.obj, options.grace)
         told = replace(context, options=options.shown(options.grace if grace is None else grace))
-        await self._admit(Attributes("DELETE", kind, key.namespace, key.name, None, old, "", told))
+        await self._ask(Attributes("DELETE", kind, key.namespace, key.name, None, old, "", told))
         marked = deletion.mark(kind.strategy, current.obj, options)
         if deletion.complete(kind.strategy, marked):
-            if not context.dry_run:
-                shown = await self.views.one(kind, await self.store.delete(key, current.rv))
-            return Deleted(shown, gone=True)
+            final = shown if context.dry_run else self.views.next(kind, shown, await self.store.delete(key, current.rv))
+            return Deleted(final, gone=True)
         if marked == current.obj:
             return Deleted(shown, gone=False)
         if context.dry_run:
             return Deleted({**old, "metadata": marked["metadata"]}, gone=False)
-        stored = await self.store.update(key, marked, current.rv)
-        return Deleted(await self.views.one(kind, stored), gone=False)
+        return Deleted(self.views.next(kind, shown, await self.store.update(key, marked, current.rv)), gone=False)
 
 
 def _itself(obj: Obj) -> Obj:

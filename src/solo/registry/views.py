@@ -17,13 +17,16 @@ from solo.registry.calling import Caller, no_calls
 from solo.registry.conversion import convert_by_webhook
 from solo.registry.custom import CustomStrategy, Family
 from solo.registry.kinds import Kind
-from solo.registry.objects import copy, encode
+from solo.registry.objects import copy, encode, without
 from solo.store import Event, Stored
 
 Obj = dict[str, Any]
 
 BATCH = 500
 """Objects that are converted with one call of a webhook, as kube-apiserver reads lists in pages."""
+
+_CONVERTIBLE = ("labels", "annotations")
+"""What a webhook may change of an object's metadata."""
 
 
 class Views:
@@ -38,6 +41,17 @@ class Views:
     async def one(self, kind: Kind, stored: Stored) -> Stored:
         """One object. Raises StatusError when it cannot be converted."""
         return stored if current(kind, stored) else (await self.all(kind, [stored]))[0]
+
+    def next(self, kind: Kind, shown: Stored, stored: Stored) -> Stored:
+        """What `shown`, a view of an object, is like after a step that changed only metadata of the server's own.
+
+        No webhook is asked: what has been stored already cannot fail any more for want of an answer.
+        """
+        if current(kind, stored):
+            return stored
+        mine = {name: shown.obj["metadata"][name] for name in _CONVERTIBLE if name in shown.obj["metadata"]}
+        metadata = {**without(stored.obj["metadata"], *_CONVERTIBLE), **mine}
+        return Stored(stored.key, stored.rv, encode({**shown.obj, "metadata": metadata}))
 
     async def all(self, kind: Kind, items: Sequence[Stored]) -> list[Stored]:
         """Several objects, in order. Raises StatusError when one cannot be converted."""

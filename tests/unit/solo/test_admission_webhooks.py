@@ -131,6 +131,25 @@ async def test_a_deletion_is_described(world):
     assert request["options"] == {"apiVersion": "meta.k8s.io/v1", "kind": "DeleteOptions", "dryRun": ["All"]}
 
 
+async def test_a_mutating_webhook_may_refuse_a_deletion_but_change_nothing(world):
+    said = {"allowed": False, "status": {"message": "not this one"}}
+    await world.hook("mutating", "m", lambda _: said, rules=[{**RULE, "operations": ["DELETE"]}])
+    await world.configmap({"a": "b"})
+    kind = world.catalog.lookup("", "v1", "configmaps")
+
+    def delete(**context):
+        return world.registry.delete(kind, "ns", "a", DeleteOptions(), RequestContext(ADMIN, **context))
+
+    assert (await refused(delete())).message == 'admission webhook "m.example.com" denied the request: not this one'
+    assert (world.calls[0][1]["object"], world.calls[0][1]["oldObject"]["data"]) == (None, {"a": "b"})
+    said = put("x", "1")({})
+    problem = await refused(delete())
+    assert problem.code == 500 and "attempted to modify the object" in problem.message
+    said = {}
+    assert (await delete(dry_run=True)).gone and (await delete()).gone
+    assert [request["dryRun"] for _, request, _ in world.calls] == [False, False, True, False]
+
+
 async def test_conditions_see_what_webhooks_are_told(world):
     absent = ["subResource", "requestSubResource", "userInfo.uid", "userInfo.extra"]
     there = "has(request.name) && request.namespace == 'ns' && request.options.fieldManager == 'foo'"
