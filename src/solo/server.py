@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -171,12 +171,16 @@ class Server:
         listener = self._bind()
         try:
             # The store first: data of a newer version is refused before anything is changed.
-            self._store = store = Store.open(settings.data / "state.db")
+            database = settings.data / "state.db"
+            if (settings.data / "pki").exists() and not database.exists():
+                logger.warning("there is no %s, only keys beside it: an empty cluster begins, with them", database)
+            self._store = store = Store.open(database)
             pki = self._ensure_pki()
         except (PkiError, StoreError) as problem:
             listener.close()
             raise StartError(str(problem)) from problem
-        api, registry = self._assemble(store, pki)
+        tokens = TokenAuthority(pki.token_key_pem, self._object_of)
+        api, registry = self._assemble(store, tokens)
         tallies = Tallies(store)
         registry.add_commit_check(QuotaAdmission(store, tallies))
         self._api = api
@@ -197,7 +201,7 @@ class Server:
         self._background("custom resource cleanup", CrdCleaner(registry).run)
         self._background("quotas", QuotaKeeper(registry, tallies).run)
         self._background("event expiry", lambda: expire_events(registry))
-        self._start_clients(pki, api)
+        self._start_clients(pki, tokens, api)
         self._background("certificate renewal", Rotation(self._ensure_pki, pki, self._renew).run)
 
     def _ensure_pki(self) -> Pki:
@@ -230,7 +234,7 @@ class Server:
             self._settings = replace(self._settings, port=listener.getsockname()[1])
         return listener
 
-    def _assemble(self, store: Store, pki: Pki) -> tuple[Api, Registry]:
+    def _assemble(self, store: Store, tokens: TokenAuthority) -> tuple[Api, Registry]:
         access = Authorizer(store)
         catalog = Catalog(store, builtin_kinds(self._node_view))
         self._webhooks = WebhookCaller(store)
@@ -251,7 +255,6 @@ class Server:
         registry.add_admission(priorities)
         registry.add_admission(limits)
         registry.add_admission(ValidatingWebhooks(store, catalog, self._webhooks.post, access))
-        tokens = TokenAuthority(pki.token_key_pem, self._uid_of)
         authenticator = Authenticator(tokens)
         reviews = Reviews(store, access, tokens)
         address = f"{self._settings.listen}:{self._settings.port}"
@@ -265,10 +268,10 @@ class Server:
         labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
         return name, {**labels, **((stored.obj["metadata"].get("labels") or {}) if stored else {})}
 
-    def _uid_of(self, resource: str, namespace: str, name: str) -> str | None:
+    def _object_of(self, resource: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         assert self._store is not None
         stored = self._store.get(Key(resource, namespace, name))
-        return str(stored.obj["metadata"]["uid"]) if stored else None
+        return stored.obj if stored else None
 
     def _write_kubeconfig(self, pki: Pki) -> None:
         settings = self._settings
@@ -284,14 +287,14 @@ class Server:
             key_pem=pki.admin.key_pem,
         )
 
-    def _start_clients(self, pki: Pki, api: Api) -> None:
+    def _start_clients(self, pki: Pki, tokens: TokenAuthority, api: Api) -> None:
         """The controllers and the node agent: clients like any other, with rights of their own."""
         from solo.controllers import run_all
         from solo.node.agent import NodeAgent
 
         settings = self._settings
         controllers = self._client(pki, CONTROLLER_MANAGER, "kube-controller-manager")
-        self._background("controllers", lambda: run_all(controllers, settings.node_name))
+        self._background("controllers", lambda: run_all(controllers, settings.node_name, tokens.issue_for_secret))
         client = self._client(pki, node_user(settings.node_name), "kubelet")
         agent = NodeAgent(client, settings.node_name, settings.data / "pods", self.url, pki.ca_pem)
         api.pods.streams = agent.streams

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -172,6 +173,16 @@ def test_secrets_of_service_accounts_are_filled_and_go_with_them(cluster, namesp
     assert data["ca.crt"] == admin.get(CONFIGMAPS, "kube-root-ca.crt", namespace)["data"]["ca.crt"]
     config = load_kubeconfig(str(cluster.kubeconfig))
     with SyncClient(KubeConfig(config.server, ca_data=data["ca.crt"].encode(), token=data["token"])) as robot:
+        with pytest.raises(StatusError, match=f"system:serviceaccount:{namespace}:robot"):
+            robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
+        emptied = {"data": {"token": None}}
+        cluster.kubectl("patch", "secret", "robot-token", "-n", namespace, "--type=merge", "-p", json.dumps(emptied))
+        with pytest.raises(StatusError, match="Unauthorized"):
+            robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
+        cluster.kubectl("wait", "--for=jsonpath={.data.token}", "secret/robot-token", "-n", namespace, "--timeout=10s")
+        token = base64.b64decode(cluster.get("secret/robot-token", "-n", namespace)["data"]["token"]).decode()
+    assert token != data["token"]
+    with SyncClient(KubeConfig(config.server, ca_data=data["ca.crt"].encode(), token=token)) as robot:
         with pytest.raises(StatusError, match=f"system:serviceaccount:{namespace}:robot"):
             robot.get(CONFIGMAPS, "kube-root-ca.crt", namespace)
         cluster.kubectl("delete", "serviceaccount", "robot", "-n", namespace)

@@ -275,6 +275,17 @@ def test_backup_of_a_running_server_and_restoration(tmp_path):
         assert restored.process.poll() is None
 
 
+def test_keys_without_a_database_begin_an_empty_cluster_and_say_so(tmp_path):
+    with run_server(tmp_path) as server, server.client() as client:
+        client.create(CONFIGMAPS, {"metadata": {"name": "lost"}}, "default")
+        assert "an empty cluster begins" not in server.log.read_text()
+    for file in (tmp_path / "data").glob("state.db*"):
+        file.unlink()
+    with run_server(tmp_path) as server, server.client() as client:
+        assert "lost" not in [each["metadata"]["name"] for each in client.list(CONFIGMAPS, "default")["items"]]
+        assert "there is no" in server.log.read_text() and "an empty cluster begins" in server.log.read_text()
+
+
 def test_a_backup_that_cannot_be(tmp_path):
     done = solo("backup", "--data", str(tmp_path), str(tmp_path / "b.tar"))
     assert (done.returncode, "is not the data directory of a server" in done.stderr) == (1, True)

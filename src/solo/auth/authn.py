@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kube.machinery import errors
-from solo.auth.tokens import TokenAuthority, TokenError
+from solo.auth.subjects import TokenError
+from solo.auth.tokens import TokenAuthority
 from solo.auth.user import ANONYMOUS, AUTHENTICATED, User
 
 __all__ = ["ANONYMOUS", "Authenticator", "User", "bearer_token", "certificate_user"]

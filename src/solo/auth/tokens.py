@@ -1,8 +1,7 @@
-"""Service-account tokens: ES256 JWTs with the claims of Kubernetes' bound tokens.
+"""Service-account tokens: ES256 JWTs with the claims of Kubernetes' tokens.
 
-A token is good while its signature, time and audience are, and while the service account it names (and the pod it is
-bound to, if any) still exists with the same uid. The signature is checked once per token and remembered, since a client
-sends the same token with every request; existence is checked every time.
+A token is good while its signature, time and audience are, and while what it is bound to is there. The signature is
+checked once per token and remembered, since a client sends the same token with every request; the rest every time.
 """
 
 from __future__ import annotations
@@ -10,28 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from solo.auth.user import User, service_account_groups, service_account_name
+from solo.auth.subjects import LEGACY, LEGACY_CLAIMS, Lookup, Subjects, TokenError
+from solo.auth.user import User, service_account_name
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 DEFAULT_AUDIENCE = ISSUER
 DEFAULT_LIFETIME_SECONDS = 3600
-NODE_NAME = "authentication.kubernetes.io/node-name"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+"""Who issues the tokens that Secrets hold, which never end by themselves."""
 CACHE_LIMIT = 1024
 LEEWAY_SECONDS = 30
-
-# (resource, namespace, name) -> uid of the object, or None when there is none (or it is being deleted for good).
-Lookup = Callable[[str, str, str], str | None]
-
-
-class TokenError(Exception):
-    """The token is not acceptable; the message says why and holds nothing of the token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class TokenAuthority:
 
     def __init__(self, key_pem: bytes, lookup: Lookup) -> None:
         self._key_pem = key_pem
-        self._lookup = lookup
+        self._subjects = Subjects(lookup)
         self._keys: tuple[Any, Any] | None = None
         self._key_set: dict[str, Any] | None = None
         self._cache: OrderedDict[str, _Verified] = OrderedDict()
@@ -81,8 +76,6 @@ class TokenAuthority:
         secret: BoundObject | None = None,
     ) -> tuple[str, int]:
         """A token for a service account and the Unix time at which it ends; `lifetime` in seconds."""
-        import jwt
-
         now = int(time.time())
         expires = now + int(lifetime)
         kubernetes: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}}
@@ -102,8 +95,20 @@ class TokenAuthority:
             "nbf": now,
             "sub": service_account_name(namespace, name),
         }
+        return self._signed(claims), expires
+
+    def issue_for_secret(self, namespace: str, name: str, uid: str, secret: str) -> str:
+        """A token for a service account that is good while the Secret `secret` holds it."""
+        claims = {
+            LEGACY + claim: value for claim, value in zip(LEGACY_CLAIMS, (namespace, name, uid, secret), strict=True)
+        }
+        return self._signed({"iss": LEGACY_ISSUER, "sub": service_account_name(namespace, name), **claims})
+
+    def _signed(self, claims: dict[str, Any]) -> str:
+        import jwt
+
         headers = {"kid": self.key_set()["keys"][0]["kid"]}
-        return jwt.encode(claims, self._load_keys()[0], algorithm="ES256", headers=headers), expires
+        return jwt.encode(claims, self._load_keys()[0], algorithm="ES256", headers=headers)
 
     def key_set(self) -> dict[str, Any]:
         """The public key as a JSON Web Key Set (RFC 7517), for others who check tokens; its id is its thumbprint."""
@@ -122,7 +127,7 @@ class TokenAuthority:
         """The user that a token stands for; `audiences` are those accepted (none given: the API server's own).
 
         Raises:
-            TokenError: signature, time, audience, service account or pod are not good.
+            TokenError: signature, time or audience are not good, or something that it is bound to is gone.
         """
         verified = self._cache.get(token)
         if verified is None:
@@ -137,7 +142,9 @@ class TokenAuthority:
             raise TokenError("token has expired" if now > verified.expires else "token is not yet valid")
         if not verified.audiences & set(audiences or (DEFAULT_AUDIENCE,)):
             raise TokenError("token is for another audience")
-        return self._user(verified.claims)
+        if verified.claims["iss"] == LEGACY_ISSUER:
+            return self._subjects.of_secret(verified.claims, token)
+        return self._subjects.bound(verified.claims)
 
     def audiences(self, token: str) -> tuple[str, ...]:
         """The audiences that a token verified before names."""
@@ -152,42 +159,17 @@ class TokenAuthority:
                 token,
                 self._load_keys()[1],
                 algorithms=["ES256"],
-                issuer=ISSUER,
-                options={"require": ["exp", "iat", "nbf", "sub", "aud"], "verify_aud": False},
+                issuer=[ISSUER, LEGACY_ISSUER],
+                options={"require": ["sub"], "verify_aud": False},
                 leeway=LEEWAY_SECONDS,
             )
+            if claims["iss"] == LEGACY_ISSUER:
+                return _Verified(claims, -math.inf, math.inf, frozenset((DEFAULT_AUDIENCE,)))
+            for claim in ("exp", "iat", "nbf", "aud"):
+                if claim not in claims:
+                    raise jwt.MissingRequiredClaimError(claim)
         except jwt.InvalidTokenError as exc:
             raise TokenError(f"invalid token: {type(exc).__name__}") from exc
         audience = claims["aud"]
-        return _Verified(
-            claims,
-            float(claims["nbf"]),
-            float(claims["exp"]),
-            frozenset([audience] if isinstance(audience, str) else audience),
-        )
-
-    def _user(self, claims: dict[str, Any]) -> User:
-        bound = claims["kubernetes.io"]
-        namespace = bound["namespace"]
-        account = bound["serviceaccount"]
-        if self._lookup("serviceaccounts", namespace, account["name"]) != account["uid"]:
-            raise TokenError("the token's service account no longer exists")
-        extra = {"authentication.kubernetes.io/credential-id": (f"JTI={claims['jti']}",)}
-        pod = bound.get("pod")
-        if pod is not None:
-            if self._lookup("pods", namespace, pod["name"]) != pod["uid"]:
-                raise TokenError("the token's pod no longer exists")
-            extra["authentication.kubernetes.io/pod-name"] = (pod["name"],)
-            extra["authentication.kubernetes.io/pod-uid"] = (pod["uid"],)
-        secret = bound.get("secret")
-        if secret is not None and self._lookup("secrets", namespace, secret["name"]) != secret["uid"]:
-            raise TokenError("the token's secret no longer exists")
-        node = bound.get("node")
-        if node is not None:
-            if pod is None and self._lookup("nodes", "", node["name"]) != node["uid"]:
-                raise TokenError("the token's node no longer exists")
-            extra[NODE_NAME] = (node["name"],)
-            extra["authentication.kubernetes.io/node-uid"] = (node["uid"],)
-        return User(
-            service_account_name(namespace, account["name"]), service_account_groups(namespace), extra, account["uid"]
-        )
+        audiences = frozenset([audience] if isinstance(audience, str) else audience)
+        return _Verified(claims, float(claims["nbf"]), float(claims["exp"]), audiences)

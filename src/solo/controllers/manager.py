@@ -26,7 +26,7 @@ from solo.controllers.replicasets import ReplicaSetController
 from solo.controllers.scheduling import SchedulingController
 from solo.controllers.serviceaccounts import ServiceAccountController
 from solo.controllers.statefulsets import StatefulSetController
-from solo.controllers.tokens import TokenController
+from solo.controllers.tokens import IssueToken, TokenController
 from solo.controllers.watches import Watches
 
 logger = logging.getLogger(__name__)
@@ -63,13 +63,12 @@ BY_PLACE: Mapping[str, MakeByPlace] = {
     "jobs": JobController,
     "cronjobs": CronJobController,
     "budgets": BudgetController,
-    "tokens": TokenController,
     "scheduling": SchedulingController,
     "endpoints": EndpointsController,
 }
 
 
-async def run_all(client: AsyncClient, own_node: str) -> None:
+async def run_all(client: AsyncClient, own_node: str, issue_token: IssueToken) -> None:
     """Run every controller until cancelled. `client` has to be allowed everything; `own_node` is this server's."""
     watches = Watches(client)
     collector_queue = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
@@ -85,7 +84,11 @@ async def run_all(client: AsyncClient, own_node: str) -> None:
     for name, by_name in BY_NAME.items():
         names = WorkQueue[str](max_delay=MAX_DELAY_SECONDS)
         loops[name] = Controller(name, names, by_name(client, watches, names).reconcile, WORKERS).run
-    of_places: dict[str, MakeByPlace] = {**BY_PLACE, "podgc": partial(PodCollector, own_node=own_node)}
+    of_places: dict[str, MakeByPlace] = {
+        **BY_PLACE,
+        "podgc": partial(PodCollector, own_node=own_node),
+        "tokens": partial(TokenController, issue=issue_token),
+    }
     for name, by_place in of_places.items():
         places = WorkQueue[Place](max_delay=MAX_DELAY_SECONDS)
         loops[name] = Controller(name, places, by_place(client, watches, places).reconcile, WORKERS).run

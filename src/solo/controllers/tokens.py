@@ -1,12 +1,13 @@
 """Secrets of the type `kubernetes.io/service-account-token`: filled with a token of their account, and removed with it
 (kube-controller-manager's `pkg/controller/serviceaccount/tokens_controller.go`).
 
-The token is bound to the Secret and lasts as long as tokens can, 136 years.
+The token is good while the Secret holds it: one that is taken out of it, by hand, is replaced by another.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 from kube.client.aio import AsyncClient
 from kube.client.queue import WorkQueue
@@ -18,15 +19,17 @@ from solo.controllers.watches import Obj, Watches
 
 TYPE = "kubernetes.io/service-account-token"
 NAME, UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"
-_LIFETIME_SECONDS = 1 << 32
+IssueToken = Callable[[str, str, str, str], str]
+"""Makes a token of (namespace, account, its uid, Secret)."""
 
 
 class TokenController:
     """Takes (namespace, name) of Secrets."""
 
-    def __init__(self, client: AsyncClient, watches: Watches, queue: WorkQueue[Place]) -> None:
+    def __init__(self, client: AsyncClient, watches: Watches, queue: WorkQueue[Place], issue: IssueToken) -> None:
         self._client = client
         self._queue = queue
+        self._issue = issue
         self._ca = client.config.ca_data or b""
         self._accounts: dict[Place, Place] = {}
         """The account of each such Secret."""
@@ -70,21 +73,11 @@ class TokenController:
         wanted = {"ca.crt": _encoded(self._ca), "namespace": _encoded(meta["namespace"].encode())}
         missing = {key: value for key, value in wanted.items() if present.get(key) != value}
         if not present.get("token"):
-            missing["token"] = _encoded((await self._token(meta, account)).encode())
+            token = self._issue(meta["namespace"], account, uid, meta["name"])
+            missing["token"] = _encoded(token.encode())
         if missing or UID not in _annotations(secret):
             body = {"metadata": {"uid": meta["uid"], "annotations": {UID: uid}}, "data": missing}
             await self._client.patch(SECRETS, meta["name"], body, meta["namespace"])
-
-    async def _token(self, meta: Obj, account: str) -> str:
-        bound = {"apiVersion": "v1", "kind": SECRETS.kind, "name": meta["name"], "uid": meta["uid"]}
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"boundObjectRef": bound, "expirationSeconds": _LIFETIME_SECONDS},
-        }
-        made = await self._client.create(SERVICEACCOUNTS, request, meta["namespace"], name=account, subresource="token")
-        token: str = made["status"]["token"]
-        return token
 
 
 def _annotations(secret: Obj) -> Obj:

@@ -21,7 +21,7 @@ from kube.machinery import errors
 from kube.machinery.errors import StatusError
 from kube.machinery.names import dns1123_subdomain
 from solo.auth.rbac import Authorizer, Deed
-from solo.auth.tokens import NODE_NAME
+from solo.auth.subjects import NODE_NAME
 from solo.auth.user import (
     ANONYMOUS,
     AUTHENTICATED,

@@ -10,7 +10,8 @@ from kube.machinery import errors
 from kube.machinery.durations import now_rfc3339, rfc3339
 from solo.auth.rbac import Authorizer, Deed
 from solo.auth.rules import Rule
-from solo.auth.tokens import DEFAULT_AUDIENCE, DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority, TokenError
+from solo.auth.subjects import TokenError
+from solo.auth.tokens import DEFAULT_AUDIENCE, DEFAULT_LIFETIME_SECONDS, BoundObject, TokenAuthority
 from solo.auth.user import User
 from solo.http.reviewchecks import check_access_review, check_token_lifetime, check_token_names
 from solo.registry.builtin_schema import BuiltinSchema

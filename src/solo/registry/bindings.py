@@ -43,7 +43,7 @@ async def bind(
 
 
 def _check(binding: Obj, name: str) -> None:
-    if dig(binding, "metadata", "name") not in (None, "", name):
+    if dig(binding, "metadata", "name") != name:
         raise errors.bad_request("name in URL does not match name in Binding object")
     target = binding.get("target") or {}
     if target.get("kind") not in (None, "", "Node"):

@@ -1,6 +1,6 @@
 """The objects that every cluster begins with: namespaces and the well-known roles and bindings.
 
-Missing ones are made at each start; those that are there are left as they are.
+Missing ones are made at each start. Of those that are there, roles and bindings are completed, the others left alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from kube.machinery.errors import StatusError
 from kube.machinery.resources import Resource
 from solo.auth.user import MASTERS, User
 from solo.registry.addresses import default_range
-from solo.registry.context import RequestContext
+from solo.registry.context import DeleteOptions, RequestContext
+from solo.registry.default_rights import AUTOUPDATE, completed
 from solo.registry.objects import copy
 from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
@@ -32,6 +33,7 @@ _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _ALL = ["*"]
 _BOOTSTRAP_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_KEPT = {AUTOUPDATE: "true"}
 _AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 
 _VIEW_CORE = [
@@ -139,7 +141,7 @@ def _urls(paths: list[str]) -> list[Obj]:
 
 
 def _role(name: str, rules: list[Obj], labels: dict[str, str] | None = None) -> Obj:
-    meta = {"name": name, "labels": {**_BOOTSTRAP_LABELS, **(labels or {})}}
+    meta = {"name": name, "annotations": _KEPT, "labels": {**_BOOTSTRAP_LABELS, **(labels or {})}}
     return {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": meta, "rules": rules}
 
 
@@ -173,7 +175,7 @@ def _binding(role: str, subjects: list[tuple[str, str]]) -> Obj:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": role, "labels": dict(_BOOTSTRAP_LABELS)},
+        "metadata": {"name": role, "annotations": _KEPT, "labels": _BOOTSTRAP_LABELS},
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
         "subjects": [{"apiGroup": _RBAC, "kind": kind, "name": name} for kind, name in subjects],
     }
@@ -196,13 +198,14 @@ async def ensure_bootstrap_objects(registry: Registry) -> None:
     """Make the objects that are missing, together, so that they share the store's fsync, and complete older ones."""
     namespaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES]
     wanted = [(resources.NAMESPACES, obj) for obj in namespaces]
-    wanted += [(resources.CLUSTERROLES, obj) for obj in _roles()]
-    wanted += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
     wanted.append((resources.SERVICECIDRS, default_range()))
     wanted += [(resources.PRIORITYCLASSES, obj) for obj in system_priorities()]
     wanted += [(resources.FLOWSCHEMAS, obj) for obj in mandatory_schemas()]
     wanted += [(resources.PRIORITYLEVELS, obj) for obj in mandatory_levels()]
-    await asyncio.gather(*(_ensure(registry, resource, obj) for resource, obj in wanted))
+    rights = [(resources.CLUSTERROLES, obj) for obj in _roles()]
+    rights += [(resources.CLUSTERROLEBINDINGS, obj) for obj in _bindings()]
+    made = [_ensure(registry, resource, obj) for resource, obj in wanted]
+    await asyncio.gather(*made, *(_ensure_right(registry, resource, obj) for resource, obj in rights))
     await ensure_service_addresses(registry)
 
 
@@ -287,6 +290,23 @@ async def _ensure(registry: Registry, resource: Resource, obj: Obj) -> None:
     kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
     assert kind is not None
     await registry.create(kind, "", "", obj, RequestContext(SYSTEM))
+
+
+async def _ensure_right(registry: Registry, resource: Resource, wanted: Obj) -> None:
+    """Make a default role or binding, or complete it. A binding to another role is made anew: it cannot be changed."""
+    name = wanted["metadata"]["name"]
+    kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
+    stored = registry.store.get(Key(resource.group_resource, "", name))
+    if stored is not None and kind is not None:
+        whole = completed(stored.obj, wanted)
+        if whole.get("roleRef") == wanted.get("roleRef"):
+            if whole != stored.obj:
+                await registry.update(kind, "", name, lambda old: copy(completed(old, wanted)), RequestContext(SYSTEM))
+            return
+        if whole is stored.obj:
+            return
+        await registry.delete(kind, "", name, DeleteOptions(), RequestContext(SYSTEM))
+    await _ensure(registry, resource, copy(wanted))
 
 
 async def ensure_service_addresses(registry: Registry) -> None:

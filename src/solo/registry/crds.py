@@ -15,7 +15,7 @@ from solo.registry.crd_rules import approval, validate_definition, validate_name
 from solo.registry.custom import CustomStrategy, Family
 from solo.registry.kinds import CUSTOM_VERBS, SCALE, STATUS, Kind, PrinterColumn, Subresource
 from solo.registry.objects import child, dig, quote
-from solo.registry.strategy import BuiltinStrategy
+from solo.registry.strategy import ALL_METADATA, BuiltinStrategy
 
 Obj = dict[str, Any]
 
@@ -36,6 +36,7 @@ class CrdStrategy(BuiltinStrategy):
     tracks_generation = True
     allow_unconditional_update = False
     records_deletion = False
+    kept_by_status = ALL_METADATA
     neighbours: Callable[[], Iterable[Obj]] = tuple
 
     def decode(self, obj: Obj) -> list[str]:

@@ -41,7 +41,7 @@ async def evict(
 
 def _accept(eviction: Obj, name: str, context: RequestContext) -> None:
     """Let the request and the Eviction in it have the same dry run. Raises 400 for another pod, 500 if they differ."""
-    named = child(eviction, "metadata").get("name") or name
+    named = child(eviction, "metadata").get("name") or ""
     if named != name:
         raise errors.bad_request(f"name in URL does not match name in Eviction object: {name} and {named}")
     options = eviction.get("deleteOptions")

@@ -40,6 +40,10 @@ _CORE_RULES = frozenset(
 """Groups whose metadata Kubernetes checks by core's `ValidateObjectMeta`."""
 
 
+ALL_METADATA = ("annotations", "finalizers", "labels", "ownerReferences")
+"""`kept_by_status` of a kind that calls `ResetObjectMetaForStatus`."""
+
+
 class Strategy:
     """The rules of a kind. The defaults fit a plain object without spec and status, such as a ConfigMap."""
 
@@ -57,6 +61,8 @@ class Strategy:
     """DELETE answers with the object, not with a Status."""
     records_deletion = True
     """A deletion that waits counts as a change of the spec: it sets the grace period and a new generation."""
+    kept_by_status: tuple[str, ...] = ()
+    """The metadata that a write of the status subresource leaves as it is."""
     default_propagation = ""
     """What becomes of what an object owns when a deletion does not say; Background where this is empty, too."""
     fields: Mapping[str, tuple[str, ...]] = METADATA_FIELDS
@@ -102,10 +108,10 @@ class Strategy:
             obj["metadata"]["generation"] = int(dig(old, "metadata", "generation") or 0) + 1
 
     def prepare_status(self, obj: Obj, old: Obj) -> None:
-        """Undo what a client cannot change through `/status`: all but status (and, as in Kubernetes, some metadata)."""
+        """Undo what a client cannot change through `/status`: all but status and most metadata."""
         for key in {*obj, *old} - {"status", "metadata", "apiVersion", "kind"}:
             keep(obj, old, key)
-        for key in ("labels", "ownerReferences"):
+        for key in self.kept_by_status:
             keep(obj["metadata"], old["metadata"], key)
 
     def prepare_subresource(self, subresource: str, obj: Obj, old: Obj) -> None:

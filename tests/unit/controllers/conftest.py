@@ -17,7 +17,7 @@ from unit.controllers.fake_api import FakeApi, until
 async def api():
     fake = FakeApi()
     fake.put(NAMESPACES, "ns", spec={"finalizers": ["kubernetes"]})
-    task = asyncio.create_task(run_all(fake, "me"))
+    task = asyncio.create_task(run_all(fake, "me", lambda *of: " ".join(of)))
     await until(lambda: fake.find(CONFIGMAPS, "kube-root-ca.crt", "ns"))
     yield fake
     task.cancel()

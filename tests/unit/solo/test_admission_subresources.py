@@ -120,8 +120,12 @@ async def test_a_binding_is_created_and_no_update_of_the_pod_is_asked_about(worl
     assert world.pod.obj["spec"]["nodeName"] == "n"
 
 
-async def test_a_binding_is_that_of_the_pod(world):
-    binding = {"kind": "Binding", "metadata": {"name": "q"}, "target": {"name": "n"}}
+@pytest.mark.parametrize("metadata", [{}, {"name": ""}, {"name": "q"}])
+async def test_bindings_and_evictions_are_those_of_the_pod(world, metadata):
+    eviction = {"kind": "Eviction", "metadata": dict(metadata)}
+    problem = await refused(evict(world.registry, world.kind("pods"), "ns", "p", eviction, RequestContext(ADMIN)))
+    assert (problem.code, "name in URL does not match name in Eviction object" in problem.message) == (400, True)
+    binding = {"kind": "Binding", "metadata": dict(metadata), "target": {"name": "n"}}
     problem = await refused(bind(world.registry, world.kind("pods"), "ns", "p", binding, RequestContext(ADMIN)))
     assert (problem.code, problem.message) == (400, "name in URL does not match name in Binding object")
 

@@ -1,14 +1,19 @@
 """Service-account tokens and the authentication of requests."""
 
+import base64
 import time
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
 
+from kube.machinery.durations import rfc3339
 from kube.machinery.errors import StatusError
 from solo.auth.authn import Authenticator, bearer_token, certificate_user
 from solo.auth.pki import ensure_pki
-from solo.auth.tokens import ISSUER, BoundObject, TokenAuthority, TokenError
+from solo.auth.subjects import INVALID_SINCE, TokenError
+from solo.auth.tokens import ISSUER, BoundObject, TokenAuthority
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +23,11 @@ def key_pem(tmp_path_factory):
 
 @pytest.fixture
 def objects():
-    return {("serviceaccounts", "ns", "app"): "uid-1", ("pods", "ns", "web"): "uid-2"}
+    return {("serviceaccounts", "ns", "app"): obj("uid-1"), ("pods", "ns", "web"): obj("uid-2")}
+
+
+def obj(uid, **fields):
+    return {"metadata": {"uid": uid, **fields}}
 
 
 @pytest.fixture
@@ -40,7 +49,7 @@ def test_a_token_names_its_account_and_pod(tokens):
 def test_a_token_ends_with_its_account(tokens, objects):
     token, _ = tokens.issue("ns", "app", "uid-1")
     tokens.verify(token)
-    objects["serviceaccounts", "ns", "app"] = "uid-9"
+    objects["serviceaccounts", "ns", "app"] = obj("uid-9")
     with pytest.raises(TokenError, match="service account"):
         tokens.verify(token)
 
@@ -50,6 +59,60 @@ def test_a_token_ends_with_its_pod(tokens, objects):
     del objects["pods", "ns", "web"]
     with pytest.raises(TokenError, match="pod"):
         tokens.verify(token)
+
+
+def test_a_token_of_a_pod_that_is_held_by_a_finalizer_ends_a_minute_after_it(tokens, objects):
+    token, _ = tokens.issue("ns", "app", "uid-1", pod=BoundObject("web", "uid-2"))
+    for seconds, good in ((20, True), (-40, True), (-80, False)):
+        until = rfc3339(datetime.now(UTC) + timedelta(seconds=seconds))
+        objects["pods", "ns", "web"] = obj("uid-2", deletionTimestamp=until)
+        with nullcontext() if good else pytest.raises(TokenError, match="pod"):
+            tokens.verify(token)
+
+
+def test_a_token_in_a_secret_is_good_while_the_secret_holds_it(tokens, objects):
+    def held(given, **metadata):
+        data = {"token": base64.b64encode(given.encode()).decode()}
+        objects["secrets", "ns", "s"] = {**obj("uid-3", **metadata), "data": data}
+
+    token = tokens.issue_for_secret("ns", "app", "uid-1", "s")
+    with pytest.raises(TokenError, match="secret no longer exists"):
+        tokens.verify(token)
+    held(token)
+    user = tokens.verify(token)
+    assert (user.name, user.uid, user.extra) == ("system:serviceaccount:ns:app", "uid-1", {})
+    with pytest.raises(TokenError, match="audience"):
+        tokens.verify(token, ["vault"])
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims == {
+        "iss": "kubernetes/serviceaccount",
+        "sub": "system:serviceaccount:ns:app",
+        "kubernetes.io/serviceaccount/namespace": "ns",
+        "kubernetes.io/serviceaccount/secret.name": "s",
+        "kubernetes.io/serviceaccount/service-account.name": "app",
+        "kubernetes.io/serviceaccount/service-account.uid": "uid-1",
+    }
+    for other in ("", "x", "%%"):
+        held(other)
+        with pytest.raises(TokenError, match="not the one"):
+            tokens.verify(token)
+    held(token, labels={INVALID_SINCE: "2026-01-01"})
+    with pytest.raises(TokenError, match="label"):
+        tokens.verify(token)
+    held(token, deletionTimestamp=rfc3339(datetime.now(UTC)))
+    with pytest.raises(TokenError, match="secret"):
+        tokens.verify(token)
+    held(token)
+    objects["serviceaccounts", "ns", "app"] = obj("uid-9")
+    with pytest.raises(TokenError, match="service account"):
+        tokens.verify(token)
+
+
+def test_a_token_without_an_end_is_refused(tokens):
+    claims = jwt.decode(tokens.issue("ns", "app", "uid-1")[0], options={"verify_signature": False})
+    del claims["exp"]
+    with pytest.raises(TokenError, match="MissingRequiredClaim"):
+        tokens.verify(tokens._signed(claims))
 
 
 def test_a_remembered_token_still_expires(tokens, monkeypatch):
@@ -74,7 +137,7 @@ def test_audiences(tokens):
 
 
 def test_forged_tokens_are_refused(tokens, tmp_path):
-    forger = TokenAuthority(ensure_pki(tmp_path, "host").token_key_pem, lambda *place: "uid-1")
+    forger = TokenAuthority(ensure_pki(tmp_path, "host").token_key_pem, lambda *place: obj("uid-1"))
     token, _ = tokens.issue("ns", "app", "uid-1")
     claims = jwt.decode(token, options={"verify_signature": False})
     for bad in (

@@ -162,6 +162,14 @@ async def test_a_status_keeps_what_came_in_between(world, pod):
     assert (stored.obj["metadata"]["labels"], stored.obj["status"]["message"]) == ({"app": "b"}, "m")
 
 
+async def test_the_metadata_that_a_status_may_bring(world, pod):
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}
+    metadata = {"labels": {"app": "c"}, "annotations": {"a": "b"}, "ownerReferences": [owner]}
+    stored = await pod("status", metadata=metadata, status={"message": "m"})
+    given = stored.obj["metadata"]
+    assert (given["labels"], given["annotations"], "ownerReferences" in given) == ({"app": "c"}, {"a": "b"}, False)
+
+
 async def test_an_eviction_that_is_overtaken_takes_its_budget_once(world, pod):
     budgets = world.registry.catalog.lookup("policy", "v1", "poddisruptionbudgets")
     obj = {"metadata": {"name": "b"}, "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": "a"}}}}

@@ -7,7 +7,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from kube.machinery.errors import StatusError
 from solo.auth.rbac import Authorizer, Deed
-from solo.auth.tokens import NODE_NAME
+from solo.auth.subjects import NODE_NAME
 from solo.auth.user import User, service_account_groups
 from solo.http.impersonation import impersonated
 from solo.store import Key, Store

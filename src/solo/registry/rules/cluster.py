@@ -11,7 +11,7 @@ from kube.machinery.durations import now_rfc3339
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote, quote_json
 from solo.registry.rules.core import GenerationStrategy, StatusObjectStrategy
-from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy, keep
+from solo.registry.strategy import ALL_METADATA, METADATA_FIELDS, BuiltinStrategy, keep
 
 Obj = dict[str, Any]
 
@@ -42,6 +42,7 @@ class AttachmentStrategy(StatusObjectStrategy):
     """VolumeAttachments: what is attached where cannot change."""
 
     returns_deleted = True
+    kept_by_status = ALL_METADATA
 
     def prepare_create(self, obj: Obj) -> None:
         obj["status"] = {"attached": False}
@@ -168,6 +169,8 @@ def _timed(conditions: list[Obj], present: list[Obj]) -> list[Obj]:
 class FlowSchemaStrategy(GenerationStrategy):
     """FlowSchemas, as objects: nothing is queued on one machine."""
 
+    kept_by_status = ALL_METADATA
+
     def default(self, obj: Obj) -> None:
         spec = child(obj, "spec")
         spec["matchingPrecedence"] = spec.get("matchingPrecedence") or 1000  # Go clients write 0 where none is set
@@ -190,6 +193,8 @@ class FlowSchemaStrategy(GenerationStrategy):
 
 class PriorityLevelStrategy(GenerationStrategy):
     """PriorityLevelConfigurations, as objects."""
+
+    kept_by_status = ALL_METADATA
 
     def default(self, obj: Obj) -> None:
         super().default(obj)

@@ -12,6 +12,7 @@ from solo.registry.objects import child, quote, quote_json
 from solo.registry.rules.amounts import negative
 from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.jobs import default_job_spec, validate_job_spec
+from solo.registry.rules.podwarnings import template_warnings
 from solo.registry.strategy import BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -61,6 +62,10 @@ class CronJobStrategy(BuiltinStrategy):
             detail = f"must be no more than {_NAME_LENGTH} characters"
             causes.append(cause("FieldValueInvalid", "metadata.name", detail, quote(name)))
         return causes
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        template = obj["spec"]["jobTemplate"]["spec"]["template"]
+        return template_warnings(obj, old, template, "spec.jobTemplate.spec.template")
 
 
 def _schedule(spec: Obj) -> Iterator[Cause]:

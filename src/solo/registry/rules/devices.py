@@ -11,7 +11,7 @@ from typing import Any
 from kube.machinery.errors import Cause, cause
 from solo.registry.objects import child, dig, quote_json
 from solo.registry.rules.core import StatusObjectStrategy
-from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
+from solo.registry.strategy import ALL_METADATA, METADATA_FIELDS, BuiltinStrategy
 
 Obj = dict[str, Any]
 
@@ -30,6 +30,7 @@ class ClaimStrategy(StatusObjectStrategy):
     """ResourceClaims: what is asked for cannot change; what was found is their status."""
 
     returns_deleted = True
+    kept_by_status = ALL_METADATA
 
     def default(self, obj: Obj) -> None:
         _default_claim(child(obj, "spec"))

@@ -14,6 +14,7 @@ from solo.registry.rules.amounts import negative
 from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.jobpolicies import default_failure_policy, failure_policy_causes, success_policy_causes
 from solo.registry.rules.podspec import default_pod_spec
+from solo.registry.rules.podwarnings import template_warnings
 from solo.registry.rules.workloads import validate_template
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
 
@@ -68,6 +69,9 @@ class JobStrategy(BuiltinStrategy):
         causes = [*_generated(obj, before), *validate_job_spec(obj["spec"], "spec"), *_selector(obj["spec"])]
         causes += _hostname(obj)
         return causes + (_unchanged(obj["spec"], before) if before is not None else [])
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        return template_warnings(obj, old, obj["spec"]["template"], "spec.template")
 
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
         return negative(obj.get("status") or {}, _STATUS_COUNTS, "status")

@@ -11,6 +11,7 @@ from kube.machinery.placement import node_selected
 from kube.machinery.quantity import parse_quantity
 from solo.registry.objects import child, copy, dig
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
+from solo.registry.rules.podwarnings import name_warnings, pod_warnings
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
 
 Obj = dict[str, Any]
@@ -33,6 +34,7 @@ class PodStrategy(BuiltinStrategy):
     has_status = True
     tracks_generation = True
     returns_deleted = True
+    kept_by_status = ("ownerReferences",)
     fields: Mapping[str, tuple[str, ...]] = {
         **METADATA_FIELDS,
         "spec.nodeName": ("spec", "nodeName"),
@@ -99,6 +101,11 @@ class PodStrategy(BuiltinStrategy):
                 for gate in added
             ]
         return causes
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        if old is not None:  # as pods are mostly changed by programs, and often
+            return []
+        return name_warnings(obj, "the Pod's hostname") + pod_warnings(obj["spec"], "spec")
 
     def deletion_grace(self, obj: Obj, requested: int | None) -> int | None:
         """A pod that runs nowhere, or no longer, goes at once (registry/core/pod `CheckGracefulDelete`)."""

@@ -13,6 +13,7 @@ from solo.registry.objects import child, dig, quote_json, without
 from solo.registry.rules.amounts import negative
 from solo.registry.rules.fieldchecks import one_of
 from solo.registry.rules.podspec import default_pod_spec, validate_pod_spec
+from solo.registry.rules.podwarnings import pod_warnings, template_warnings
 from solo.registry.rules.replicas import status_causes
 from solo.registry.rules.rollouts import daemonset_causes, deployment_causes, statefulset_causes
 from solo.registry.strategy import METADATA_FIELDS, BuiltinStrategy
@@ -54,6 +55,9 @@ class WorkloadStrategy(BuiltinStrategy, ABC):
             return []  # So that metadata can be written of what an older version let pass.
         return self._spec_causes(obj["spec"]) + (self._frozen_causes(obj, old) if old is not None else [])
 
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        return template_warnings(obj, old, obj["spec"]["template"], "spec.template")
+
     def validate_status(self, obj: Obj, old: Obj) -> list[Cause]:
         return status_causes(self.kind, obj.get("status") or {}, old.get("status") or {})
 
@@ -88,6 +92,7 @@ class WorkloadStrategy(BuiltinStrategy, ABC):
 class DeploymentStrategy(WorkloadStrategy):
     """Deployments (`ValidateDeploymentSpec`)."""
 
+    kept_by_status = ("labels",)
     pods_of = "ReplicaSet"
 
     def desired(self, obj: Obj) -> Obj:
@@ -189,6 +194,9 @@ class TemplateStrategy(BuiltinStrategy):
 
     def validate(self, obj: Obj, old: Obj | None) -> list[Cause]:
         return validate_template(obj["template"], "template")
+
+    def warnings(self, obj: Obj, old: Obj | None) -> list[str]:
+        return pod_warnings(obj["template"]["spec"], "template.spec")
 
 
 def validate_template(template: Obj, field: str) -> list[Cause]:
