@@ -59,7 +59,7 @@ def test_gates_and_other_schedulers_hold_a_pod(wire, namespace):
     _, other = wire("POST", pods, pod("other", schedulerName="mine"))
     assert "nodeName" not in other["spec"]
     assert wire("POST", f"{pods}/other/binding", {**binding, "metadata": {"name": "other"}})[0] == 201
-    code, refused = wire("POST", f"{pods}/other/binding", binding)
+    code, refused = wire("POST", f"{pods}/other/binding", {**binding, "metadata": {"name": "other"}})
     assert code == 409 and 'already assigned to node "here"' in refused["message"]
     until(lambda: wire("GET", f"{pods}/other")[1]["status"]["phase"] == "Running")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from kube.machinery import resources
@@ -21,7 +22,9 @@ from solo.registry.registry import Registry
 from solo.registry.rules.cluster import mandatory_levels, mandatory_schemas
 from solo.registry.rules.core import system_priorities
 from solo.registry.rules.services import needs_address
-from solo.store import Key
+from solo.store import Key, Stored
+
+logger = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 
@@ -293,20 +296,25 @@ async def _ensure(registry: Registry, resource: Resource, obj: Obj) -> None:
 
 
 async def _ensure_right(registry: Registry, resource: Resource, wanted: Obj) -> None:
-    """Make a default role or binding, or complete it. A binding to another role is made anew: it cannot be changed."""
+    """Make a default role or binding, or complete it; one that cannot be completed is no reason not to start."""
     name = wanted["metadata"]["name"]
-    kind = registry.catalog.lookup(resource.group, resource.version, resource.plural)
     stored = registry.store.get(Key(resource.group_resource, "", name))
-    if stored is not None and kind is not None:
-        whole = completed(stored.obj, wanted)
-        if whole.get("roleRef") == wanted.get("roleRef"):
-            if whole != stored.obj:
-                await registry.update(kind, "", name, lambda old: copy(completed(old, wanted)), RequestContext(SYSTEM))
-            return
-        if whole is stored.obj:
-            return
-        await registry.delete(kind, "", name, DeleteOptions(), RequestContext(SYSTEM))
+    if stored is not None and completed(stored.obj, wanted) != stored.obj:
+        try:
+            await _complete(registry, resource, stored, wanted)
+        except StatusError as problem:
+            logger.warning("%s %s lacks what it should have: %s", resource.kind, name, problem.message)
     await _ensure(registry, resource, copy(wanted))
+
+
+async def _complete(registry: Registry, resource: Resource, stored: Stored, wanted: Obj) -> None:
+    """Give a default role or binding what it lacks. A binding to another role is taken away: it cannot be changed."""
+    kind, name = registry.catalog.lookup(resource.group, resource.version, resource.plural), stored.key.name
+    assert kind is not None
+    if stored.obj.get("roleRef") == wanted.get("roleRef"):
+        await registry.update(kind, "", name, lambda old: copy(completed(old, wanted)), RequestContext(SYSTEM))
+    else:
+        await registry.delete(kind, "", name, DeleteOptions(), RequestContext(SYSTEM))
 
 
 async def ensure_service_addresses(registry: Registry) -> None:

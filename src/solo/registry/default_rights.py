@@ -22,7 +22,8 @@ def completed(present: Obj, wanted: Obj) -> Obj:
         return present
     merged = {key: {**wanted["metadata"][key], **(metadata.get(key) or {})} for key in ("annotations", "labels")}
     complete = _role if "rules" in wanted else _binding
-    return {**present, **complete(present, wanted), "metadata": {**metadata, **merged}}
+    reference = {"roleRef": wanted["roleRef"]} if "roleRef" in wanted else {}
+    return {**present, **complete(present, wanted), **reference, "metadata": {**metadata, **merged}}
 
 
 def _role(present: Obj, wanted: Obj) -> Obj:

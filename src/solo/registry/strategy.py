@@ -91,7 +91,7 @@ class Strategy:
     def reset_fields(self, subresource: str) -> tuple[tuple[str, ...], ...]:
         """What a write through the kind itself ("") or a subresource leaves as it was: nobody comes to own it."""
         if subresource == "status":
-            return (("spec",), ("metadata", "labels"), ("metadata", "ownerReferences"))
+            return (("spec",), *(("metadata", key) for key in self.kept_by_status))
         return (("status",),) if self.has_status else ()
 
     # ---- preparing
